@@ -1,0 +1,1 @@
+//! Pools and reservations: decide and apply, without any environment.

@@ -1,0 +1,1 @@
+//! Segments, group commit and recovery of opaque, checksummed records.

@@ -1,0 +1,1 @@
+//! Frames, status numbers and wire types of the binary protocol.

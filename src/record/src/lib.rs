@@ -1,0 +1,1 @@
+//! Domain events to bytes and back.

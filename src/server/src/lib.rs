@@ -1,0 +1,1 @@
+//! Pinned executors, sockets, dispatch and shutdown.

@@ -1,0 +1,1 @@
+//! Seeds, simulated disk and clock, and the checkers that hold Plimsoll's promises.
