@@ -2,3932 +2,4840 @@
 // @generated
 extern crate alloc;
 
-
 #[allow(unused_imports, dead_code)]
 pub mod plimsoll {
 
-#[allow(unused_imports, dead_code)]
-pub mod wire {
-
-
-#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MIN_ACTION: u8 = 0;
-#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_ACTION: u8 = 4;
-#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-#[allow(non_camel_case_types)]
-pub const ENUM_VALUES_ACTION: [Action; 5] = [
-  Action::none,
-  Action::reserve,
-  Action::release,
-  Action::confirm,
-  Action::resize,
-];
-
-/// What a command asks for.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-#[repr(transparent)]
-pub struct Action(pub u8);
-#[allow(non_upper_case_globals)]
-impl Action {
-  pub const none: Self = Self(0);
-  pub const reserve: Self = Self(1);
-  pub const release: Self = Self(2);
-  pub const confirm: Self = Self(3);
-  pub const resize: Self = Self(4);
-
-  pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 4;
-  pub const ENUM_VALUES: &'static [Self] = &[
-    Self::none,
-    Self::reserve,
-    Self::release,
-    Self::confirm,
-    Self::resize,
-  ];
-  /// Returns the variant's name or "" if unknown.
-  pub fn variant_name(self) -> Option<&'static str> {
-    match self {
-      Self::none => Some("none"),
-      Self::reserve => Some("reserve"),
-      Self::release => Some("release"),
-      Self::confirm => Some("confirm"),
-      Self::resize => Some("resize"),
-      _ => None,
-    }
-  }
-}
-impl ::core::fmt::Debug for Action {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
-    if let Some(name) = self.variant_name() {
-      f.write_str(name)
-    } else {
-      f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
-    }
-  }
-}
-impl<'a> ::flatbuffers::Follow<'a> for Action {
-  type Inner = Self;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
-    Self(b)
-  }
-}
-
-impl ::flatbuffers::Push for Action {
-    type Output = Action;
-    #[inline]
-    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
-        unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
-    }
-}
-
-impl ::flatbuffers::EndianScalar for Action {
-  type Scalar = u8;
-  #[inline]
-  fn to_little_endian(self) -> u8 {
-    self.0.to_le()
-  }
-  #[inline]
-  #[allow(clippy::wrong_self_convention)]
-  fn from_little_endian(v: u8) -> Self {
-    let b = u8::from_le(v);
-    Self(b)
-  }
-}
-
-impl<'a> ::flatbuffers::Verifiable for Action {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    u8::run_verifier(v, pos)
-  }
-}
-
-impl ::flatbuffers::SimpleToVerifyInSlice for Action {}
-#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MIN_STATE: u8 = 0;
-#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_STATE: u8 = 4;
-#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-#[allow(non_camel_case_types)]
-pub const ENUM_VALUES_STATE: [State; 5] = [
-  State::none,
-  State::held,
-  State::confirmed,
-  State::released,
-  State::expired,
-];
-
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-#[repr(transparent)]
-pub struct State(pub u8);
-#[allow(non_upper_case_globals)]
-impl State {
-  pub const none: Self = Self(0);
-  pub const held: Self = Self(1);
-  pub const confirmed: Self = Self(2);
-  pub const released: Self = Self(3);
-  pub const expired: Self = Self(4);
-
-  pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 4;
-  pub const ENUM_VALUES: &'static [Self] = &[
-    Self::none,
-    Self::held,
-    Self::confirmed,
-    Self::released,
-    Self::expired,
-  ];
-  /// Returns the variant's name or "" if unknown.
-  pub fn variant_name(self) -> Option<&'static str> {
-    match self {
-      Self::none => Some("none"),
-      Self::held => Some("held"),
-      Self::confirmed => Some("confirmed"),
-      Self::released => Some("released"),
-      Self::expired => Some("expired"),
-      _ => None,
-    }
-  }
-}
-impl ::core::fmt::Debug for State {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
-    if let Some(name) = self.variant_name() {
-      f.write_str(name)
-    } else {
-      f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
-    }
-  }
-}
-impl<'a> ::flatbuffers::Follow<'a> for State {
-  type Inner = Self;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
-    Self(b)
-  }
-}
-
-impl ::flatbuffers::Push for State {
-    type Output = State;
-    #[inline]
-    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
-        unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
-    }
-}
-
-impl ::flatbuffers::EndianScalar for State {
-  type Scalar = u8;
-  #[inline]
-  fn to_little_endian(self) -> u8 {
-    self.0.to_le()
-  }
-  #[inline]
-  #[allow(clippy::wrong_self_convention)]
-  fn from_little_endian(v: u8) -> Self {
-    let b = u8::from_le(v);
-    Self(b)
-  }
-}
-
-impl<'a> ::flatbuffers::Verifiable for State {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    u8::run_verifier(v, pos)
-  }
-}
-
-impl ::flatbuffers::SimpleToVerifyInSlice for State {}
-#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MIN_CHANGE: u8 = 0;
-#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_CHANGE: u8 = 3;
-#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-#[allow(non_camel_case_types)]
-pub const ENUM_VALUES_CHANGE: [Change; 4] = [
-  Change::none,
-  Change::created,
-  Change::changed,
-  Change::unchanged,
-];
-
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-#[repr(transparent)]
-pub struct Change(pub u8);
-#[allow(non_upper_case_globals)]
-impl Change {
-  pub const none: Self = Self(0);
-  pub const created: Self = Self(1);
-  pub const changed: Self = Self(2);
-  pub const unchanged: Self = Self(3);
-
-  pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 3;
-  pub const ENUM_VALUES: &'static [Self] = &[
-    Self::none,
-    Self::created,
-    Self::changed,
-    Self::unchanged,
-  ];
-  /// Returns the variant's name or "" if unknown.
-  pub fn variant_name(self) -> Option<&'static str> {
-    match self {
-      Self::none => Some("none"),
-      Self::created => Some("created"),
-      Self::changed => Some("changed"),
-      Self::unchanged => Some("unchanged"),
-      _ => None,
-    }
-  }
-}
-impl ::core::fmt::Debug for Change {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
-    if let Some(name) = self.variant_name() {
-      f.write_str(name)
-    } else {
-      f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
-    }
-  }
-}
-impl<'a> ::flatbuffers::Follow<'a> for Change {
-  type Inner = Self;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
-    Self(b)
-  }
-}
-
-impl ::flatbuffers::Push for Change {
-    type Output = Change;
-    #[inline]
-    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
-        unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
-    }
-}
-
-impl ::flatbuffers::EndianScalar for Change {
-  type Scalar = u8;
-  #[inline]
-  fn to_little_endian(self) -> u8 {
-    self.0.to_le()
-  }
-  #[inline]
-  #[allow(clippy::wrong_self_convention)]
-  fn from_little_endian(v: u8) -> Self {
-    let b = u8::from_le(v);
-    Self(b)
-  }
-}
-
-impl<'a> ::flatbuffers::Verifiable for Change {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    u8::run_verifier(v, pos)
-  }
-}
-
-impl ::flatbuffers::SimpleToVerifyInSlice for Change {}
-/// One command of operation 16.
-// struct Command, aligned to 8
-#[repr(transparent)]
-#[derive(Clone, Copy, PartialEq)]
-pub struct Command(pub [u8; 40]);
-impl Default for Command { 
-  fn default() -> Self { 
-    Self([0; 40])
-  }
-}
-impl ::core::fmt::Debug for Command {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
-    f.debug_struct("Command")
-      .field("action", &self.action())
-      .field("flags", &self.flags())
-      .field("reserved", &self.reserved())
-      .field("hold_seconds", &self.hold_seconds())
-      .field("pool", &self.pool())
-      .field("target_high", &self.target_high())
-      .field("target_low", &self.target_low())
-      .field("occurred_at", &self.occurred_at())
-      .finish()
-  }
-}
-
-impl ::flatbuffers::SimpleToVerifyInSlice for Command {}
-impl<'a> ::flatbuffers::Follow<'a> for Command {
-  type Inner = &'a Command;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    unsafe { <&'a Command>::follow(buf, loc) }
-  }
-}
-impl<'a> ::flatbuffers::Follow<'a> for &'a Command {
-  type Inner = &'a Command;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    unsafe { ::flatbuffers::follow_cast_ref::<Command>(buf, loc) }
-  }
-}
-impl<'b> ::flatbuffers::Push for Command {
-    type Output = Command;
-    #[inline]
-    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
-        let src = unsafe { ::core::slice::from_raw_parts(self as *const Command as *const u8, <Self as ::flatbuffers::Push>::size()) };
-        dst.copy_from_slice(src);
-    }
-    #[inline]
-    fn alignment() -> ::flatbuffers::PushAlignment {
-        ::flatbuffers::PushAlignment::new(8)
-    }
-}
-
-impl<'a> ::flatbuffers::Verifiable for Command {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.in_buffer::<Self>(pos)
-  }
-}
-
-impl<'a> Command {
-  #[allow(clippy::too_many_arguments)]
-  pub fn new(
-    action: Action,
-    flags: u8,
-    reserved: u16,
-    hold_seconds: u32,
-    pool: u64,
-    target_high: u64,
-    target_low: u64,
-    occurred_at: i64,
-  ) -> Self {
-    let mut s = Self([0; 40]);
-    s.set_action(action);
-    s.set_flags(flags);
-    s.set_reserved(reserved);
-    s.set_hold_seconds(hold_seconds);
-    s.set_pool(pool);
-    s.set_target_high(target_high);
-    s.set_target_low(target_low);
-    s.set_occurred_at(occurred_at);
-    s
-  }
-
-  pub fn action(&self) -> Action {
-    let mut mem = ::core::mem::MaybeUninit::<<Action as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[0..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<Action as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
-
-  pub fn set_action(&mut self, x: Action) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[0..].as_mut_ptr(),
-        ::core::mem::size_of::<<Action as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
-
-  /// Reserved, 0.
-  pub fn flags(&self) -> u8 {
-    let mut mem = ::core::mem::MaybeUninit::<<u8 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[1..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<u8 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
-
-  pub fn set_flags(&mut self, x: u8) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[1..].as_mut_ptr(),
-        ::core::mem::size_of::<<u8 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
-
-  pub fn reserved(&self) -> u16 {
-    let mut mem = ::core::mem::MaybeUninit::<<u16 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[2..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<u16 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
-
-  pub fn set_reserved(&mut self, x: u16) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[2..].as_mut_ptr(),
-        ::core::mem::size_of::<<u16 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
-
-  /// Reserve: seconds until the hold expires, 1 to 86,400; 0 confirms at once.
-  pub fn hold_seconds(&self) -> u32 {
-    let mut mem = ::core::mem::MaybeUninit::<<u32 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[4..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
-
-  pub fn set_hold_seconds(&mut self, x: u32) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[4..].as_mut_ptr(),
-        ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
-
-  /// Reserve: the pool's id. Otherwise 0.
-  pub fn pool(&self) -> u64 {
-    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[8..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
-
-  pub fn set_pool(&mut self, x: u64) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[8..].as_mut_ptr(),
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
-
-  /// Reserve: the idempotency key. Otherwise the reservation's id.
-  pub fn target_high(&self) -> u64 {
-    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[16..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
-
-  pub fn set_target_high(&mut self, x: u64) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[16..].as_mut_ptr(),
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
-
-  pub fn target_low(&self) -> u64 {
-    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[24..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
-
-  pub fn set_target_low(&mut self, x: u64) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[24..].as_mut_ptr(),
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
-
-  /// The caller's business time, microseconds since 1970; the least value when there is none.
-  pub fn occurred_at(&self) -> i64 {
-    let mut mem = ::core::mem::MaybeUninit::<<i64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[32..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
-
-  pub fn set_occurred_at(&mut self, x: i64) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[32..].as_mut_ptr(),
-        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
-
-}
-
-/// What became of one command.
-// struct Outcome, aligned to 8
-#[repr(transparent)]
-#[derive(Clone, Copy, PartialEq)]
-pub struct Outcome(pub [u8; 40]);
-impl Default for Outcome { 
-  fn default() -> Self { 
-    Self([0; 40])
-  }
-}
-impl ::core::fmt::Debug for Outcome {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
-    f.debug_struct("Outcome")
-      .field("status", &self.status())
-      .field("state", &self.state())
-      .field("flags", &self.flags())
-      .field("short_dimensions", &self.short_dimensions())
-      .field("reserved", &self.reserved())
-      .field("version", &self.version())
-      .field("reservation_high", &self.reservation_high())
-      .field("reservation_low", &self.reservation_low())
-      .field("created_at", &self.created_at())
-      .field("expires_at", &self.expires_at())
-      .finish()
-  }
-}
-
-impl ::flatbuffers::SimpleToVerifyInSlice for Outcome {}
-impl<'a> ::flatbuffers::Follow<'a> for Outcome {
-  type Inner = &'a Outcome;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    unsafe { <&'a Outcome>::follow(buf, loc) }
-  }
-}
-impl<'a> ::flatbuffers::Follow<'a> for &'a Outcome {
-  type Inner = &'a Outcome;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    unsafe { ::flatbuffers::follow_cast_ref::<Outcome>(buf, loc) }
-  }
-}
-impl<'b> ::flatbuffers::Push for Outcome {
-    type Output = Outcome;
-    #[inline]
-    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
-        let src = unsafe { ::core::slice::from_raw_parts(self as *const Outcome as *const u8, <Self as ::flatbuffers::Push>::size()) };
-        dst.copy_from_slice(src);
-    }
-    #[inline]
-    fn alignment() -> ::flatbuffers::PushAlignment {
-        ::flatbuffers::PushAlignment::new(8)
-    }
-}
-
-impl<'a> ::flatbuffers::Verifiable for Outcome {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.in_buffer::<Self>(pos)
-  }
-}
-
-impl<'a> Outcome {
-  #[allow(clippy::too_many_arguments)]
-  pub fn new(
-    status: u16,
-    state: State,
-    flags: u8,
-    short_dimensions: u8,
-    reserved: u8,
-    version: u16,
-    reservation_high: u64,
-    reservation_low: u64,
-    created_at: i64,
-    expires_at: i64,
-  ) -> Self {
-    let mut s = Self([0; 40]);
-    s.set_status(status);
-    s.set_state(state);
-    s.set_flags(flags);
-    s.set_short_dimensions(short_dimensions);
-    s.set_reserved(reserved);
-    s.set_version(version);
-    s.set_reservation_high(reservation_high);
-    s.set_reservation_low(reservation_low);
-    s.set_created_at(created_at);
-    s.set_expires_at(expires_at);
-    s
-  }
-
-  pub fn status(&self) -> u16 {
-    let mut mem = ::core::mem::MaybeUninit::<<u16 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[0..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<u16 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
-
-  pub fn set_status(&mut self, x: u16) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[0..].as_mut_ptr(),
-        ::core::mem::size_of::<<u16 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
-
-  /// The reservation's state now; none where there is no reservation to speak of.
-  pub fn state(&self) -> State {
-    let mut mem = ::core::mem::MaybeUninit::<<State as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[2..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<State as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
-
-  pub fn set_state(&mut self, x: State) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[2..].as_mut_ptr(),
-        ::core::mem::size_of::<<State as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
-
-  /// Bit 0: an earlier attempt with this key took effect. Bit 1: enforcement would have refused it (shadow).
-  pub fn flags(&self) -> u8 {
-    let mut mem = ::core::mem::MaybeUninit::<<u8 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[3..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<u8 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
-
-  pub fn set_flags(&mut self, x: u8) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[3..].as_mut_ptr(),
-        ::core::mem::size_of::<<u8 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
-
-  /// insufficient_capacity: bit d set where dimension d is short.
-  pub fn short_dimensions(&self) -> u8 {
-    let mut mem = ::core::mem::MaybeUninit::<<u8 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[4..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<u8 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
-
-  pub fn set_short_dimensions(&mut self, x: u8) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[4..].as_mut_ptr(),
-        ::core::mem::size_of::<<u8 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
-
-  pub fn reserved(&self) -> u8 {
-    let mut mem = ::core::mem::MaybeUninit::<<u8 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[5..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<u8 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
-
-  pub fn set_reserved(&mut self, x: u8) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[5..].as_mut_ptr(),
-        ::core::mem::size_of::<<u8 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
-
-  /// The reservation's version, for a resize.
-  pub fn version(&self) -> u16 {
-    let mut mem = ::core::mem::MaybeUninit::<<u16 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[6..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<u16 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
-
-  pub fn set_version(&mut self, x: u16) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[6..].as_mut_ptr(),
-        ::core::mem::size_of::<<u16 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
-
-  pub fn reservation_high(&self) -> u64 {
-    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[8..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
-
-  pub fn set_reservation_high(&mut self, x: u64) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[8..].as_mut_ptr(),
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
-
-  pub fn reservation_low(&self) -> u64 {
-    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[16..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
-
-  pub fn set_reservation_low(&mut self, x: u64) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[16..].as_mut_ptr(),
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
-
-  /// Microseconds since 1970; 0 where there is no reservation.
-  pub fn created_at(&self) -> i64 {
-    let mut mem = ::core::mem::MaybeUninit::<<i64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[24..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
-
-  pub fn set_created_at(&mut self, x: i64) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[24..].as_mut_ptr(),
-        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
-
-  /// Microseconds since 1970; 0 where there is no deadline.
-  pub fn expires_at(&self) -> i64 {
-    let mut mem = ::core::mem::MaybeUninit::<<i64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[32..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
-
-  pub fn set_expires_at(&mut self, x: i64) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[32..].as_mut_ptr(),
-        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
-
-}
-
-/// What became of one definition.
-// struct PutResult, aligned to 8
-#[repr(transparent)]
-#[derive(Clone, Copy, PartialEq)]
-pub struct PutResult(pub [u8; 24]);
-impl Default for PutResult { 
-  fn default() -> Self { 
-    Self([0; 24])
-  }
-}
-impl ::core::fmt::Debug for PutResult {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
-    f.debug_struct("PutResult")
-      .field("status", &self.status())
-      .field("change", &self.change())
-      .field("reserved", &self.reserved())
-      .field("reserved2", &self.reserved2())
-      .field("pool", &self.pool())
-      .field("version", &self.version())
-      .finish()
-  }
-}
-
-impl ::flatbuffers::SimpleToVerifyInSlice for PutResult {}
-impl<'a> ::flatbuffers::Follow<'a> for PutResult {
-  type Inner = &'a PutResult;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    unsafe { <&'a PutResult>::follow(buf, loc) }
-  }
-}
-impl<'a> ::flatbuffers::Follow<'a> for &'a PutResult {
-  type Inner = &'a PutResult;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    unsafe { ::flatbuffers::follow_cast_ref::<PutResult>(buf, loc) }
-  }
-}
-impl<'b> ::flatbuffers::Push for PutResult {
-    type Output = PutResult;
-    #[inline]
-    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
-        let src = unsafe { ::core::slice::from_raw_parts(self as *const PutResult as *const u8, <Self as ::flatbuffers::Push>::size()) };
-        dst.copy_from_slice(src);
-    }
-    #[inline]
-    fn alignment() -> ::flatbuffers::PushAlignment {
-        ::flatbuffers::PushAlignment::new(8)
-    }
-}
-
-impl<'a> ::flatbuffers::Verifiable for PutResult {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.in_buffer::<Self>(pos)
-  }
-}
-
-impl<'a> PutResult {
-  #[allow(clippy::too_many_arguments)]
-  pub fn new(
-    status: u16,
-    change: Change,
-    reserved: u8,
-    reserved2: u32,
-    pool: u64,
-    version: u64,
-  ) -> Self {
-    let mut s = Self([0; 24]);
-    s.set_status(status);
-    s.set_change(change);
-    s.set_reserved(reserved);
-    s.set_reserved2(reserved2);
-    s.set_pool(pool);
-    s.set_version(version);
-    s
-  }
-
-  pub fn status(&self) -> u16 {
-    let mut mem = ::core::mem::MaybeUninit::<<u16 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[0..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<u16 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
-
-  pub fn set_status(&mut self, x: u16) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[0..].as_mut_ptr(),
-        ::core::mem::size_of::<<u16 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
-
-  pub fn change(&self) -> Change {
-    let mut mem = ::core::mem::MaybeUninit::<<Change as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[2..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<Change as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
-
-  pub fn set_change(&mut self, x: Change) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[2..].as_mut_ptr(),
-        ::core::mem::size_of::<<Change as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
-
-  pub fn reserved(&self) -> u8 {
-    let mut mem = ::core::mem::MaybeUninit::<<u8 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[3..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<u8 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
-
-  pub fn set_reserved(&mut self, x: u8) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[3..].as_mut_ptr(),
-        ::core::mem::size_of::<<u8 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
-
-  pub fn reserved2(&self) -> u32 {
-    let mut mem = ::core::mem::MaybeUninit::<<u32 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[4..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
-
-  pub fn set_reserved2(&mut self, x: u32) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[4..].as_mut_ptr(),
-        ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
-
-  pub fn pool(&self) -> u64 {
-    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[8..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
-
-  pub fn set_pool(&mut self, x: u64) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[8..].as_mut_ptr(),
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
-
-  pub fn version(&self) -> u64 {
-    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[16..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
-
-  pub fn set_version(&mut self, x: u64) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[16..].as_mut_ptr(),
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
-
-}
-
-// struct ReservationId, aligned to 8
-#[repr(transparent)]
-#[derive(Clone, Copy, PartialEq)]
-pub struct ReservationId(pub [u8; 16]);
-impl Default for ReservationId { 
-  fn default() -> Self { 
-    Self([0; 16])
-  }
-}
-impl ::core::fmt::Debug for ReservationId {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
-    f.debug_struct("ReservationId")
-      .field("high", &self.high())
-      .field("low", &self.low())
-      .finish()
-  }
-}
-
-impl ::flatbuffers::SimpleToVerifyInSlice for ReservationId {}
-impl<'a> ::flatbuffers::Follow<'a> for ReservationId {
-  type Inner = &'a ReservationId;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    unsafe { <&'a ReservationId>::follow(buf, loc) }
-  }
-}
-impl<'a> ::flatbuffers::Follow<'a> for &'a ReservationId {
-  type Inner = &'a ReservationId;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    unsafe { ::flatbuffers::follow_cast_ref::<ReservationId>(buf, loc) }
-  }
-}
-impl<'b> ::flatbuffers::Push for ReservationId {
-    type Output = ReservationId;
-    #[inline]
-    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
-        let src = unsafe { ::core::slice::from_raw_parts(self as *const ReservationId as *const u8, <Self as ::flatbuffers::Push>::size()) };
-        dst.copy_from_slice(src);
-    }
-    #[inline]
-    fn alignment() -> ::flatbuffers::PushAlignment {
-        ::flatbuffers::PushAlignment::new(8)
-    }
-}
-
-impl<'a> ::flatbuffers::Verifiable for ReservationId {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.in_buffer::<Self>(pos)
-  }
-}
-
-impl<'a> ReservationId {
-  #[allow(clippy::too_many_arguments)]
-  pub fn new(
-    high: u64,
-    low: u64,
-  ) -> Self {
-    let mut s = Self([0; 16]);
-    s.set_high(high);
-    s.set_low(low);
-    s
-  }
-
-  pub fn high(&self) -> u64 {
-    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[0..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
-
-  pub fn set_high(&mut self, x: u64) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[0..].as_mut_ptr(),
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
-
-  pub fn low(&self) -> u64 {
-    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[8..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
-
-  pub fn set_low(&mut self, x: u64) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[8..].as_mut_ptr(),
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
-
-}
-
-pub enum HelloOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-/// Operation 1, request: the first frame of a connection.
-pub struct Hello<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for Hello<'a> {
-  type Inner = Hello<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> Hello<'a> {
-  pub const VT_VERSION_MIN: ::flatbuffers::VOffsetT = 4;
-  pub const VT_VERSION_MAX: ::flatbuffers::VOffsetT = 6;
-  pub const VT_CLIENT: ::flatbuffers::VOffsetT = 8;
-  pub const VT_CREDENTIALS: ::flatbuffers::VOffsetT = 10;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    Hello { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args HelloArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<Hello<'bldr>> {
-    let mut builder = HelloBuilder::new(_fbb);
-    if let Some(x) = args.credentials { builder.add_credentials(x); }
-    if let Some(x) = args.client { builder.add_client(x); }
-    builder.add_version_max(args.version_max);
-    builder.add_version_min(args.version_min);
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn version_min(&self) -> u16 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u16>(Hello::VT_VERSION_MIN, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn version_max(&self) -> u16 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u16>(Hello::VT_VERSION_MAX, Some(0)).unwrap()}
-  }
-  /// Who calls, for the server's log: program and version.
-  #[inline]
-  pub fn client(&self) -> Option<&'a str> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Hello::VT_CLIENT, None)}
-  }
-  /// Room for authentication; must be absent.
-  #[inline]
-  pub fn credentials(&self) -> Option<::flatbuffers::Vector<'a, u8>> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(Hello::VT_CREDENTIALS, None)}
-  }
-}
-
-impl ::flatbuffers::Verifiable for Hello<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<u16>("version_min", Self::VT_VERSION_MIN, false)?
-     .visit_field::<u16>("version_max", Self::VT_VERSION_MAX, false)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("client", Self::VT_CLIENT, false)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>("credentials", Self::VT_CREDENTIALS, false)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct HelloArgs<'a> {
-    pub version_min: u16,
-    pub version_max: u16,
-    pub client: Option<::flatbuffers::WIPOffset<&'a str>>,
-    pub credentials: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
-}
-impl<'a> Default for HelloArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    HelloArgs {
-      version_min: 0,
-      version_max: 0,
-      client: None,
-      credentials: None,
-    }
-  }
-}
-
-pub struct HelloBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> HelloBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_version_min(&mut self, version_min: u16) {
-    self.fbb_.push_slot::<u16>(Hello::VT_VERSION_MIN, version_min, 0);
-  }
-  #[inline]
-  pub fn add_version_max(&mut self, version_max: u16) {
-    self.fbb_.push_slot::<u16>(Hello::VT_VERSION_MAX, version_max, 0);
-  }
-  #[inline]
-  pub fn add_client(&mut self, client: ::flatbuffers::WIPOffset<&'b  str>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Hello::VT_CLIENT, client);
-  }
-  #[inline]
-  pub fn add_credentials(&mut self, credentials: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u8>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Hello::VT_CREDENTIALS, credentials);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> HelloBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    HelloBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<Hello<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
-
-impl ::core::fmt::Debug for Hello<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("Hello");
-      ds.field("version_min", &self.version_min());
-      ds.field("version_max", &self.version_max());
-      ds.field("client", &self.client());
-      ds.field("credentials", &self.credentials());
-      ds.finish()
-  }
-}
-pub enum WelcomeOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-/// Operation 1, answer.
-pub struct Welcome<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for Welcome<'a> {
-  type Inner = Welcome<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> Welcome<'a> {
-  pub const VT_VERSION: ::flatbuffers::VOffsetT = 4;
-  pub const VT_SERVER: ::flatbuffers::VOffsetT = 6;
-  pub const VT_DIRECTORY_ID: ::flatbuffers::VOffsetT = 8;
-  pub const VT_DIMENSIONS: ::flatbuffers::VOffsetT = 10;
-  pub const VT_CORES: ::flatbuffers::VOffsetT = 12;
-  pub const VT_FRAME_SIZE_MAX: ::flatbuffers::VOffsetT = 14;
-  pub const VT_COMMANDS_MAX: ::flatbuffers::VOffsetT = 16;
-  pub const VT_WINDOW_COMMANDS: ::flatbuffers::VOffsetT = 18;
-  pub const VT_ITEMS_MAX: ::flatbuffers::VOffsetT = 20;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    Welcome { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args WelcomeArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<Welcome<'bldr>> {
-    let mut builder = WelcomeBuilder::new(_fbb);
-    builder.add_items_max(args.items_max);
-    builder.add_window_commands(args.window_commands);
-    builder.add_frame_size_max(args.frame_size_max);
-    if let Some(x) = args.dimensions { builder.add_dimensions(x); }
-    if let Some(x) = args.directory_id { builder.add_directory_id(x); }
-    if let Some(x) = args.server { builder.add_server(x); }
-    builder.add_commands_max(args.commands_max);
-    builder.add_cores(args.cores);
-    builder.add_version(args.version);
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn version(&self) -> u16 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u16>(Welcome::VT_VERSION, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn server(&self) -> Option<&'a str> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Welcome::VT_SERVER, None)}
-  }
-  /// 32 hexadecimal digits; keys and ids are only valid within one directory.
-  #[inline]
-  pub fn directory_id(&self) -> Option<&'a str> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Welcome::VT_DIRECTORY_ID, None)}
-  }
-  #[inline]
-  pub fn dimensions(&self) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>>>(Welcome::VT_DIMENSIONS, None).unwrap()}
-  }
-  #[inline]
-  pub fn cores(&self) -> u16 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u16>(Welcome::VT_CORES, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn frame_size_max(&self) -> u32 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u32>(Welcome::VT_FRAME_SIZE_MAX, Some(0)).unwrap()}
-  }
-  /// Most commands in one frame.
-  #[inline]
-  pub fn commands_max(&self) -> u16 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u16>(Welcome::VT_COMMANDS_MAX, Some(0)).unwrap()}
-  }
-  /// Most commands in flight on one connection; the server reads no further while they are.
-  #[inline]
-  pub fn window_commands(&self) -> u32 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u32>(Welcome::VT_WINDOW_COMMANDS, Some(0)).unwrap()}
-  }
-  /// The most pools or reservations that one frame of a rare operation may name or ask for.
-  #[inline]
-  pub fn items_max(&self) -> u32 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u32>(Welcome::VT_ITEMS_MAX, Some(0)).unwrap()}
-  }
-}
-
-impl ::flatbuffers::Verifiable for Welcome<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<u16>("version", Self::VT_VERSION, false)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("server", Self::VT_SERVER, false)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("directory_id", Self::VT_DIRECTORY_ID, false)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<&'_ str>>>>("dimensions", Self::VT_DIMENSIONS, true)?
-     .visit_field::<u16>("cores", Self::VT_CORES, false)?
-     .visit_field::<u32>("frame_size_max", Self::VT_FRAME_SIZE_MAX, false)?
-     .visit_field::<u16>("commands_max", Self::VT_COMMANDS_MAX, false)?
-     .visit_field::<u32>("window_commands", Self::VT_WINDOW_COMMANDS, false)?
-     .visit_field::<u32>("items_max", Self::VT_ITEMS_MAX, false)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct WelcomeArgs<'a> {
-    pub version: u16,
-    pub server: Option<::flatbuffers::WIPOffset<&'a str>>,
-    pub directory_id: Option<::flatbuffers::WIPOffset<&'a str>>,
-    pub dimensions: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>>>,
-    pub cores: u16,
-    pub frame_size_max: u32,
-    pub commands_max: u16,
-    pub window_commands: u32,
-    pub items_max: u32,
-}
-impl<'a> Default for WelcomeArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    WelcomeArgs {
-      version: 0,
-      server: None,
-      directory_id: None,
-      dimensions: None, // required field
-      cores: 0,
-      frame_size_max: 0,
-      commands_max: 0,
-      window_commands: 0,
-      items_max: 0,
-    }
-  }
-}
-
-pub struct WelcomeBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> WelcomeBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_version(&mut self, version: u16) {
-    self.fbb_.push_slot::<u16>(Welcome::VT_VERSION, version, 0);
-  }
-  #[inline]
-  pub fn add_server(&mut self, server: ::flatbuffers::WIPOffset<&'b  str>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Welcome::VT_SERVER, server);
-  }
-  #[inline]
-  pub fn add_directory_id(&mut self, directory_id: ::flatbuffers::WIPOffset<&'b  str>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Welcome::VT_DIRECTORY_ID, directory_id);
-  }
-  #[inline]
-  pub fn add_dimensions(&mut self, dimensions: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<&'b  str>>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Welcome::VT_DIMENSIONS, dimensions);
-  }
-  #[inline]
-  pub fn add_cores(&mut self, cores: u16) {
-    self.fbb_.push_slot::<u16>(Welcome::VT_CORES, cores, 0);
-  }
-  #[inline]
-  pub fn add_frame_size_max(&mut self, frame_size_max: u32) {
-    self.fbb_.push_slot::<u32>(Welcome::VT_FRAME_SIZE_MAX, frame_size_max, 0);
-  }
-  #[inline]
-  pub fn add_commands_max(&mut self, commands_max: u16) {
-    self.fbb_.push_slot::<u16>(Welcome::VT_COMMANDS_MAX, commands_max, 0);
-  }
-  #[inline]
-  pub fn add_window_commands(&mut self, window_commands: u32) {
-    self.fbb_.push_slot::<u32>(Welcome::VT_WINDOW_COMMANDS, window_commands, 0);
-  }
-  #[inline]
-  pub fn add_items_max(&mut self, items_max: u32) {
-    self.fbb_.push_slot::<u32>(Welcome::VT_ITEMS_MAX, items_max, 0);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> WelcomeBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    WelcomeBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<Welcome<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    self.fbb_.required(o, Welcome::VT_DIMENSIONS,"dimensions");
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
-
-impl ::core::fmt::Debug for Welcome<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("Welcome");
-      ds.field("version", &self.version());
-      ds.field("server", &self.server());
-      ds.field("directory_id", &self.directory_id());
-      ds.field("dimensions", &self.dimensions());
-      ds.field("cores", &self.cores());
-      ds.field("frame_size_max", &self.frame_size_max());
-      ds.field("commands_max", &self.commands_max());
-      ds.field("window_commands", &self.window_commands());
-      ds.field("items_max", &self.items_max());
-      ds.finish()
-  }
-}
-pub enum FailureOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-/// The payload of every answer whose header carries a status other than 0.
-pub struct Failure<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for Failure<'a> {
-  type Inner = Failure<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> Failure<'a> {
-  pub const VT_STATUS: ::flatbuffers::VOffsetT = 4;
-  pub const VT_DETAIL: ::flatbuffers::VOffsetT = 6;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    Failure { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args FailureArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<Failure<'bldr>> {
-    let mut builder = FailureBuilder::new(_fbb);
-    if let Some(x) = args.detail { builder.add_detail(x); }
-    builder.add_status(args.status);
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn status(&self) -> u16 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u16>(Failure::VT_STATUS, Some(0)).unwrap()}
-  }
-  /// What was wrong and where, for people.
-  #[inline]
-  pub fn detail(&self) -> Option<&'a str> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Failure::VT_DETAIL, None)}
-  }
-}
-
-impl ::flatbuffers::Verifiable for Failure<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<u16>("status", Self::VT_STATUS, false)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("detail", Self::VT_DETAIL, false)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct FailureArgs<'a> {
-    pub status: u16,
-    pub detail: Option<::flatbuffers::WIPOffset<&'a str>>,
-}
-impl<'a> Default for FailureArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    FailureArgs {
-      status: 0,
-      detail: None,
-    }
-  }
-}
-
-pub struct FailureBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> FailureBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_status(&mut self, status: u16) {
-    self.fbb_.push_slot::<u16>(Failure::VT_STATUS, status, 0);
-  }
-  #[inline]
-  pub fn add_detail(&mut self, detail: ::flatbuffers::WIPOffset<&'b  str>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Failure::VT_DETAIL, detail);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> FailureBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    FailureBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<Failure<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
-
-impl ::core::fmt::Debug for Failure<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("Failure");
-      ds.field("status", &self.status());
-      ds.field("detail", &self.detail());
-      ds.finish()
-  }
-}
-pub enum ReferenceOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-/// The caller's own name for what is reserved.
-pub struct Reference<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for Reference<'a> {
-  type Inner = Reference<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> Reference<'a> {
-  pub const VT_COMMAND: ::flatbuffers::VOffsetT = 4;
-  pub const VT_TEXT: ::flatbuffers::VOffsetT = 6;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    Reference { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args ReferenceArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<Reference<'bldr>> {
-    let mut builder = ReferenceBuilder::new(_fbb);
-    if let Some(x) = args.text { builder.add_text(x); }
-    builder.add_command(args.command);
-    builder.finish()
-  }
-
-
-  /// Index of the command that it belongs to.
-  #[inline]
-  pub fn command(&self) -> u32 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u32>(Reference::VT_COMMAND, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn text(&self) -> &'a str {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Reference::VT_TEXT, None).unwrap()}
-  }
-}
-
-impl ::flatbuffers::Verifiable for Reference<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<u32>("command", Self::VT_COMMAND, false)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("text", Self::VT_TEXT, true)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct ReferenceArgs<'a> {
-    pub command: u32,
-    pub text: Option<::flatbuffers::WIPOffset<&'a str>>,
-}
-impl<'a> Default for ReferenceArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    ReferenceArgs {
-      command: 0,
-      text: None, // required field
-    }
-  }
-}
-
-pub struct ReferenceBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ReferenceBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_command(&mut self, command: u32) {
-    self.fbb_.push_slot::<u32>(Reference::VT_COMMAND, command, 0);
-  }
-  #[inline]
-  pub fn add_text(&mut self, text: ::flatbuffers::WIPOffset<&'b  str>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Reference::VT_TEXT, text);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ReferenceBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    ReferenceBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<Reference<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    self.fbb_.required(o, Reference::VT_TEXT,"text");
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
-
-impl ::core::fmt::Debug for Reference<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("Reference");
-      ds.field("command", &self.command());
-      ds.field("text", &self.text());
-      ds.finish()
-  }
-}
-pub enum CommandsOffset {}
-#[derive(Copy, Clone, PartialEq)]
-
-/// Operation 16, request.
-pub struct Commands<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
-
-impl<'a> ::flatbuffers::Follow<'a> for Commands<'a> {
-  type Inner = Commands<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> Commands<'a> {
-  pub const VT_COMMANDS: ::flatbuffers::VOffsetT = 4;
-  pub const VT_UNITS: ::flatbuffers::VOffsetT = 6;
-  pub const VT_REFERENCES: ::flatbuffers::VOffsetT = 8;
-  pub const VT_TRACEPARENT: ::flatbuffers::VOffsetT = 10;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    Commands { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args CommandsArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<Commands<'bldr>> {
-    let mut builder = CommandsBuilder::new(_fbb);
-    if let Some(x) = args.traceparent { builder.add_traceparent(x); }
-    if let Some(x) = args.references { builder.add_references(x); }
-    if let Some(x) = args.units { builder.add_units(x); }
-    if let Some(x) = args.commands { builder.add_commands(x); }
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn commands(&self) -> ::flatbuffers::Vector<'a, Command> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, Command>>>(Commands::VT_COMMANDS, None).unwrap()}
-  }
-  /// A value for each dimension for each command that takes units (reserve), in the order of the commands.
-  #[inline]
-  pub fn units(&self) -> Option<::flatbuffers::Vector<'a, u32>> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u32>>>(Commands::VT_UNITS, None)}
-  }
-  #[inline]
-  pub fn references(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Reference<'a>>>> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Reference>>>>(Commands::VT_REFERENCES, None)}
-  }
-  /// W3C trace context, for the server's log.
-  #[inline]
-  pub fn traceparent(&self) -> Option<&'a str> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Commands::VT_TRACEPARENT, None)}
-  }
-}
-
-impl ::flatbuffers::Verifiable for Commands<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
+    #[allow(unused_imports, dead_code)]
+    pub mod wire {
+
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        pub const ENUM_MIN_ACTION: u8 = 0;
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        pub const ENUM_MAX_ACTION: u8 = 4;
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        #[allow(non_camel_case_types)]
+        pub const ENUM_VALUES_ACTION: [Action; 5] = [
+            Action::none,
+            Action::reserve,
+            Action::release,
+            Action::confirm,
+            Action::resize,
+        ];
+
+        /// What a command asks for.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        #[repr(transparent)]
+        pub struct Action(pub u8);
+        #[allow(non_upper_case_globals)]
+        impl Action {
+            pub const none: Self = Self(0);
+            pub const reserve: Self = Self(1);
+            pub const release: Self = Self(2);
+            pub const confirm: Self = Self(3);
+            pub const resize: Self = Self(4);
+
+            pub const ENUM_MIN: u8 = 0;
+            pub const ENUM_MAX: u8 = 4;
+            pub const ENUM_VALUES: &'static [Self] = &[
+                Self::none,
+                Self::reserve,
+                Self::release,
+                Self::confirm,
+                Self::resize,
+            ];
+            /// Returns the variant's name or "" if unknown.
+            pub fn variant_name(self) -> Option<&'static str> {
+                match self {
+                    Self::none => Some("none"),
+                    Self::reserve => Some("reserve"),
+                    Self::release => Some("release"),
+                    Self::confirm => Some("confirm"),
+                    Self::resize => Some("resize"),
+                    _ => None,
+                }
+            }
+        }
+        impl ::core::fmt::Debug for Action {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+                if let Some(name) = self.variant_name() {
+                    f.write_str(name)
+                } else {
+                    f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
+                }
+            }
+        }
+        impl<'a> ::flatbuffers::Follow<'a> for Action {
+            type Inner = Self;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
+                Self(b)
+            }
+        }
+
+        impl ::flatbuffers::Push for Action {
+            type Output = Action;
+            #[inline]
+            unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+                unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
+            }
+        }
+
+        impl ::flatbuffers::EndianScalar for Action {
+            type Scalar = u8;
+            #[inline]
+            fn to_little_endian(self) -> u8 {
+                self.0.to_le()
+            }
+            #[inline]
+            #[allow(clippy::wrong_self_convention)]
+            fn from_little_endian(v: u8) -> Self {
+                let b = u8::from_le(v);
+                Self(b)
+            }
+        }
+
+        impl<'a> ::flatbuffers::Verifiable for Action {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                u8::run_verifier(v, pos)
+            }
+        }
+
+        impl ::flatbuffers::SimpleToVerifyInSlice for Action {}
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        pub const ENUM_MIN_STATE: u8 = 0;
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        pub const ENUM_MAX_STATE: u8 = 4;
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        #[allow(non_camel_case_types)]
+        pub const ENUM_VALUES_STATE: [State; 5] = [
+            State::none,
+            State::held,
+            State::confirmed,
+            State::released,
+            State::expired,
+        ];
+
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        #[repr(transparent)]
+        pub struct State(pub u8);
+        #[allow(non_upper_case_globals)]
+        impl State {
+            pub const none: Self = Self(0);
+            pub const held: Self = Self(1);
+            pub const confirmed: Self = Self(2);
+            pub const released: Self = Self(3);
+            pub const expired: Self = Self(4);
+
+            pub const ENUM_MIN: u8 = 0;
+            pub const ENUM_MAX: u8 = 4;
+            pub const ENUM_VALUES: &'static [Self] = &[
+                Self::none,
+                Self::held,
+                Self::confirmed,
+                Self::released,
+                Self::expired,
+            ];
+            /// Returns the variant's name or "" if unknown.
+            pub fn variant_name(self) -> Option<&'static str> {
+                match self {
+                    Self::none => Some("none"),
+                    Self::held => Some("held"),
+                    Self::confirmed => Some("confirmed"),
+                    Self::released => Some("released"),
+                    Self::expired => Some("expired"),
+                    _ => None,
+                }
+            }
+        }
+        impl ::core::fmt::Debug for State {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+                if let Some(name) = self.variant_name() {
+                    f.write_str(name)
+                } else {
+                    f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
+                }
+            }
+        }
+        impl<'a> ::flatbuffers::Follow<'a> for State {
+            type Inner = Self;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
+                Self(b)
+            }
+        }
+
+        impl ::flatbuffers::Push for State {
+            type Output = State;
+            #[inline]
+            unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+                unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
+            }
+        }
+
+        impl ::flatbuffers::EndianScalar for State {
+            type Scalar = u8;
+            #[inline]
+            fn to_little_endian(self) -> u8 {
+                self.0.to_le()
+            }
+            #[inline]
+            #[allow(clippy::wrong_self_convention)]
+            fn from_little_endian(v: u8) -> Self {
+                let b = u8::from_le(v);
+                Self(b)
+            }
+        }
+
+        impl<'a> ::flatbuffers::Verifiable for State {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                u8::run_verifier(v, pos)
+            }
+        }
+
+        impl ::flatbuffers::SimpleToVerifyInSlice for State {}
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        pub const ENUM_MIN_CHANGE: u8 = 0;
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        pub const ENUM_MAX_CHANGE: u8 = 3;
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        #[allow(non_camel_case_types)]
+        pub const ENUM_VALUES_CHANGE: [Change; 4] = [
+            Change::none,
+            Change::created,
+            Change::changed,
+            Change::unchanged,
+        ];
+
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        #[repr(transparent)]
+        pub struct Change(pub u8);
+        #[allow(non_upper_case_globals)]
+        impl Change {
+            pub const none: Self = Self(0);
+            pub const created: Self = Self(1);
+            pub const changed: Self = Self(2);
+            pub const unchanged: Self = Self(3);
+
+            pub const ENUM_MIN: u8 = 0;
+            pub const ENUM_MAX: u8 = 3;
+            pub const ENUM_VALUES: &'static [Self] =
+                &[Self::none, Self::created, Self::changed, Self::unchanged];
+            /// Returns the variant's name or "" if unknown.
+            pub fn variant_name(self) -> Option<&'static str> {
+                match self {
+                    Self::none => Some("none"),
+                    Self::created => Some("created"),
+                    Self::changed => Some("changed"),
+                    Self::unchanged => Some("unchanged"),
+                    _ => None,
+                }
+            }
+        }
+        impl ::core::fmt::Debug for Change {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+                if let Some(name) = self.variant_name() {
+                    f.write_str(name)
+                } else {
+                    f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
+                }
+            }
+        }
+        impl<'a> ::flatbuffers::Follow<'a> for Change {
+            type Inner = Self;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
+                Self(b)
+            }
+        }
+
+        impl ::flatbuffers::Push for Change {
+            type Output = Change;
+            #[inline]
+            unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+                unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
+            }
+        }
+
+        impl ::flatbuffers::EndianScalar for Change {
+            type Scalar = u8;
+            #[inline]
+            fn to_little_endian(self) -> u8 {
+                self.0.to_le()
+            }
+            #[inline]
+            #[allow(clippy::wrong_self_convention)]
+            fn from_little_endian(v: u8) -> Self {
+                let b = u8::from_le(v);
+                Self(b)
+            }
+        }
+
+        impl<'a> ::flatbuffers::Verifiable for Change {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                u8::run_verifier(v, pos)
+            }
+        }
+
+        impl ::flatbuffers::SimpleToVerifyInSlice for Change {}
+        /// One command of operation 16.
+        // struct Command, aligned to 8
+        #[repr(transparent)]
+        #[derive(Clone, Copy, PartialEq)]
+        pub struct Command(pub [u8; 40]);
+        impl Default for Command {
+            fn default() -> Self {
+                Self([0; 40])
+            }
+        }
+        impl ::core::fmt::Debug for Command {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+                f.debug_struct("Command")
+                    .field("action", &self.action())
+                    .field("flags", &self.flags())
+                    .field("reserved", &self.reserved())
+                    .field("hold_seconds", &self.hold_seconds())
+                    .field("pool", &self.pool())
+                    .field("target_high", &self.target_high())
+                    .field("target_low", &self.target_low())
+                    .field("occurred_at", &self.occurred_at())
+                    .finish()
+            }
+        }
+
+        impl ::flatbuffers::SimpleToVerifyInSlice for Command {}
+        impl<'a> ::flatbuffers::Follow<'a> for Command {
+            type Inner = &'a Command;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                unsafe { <&'a Command>::follow(buf, loc) }
+            }
+        }
+        impl<'a> ::flatbuffers::Follow<'a> for &'a Command {
+            type Inner = &'a Command;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                unsafe { ::flatbuffers::follow_cast_ref::<Command>(buf, loc) }
+            }
+        }
+        impl<'b> ::flatbuffers::Push for Command {
+            type Output = Command;
+            #[inline]
+            unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+                let src = unsafe {
+                    ::core::slice::from_raw_parts(
+                        self as *const Command as *const u8,
+                        <Self as ::flatbuffers::Push>::size(),
+                    )
+                };
+                dst.copy_from_slice(src);
+            }
+            #[inline]
+            fn alignment() -> ::flatbuffers::PushAlignment {
+                ::flatbuffers::PushAlignment::new(8)
+            }
+        }
+
+        impl<'a> ::flatbuffers::Verifiable for Command {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.in_buffer::<Self>(pos)
+            }
+        }
+
+        impl<'a> Command {
+            #[allow(clippy::too_many_arguments)]
+            pub fn new(
+                action: Action,
+                flags: u8,
+                reserved: u16,
+                hold_seconds: u32,
+                pool: u64,
+                target_high: u64,
+                target_low: u64,
+                occurred_at: i64,
+            ) -> Self {
+                let mut s = Self([0; 40]);
+                s.set_action(action);
+                s.set_flags(flags);
+                s.set_reserved(reserved);
+                s.set_hold_seconds(hold_seconds);
+                s.set_pool(pool);
+                s.set_target_high(target_high);
+                s.set_target_low(target_low);
+                s.set_occurred_at(occurred_at);
+                s
+            }
+
+            pub fn action(&self) -> Action {
+                let mut mem = ::core::mem::MaybeUninit::<
+                    <Action as ::flatbuffers::EndianScalar>::Scalar,
+                >::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[0..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<Action as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_action(&mut self, x: Action) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[0..].as_mut_ptr(),
+                        ::core::mem::size_of::<<Action as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            /// Reserved, 0.
+            pub fn flags(&self) -> u8 {
+                let mut mem =
+                    ::core::mem::MaybeUninit::<<u8 as ::flatbuffers::EndianScalar>::Scalar>::uninit(
+                    );
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[1..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u8 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_flags(&mut self, x: u8) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[1..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u8 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            pub fn reserved(&self) -> u16 {
+                let mut mem = ::core::mem::MaybeUninit::<
+                    <u16 as ::flatbuffers::EndianScalar>::Scalar,
+                >::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[2..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u16 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_reserved(&mut self, x: u16) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[2..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u16 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            /// Reserve: seconds until the hold expires, 1 to 86,400; 0 confirms at once.
+            pub fn hold_seconds(&self) -> u32 {
+                let mut mem = ::core::mem::MaybeUninit::<
+                    <u32 as ::flatbuffers::EndianScalar>::Scalar,
+                >::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[4..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_hold_seconds(&mut self, x: u32) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[4..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            /// Reserve: the pool's id. Otherwise 0.
+            pub fn pool(&self) -> u64 {
+                let mut mem = ::core::mem::MaybeUninit::<
+                    <u64 as ::flatbuffers::EndianScalar>::Scalar,
+                >::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[8..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_pool(&mut self, x: u64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[8..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            /// Reserve: the idempotency key. Otherwise the reservation's id.
+            pub fn target_high(&self) -> u64 {
+                let mut mem = ::core::mem::MaybeUninit::<
+                    <u64 as ::flatbuffers::EndianScalar>::Scalar,
+                >::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[16..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_target_high(&mut self, x: u64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[16..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            pub fn target_low(&self) -> u64 {
+                let mut mem = ::core::mem::MaybeUninit::<
+                    <u64 as ::flatbuffers::EndianScalar>::Scalar,
+                >::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[24..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_target_low(&mut self, x: u64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[24..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            /// The caller's business time, microseconds since 1970; the least value when there is none.
+            pub fn occurred_at(&self) -> i64 {
+                let mut mem = ::core::mem::MaybeUninit::<
+                    <i64 as ::flatbuffers::EndianScalar>::Scalar,
+                >::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[32..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_occurred_at(&mut self, x: i64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[32..].as_mut_ptr(),
+                        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+        }
+
+        /// What became of one command.
+        // struct Outcome, aligned to 8
+        #[repr(transparent)]
+        #[derive(Clone, Copy, PartialEq)]
+        pub struct Outcome(pub [u8; 40]);
+        impl Default for Outcome {
+            fn default() -> Self {
+                Self([0; 40])
+            }
+        }
+        impl ::core::fmt::Debug for Outcome {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+                f.debug_struct("Outcome")
+                    .field("status", &self.status())
+                    .field("state", &self.state())
+                    .field("flags", &self.flags())
+                    .field("short_dimensions", &self.short_dimensions())
+                    .field("reserved", &self.reserved())
+                    .field("version", &self.version())
+                    .field("reservation_high", &self.reservation_high())
+                    .field("reservation_low", &self.reservation_low())
+                    .field("created_at", &self.created_at())
+                    .field("expires_at", &self.expires_at())
+                    .finish()
+            }
+        }
+
+        impl ::flatbuffers::SimpleToVerifyInSlice for Outcome {}
+        impl<'a> ::flatbuffers::Follow<'a> for Outcome {
+            type Inner = &'a Outcome;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                unsafe { <&'a Outcome>::follow(buf, loc) }
+            }
+        }
+        impl<'a> ::flatbuffers::Follow<'a> for &'a Outcome {
+            type Inner = &'a Outcome;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                unsafe { ::flatbuffers::follow_cast_ref::<Outcome>(buf, loc) }
+            }
+        }
+        impl<'b> ::flatbuffers::Push for Outcome {
+            type Output = Outcome;
+            #[inline]
+            unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+                let src = unsafe {
+                    ::core::slice::from_raw_parts(
+                        self as *const Outcome as *const u8,
+                        <Self as ::flatbuffers::Push>::size(),
+                    )
+                };
+                dst.copy_from_slice(src);
+            }
+            #[inline]
+            fn alignment() -> ::flatbuffers::PushAlignment {
+                ::flatbuffers::PushAlignment::new(8)
+            }
+        }
+
+        impl<'a> ::flatbuffers::Verifiable for Outcome {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.in_buffer::<Self>(pos)
+            }
+        }
+
+        impl<'a> Outcome {
+            #[allow(clippy::too_many_arguments)]
+            pub fn new(
+                status: u16,
+                state: State,
+                flags: u8,
+                short_dimensions: u8,
+                reserved: u8,
+                version: u16,
+                reservation_high: u64,
+                reservation_low: u64,
+                created_at: i64,
+                expires_at: i64,
+            ) -> Self {
+                let mut s = Self([0; 40]);
+                s.set_status(status);
+                s.set_state(state);
+                s.set_flags(flags);
+                s.set_short_dimensions(short_dimensions);
+                s.set_reserved(reserved);
+                s.set_version(version);
+                s.set_reservation_high(reservation_high);
+                s.set_reservation_low(reservation_low);
+                s.set_created_at(created_at);
+                s.set_expires_at(expires_at);
+                s
+            }
+
+            pub fn status(&self) -> u16 {
+                let mut mem = ::core::mem::MaybeUninit::<
+                    <u16 as ::flatbuffers::EndianScalar>::Scalar,
+                >::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[0..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u16 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_status(&mut self, x: u16) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[0..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u16 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            /// The reservation's state now; none where there is no reservation to speak of.
+            pub fn state(&self) -> State {
+                let mut mem = ::core::mem::MaybeUninit::<
+                    <State as ::flatbuffers::EndianScalar>::Scalar,
+                >::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[2..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<State as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_state(&mut self, x: State) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[2..].as_mut_ptr(),
+                        ::core::mem::size_of::<<State as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            /// Bit 0: an earlier attempt with this key took effect. Bit 1: enforcement would have refused it (shadow).
+            pub fn flags(&self) -> u8 {
+                let mut mem =
+                    ::core::mem::MaybeUninit::<<u8 as ::flatbuffers::EndianScalar>::Scalar>::uninit(
+                    );
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[3..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u8 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_flags(&mut self, x: u8) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[3..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u8 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            /// insufficient_capacity: bit d set where dimension d is short.
+            pub fn short_dimensions(&self) -> u8 {
+                let mut mem =
+                    ::core::mem::MaybeUninit::<<u8 as ::flatbuffers::EndianScalar>::Scalar>::uninit(
+                    );
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[4..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u8 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_short_dimensions(&mut self, x: u8) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[4..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u8 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            pub fn reserved(&self) -> u8 {
+                let mut mem =
+                    ::core::mem::MaybeUninit::<<u8 as ::flatbuffers::EndianScalar>::Scalar>::uninit(
+                    );
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[5..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u8 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_reserved(&mut self, x: u8) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[5..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u8 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            /// The reservation's version, for a resize.
+            pub fn version(&self) -> u16 {
+                let mut mem = ::core::mem::MaybeUninit::<
+                    <u16 as ::flatbuffers::EndianScalar>::Scalar,
+                >::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[6..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u16 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_version(&mut self, x: u16) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[6..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u16 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            pub fn reservation_high(&self) -> u64 {
+                let mut mem = ::core::mem::MaybeUninit::<
+                    <u64 as ::flatbuffers::EndianScalar>::Scalar,
+                >::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[8..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_reservation_high(&mut self, x: u64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[8..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            pub fn reservation_low(&self) -> u64 {
+                let mut mem = ::core::mem::MaybeUninit::<
+                    <u64 as ::flatbuffers::EndianScalar>::Scalar,
+                >::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[16..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_reservation_low(&mut self, x: u64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[16..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            /// Microseconds since 1970; 0 where there is no reservation.
+            pub fn created_at(&self) -> i64 {
+                let mut mem = ::core::mem::MaybeUninit::<
+                    <i64 as ::flatbuffers::EndianScalar>::Scalar,
+                >::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[24..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_created_at(&mut self, x: i64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[24..].as_mut_ptr(),
+                        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            /// Microseconds since 1970; 0 where there is no deadline.
+            pub fn expires_at(&self) -> i64 {
+                let mut mem = ::core::mem::MaybeUninit::<
+                    <i64 as ::flatbuffers::EndianScalar>::Scalar,
+                >::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[32..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_expires_at(&mut self, x: i64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[32..].as_mut_ptr(),
+                        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+        }
+
+        /// What became of one definition.
+        // struct PutResult, aligned to 8
+        #[repr(transparent)]
+        #[derive(Clone, Copy, PartialEq)]
+        pub struct PutResult(pub [u8; 24]);
+        impl Default for PutResult {
+            fn default() -> Self {
+                Self([0; 24])
+            }
+        }
+        impl ::core::fmt::Debug for PutResult {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+                f.debug_struct("PutResult")
+                    .field("status", &self.status())
+                    .field("change", &self.change())
+                    .field("reserved", &self.reserved())
+                    .field("reserved2", &self.reserved2())
+                    .field("pool", &self.pool())
+                    .field("version", &self.version())
+                    .finish()
+            }
+        }
+
+        impl ::flatbuffers::SimpleToVerifyInSlice for PutResult {}
+        impl<'a> ::flatbuffers::Follow<'a> for PutResult {
+            type Inner = &'a PutResult;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                unsafe { <&'a PutResult>::follow(buf, loc) }
+            }
+        }
+        impl<'a> ::flatbuffers::Follow<'a> for &'a PutResult {
+            type Inner = &'a PutResult;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                unsafe { ::flatbuffers::follow_cast_ref::<PutResult>(buf, loc) }
+            }
+        }
+        impl<'b> ::flatbuffers::Push for PutResult {
+            type Output = PutResult;
+            #[inline]
+            unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+                let src = unsafe {
+                    ::core::slice::from_raw_parts(
+                        self as *const PutResult as *const u8,
+                        <Self as ::flatbuffers::Push>::size(),
+                    )
+                };
+                dst.copy_from_slice(src);
+            }
+            #[inline]
+            fn alignment() -> ::flatbuffers::PushAlignment {
+                ::flatbuffers::PushAlignment::new(8)
+            }
+        }
+
+        impl<'a> ::flatbuffers::Verifiable for PutResult {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.in_buffer::<Self>(pos)
+            }
+        }
+
+        impl<'a> PutResult {
+            #[allow(clippy::too_many_arguments)]
+            pub fn new(
+                status: u16,
+                change: Change,
+                reserved: u8,
+                reserved2: u32,
+                pool: u64,
+                version: u64,
+            ) -> Self {
+                let mut s = Self([0; 24]);
+                s.set_status(status);
+                s.set_change(change);
+                s.set_reserved(reserved);
+                s.set_reserved2(reserved2);
+                s.set_pool(pool);
+                s.set_version(version);
+                s
+            }
+
+            pub fn status(&self) -> u16 {
+                let mut mem = ::core::mem::MaybeUninit::<
+                    <u16 as ::flatbuffers::EndianScalar>::Scalar,
+                >::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[0..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u16 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_status(&mut self, x: u16) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[0..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u16 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            pub fn change(&self) -> Change {
+                let mut mem = ::core::mem::MaybeUninit::<
+                    <Change as ::flatbuffers::EndianScalar>::Scalar,
+                >::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[2..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<Change as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_change(&mut self, x: Change) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[2..].as_mut_ptr(),
+                        ::core::mem::size_of::<<Change as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            pub fn reserved(&self) -> u8 {
+                let mut mem =
+                    ::core::mem::MaybeUninit::<<u8 as ::flatbuffers::EndianScalar>::Scalar>::uninit(
+                    );
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[3..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u8 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_reserved(&mut self, x: u8) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[3..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u8 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            pub fn reserved2(&self) -> u32 {
+                let mut mem = ::core::mem::MaybeUninit::<
+                    <u32 as ::flatbuffers::EndianScalar>::Scalar,
+                >::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[4..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_reserved2(&mut self, x: u32) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[4..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            pub fn pool(&self) -> u64 {
+                let mut mem = ::core::mem::MaybeUninit::<
+                    <u64 as ::flatbuffers::EndianScalar>::Scalar,
+                >::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[8..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_pool(&mut self, x: u64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[8..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            pub fn version(&self) -> u64 {
+                let mut mem = ::core::mem::MaybeUninit::<
+                    <u64 as ::flatbuffers::EndianScalar>::Scalar,
+                >::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[16..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_version(&mut self, x: u64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[16..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+        }
+
+        // struct ReservationId, aligned to 8
+        #[repr(transparent)]
+        #[derive(Clone, Copy, PartialEq)]
+        pub struct ReservationId(pub [u8; 16]);
+        impl Default for ReservationId {
+            fn default() -> Self {
+                Self([0; 16])
+            }
+        }
+        impl ::core::fmt::Debug for ReservationId {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+                f.debug_struct("ReservationId")
+                    .field("high", &self.high())
+                    .field("low", &self.low())
+                    .finish()
+            }
+        }
+
+        impl ::flatbuffers::SimpleToVerifyInSlice for ReservationId {}
+        impl<'a> ::flatbuffers::Follow<'a> for ReservationId {
+            type Inner = &'a ReservationId;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                unsafe { <&'a ReservationId>::follow(buf, loc) }
+            }
+        }
+        impl<'a> ::flatbuffers::Follow<'a> for &'a ReservationId {
+            type Inner = &'a ReservationId;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                unsafe { ::flatbuffers::follow_cast_ref::<ReservationId>(buf, loc) }
+            }
+        }
+        impl<'b> ::flatbuffers::Push for ReservationId {
+            type Output = ReservationId;
+            #[inline]
+            unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+                let src = unsafe {
+                    ::core::slice::from_raw_parts(
+                        self as *const ReservationId as *const u8,
+                        <Self as ::flatbuffers::Push>::size(),
+                    )
+                };
+                dst.copy_from_slice(src);
+            }
+            #[inline]
+            fn alignment() -> ::flatbuffers::PushAlignment {
+                ::flatbuffers::PushAlignment::new(8)
+            }
+        }
+
+        impl<'a> ::flatbuffers::Verifiable for ReservationId {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.in_buffer::<Self>(pos)
+            }
+        }
+
+        impl<'a> ReservationId {
+            #[allow(clippy::too_many_arguments)]
+            pub fn new(high: u64, low: u64) -> Self {
+                let mut s = Self([0; 16]);
+                s.set_high(high);
+                s.set_low(low);
+                s
+            }
+
+            pub fn high(&self) -> u64 {
+                let mut mem = ::core::mem::MaybeUninit::<
+                    <u64 as ::flatbuffers::EndianScalar>::Scalar,
+                >::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[0..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_high(&mut self, x: u64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[0..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            pub fn low(&self) -> u64 {
+                let mut mem = ::core::mem::MaybeUninit::<
+                    <u64 as ::flatbuffers::EndianScalar>::Scalar,
+                >::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[8..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_low(&mut self, x: u64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[8..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+        }
+
+        pub enum HelloOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        /// Operation 1, request: the first frame of a connection.
+        pub struct Hello<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Hello<'a> {
+            type Inner = Hello<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self {
+                    _tab: unsafe { ::flatbuffers::Table::new(buf, loc) },
+                }
+            }
+        }
+
+        impl<'a> Hello<'a> {
+            pub const VT_VERSION_MIN: ::flatbuffers::VOffsetT = 4;
+            pub const VT_VERSION_MAX: ::flatbuffers::VOffsetT = 6;
+            pub const VT_CLIENT: ::flatbuffers::VOffsetT = 8;
+            pub const VT_CREDENTIALS: ::flatbuffers::VOffsetT = 10;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Hello { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<
+                'bldr: 'args,
+                'args: 'mut_bldr,
+                'mut_bldr,
+                A: ::flatbuffers::Allocator + 'bldr,
+            >(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args HelloArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Hello<'bldr>> {
+                let mut builder = HelloBuilder::new(_fbb);
+                if let Some(x) = args.credentials {
+                    builder.add_credentials(x);
+                }
+                if let Some(x) = args.client {
+                    builder.add_client(x);
+                }
+                builder.add_version_max(args.version_max);
+                builder.add_version_min(args.version_min);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn version_min(&self) -> u16 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<u16>(Hello::VT_VERSION_MIN, Some(0))
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn version_max(&self) -> u16 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<u16>(Hello::VT_VERSION_MAX, Some(0))
+                        .unwrap()
+                }
+            }
+            /// Who calls, for the server's log: program and version.
+            #[inline]
+            pub fn client(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(Hello::VT_CLIENT, None)
+                }
+            }
+            /// Room for authentication; must be absent.
+            #[inline]
+            pub fn credentials(&self) -> Option<::flatbuffers::Vector<'a, u8>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(
+                            Hello::VT_CREDENTIALS,
+                            None,
+                        )
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Hello<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<u16>("version_min", Self::VT_VERSION_MIN, false)?
+                    .visit_field::<u16>("version_max", Self::VT_VERSION_MAX, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>(
+                        "client",
+                        Self::VT_CLIENT,
+                        false,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>(
+                        "credentials",
+                        Self::VT_CREDENTIALS,
+                        false,
+                    )?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct HelloArgs<'a> {
+            pub version_min: u16,
+            pub version_max: u16,
+            pub client: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub credentials: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
+        }
+        impl<'a> Default for HelloArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                HelloArgs {
+                    version_min: 0,
+                    version_max: 0,
+                    client: None,
+                    credentials: None,
+                }
+            }
+        }
+
+        pub struct HelloBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> HelloBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_version_min(&mut self, version_min: u16) {
+                self.fbb_
+                    .push_slot::<u16>(Hello::VT_VERSION_MIN, version_min, 0);
+            }
+            #[inline]
+            pub fn add_version_max(&mut self, version_max: u16) {
+                self.fbb_
+                    .push_slot::<u16>(Hello::VT_VERSION_MAX, version_max, 0);
+            }
+            #[inline]
+            pub fn add_client(&mut self, client: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(Hello::VT_CLIENT, client);
+            }
+            #[inline]
+            pub fn add_credentials(
+                &mut self,
+                credentials: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u8>>,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
+                    Hello::VT_CREDENTIALS,
+                    credentials,
+                );
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> HelloBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                HelloBuilder {
+                    fbb_: _fbb,
+                    start_: start,
+                }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Hello<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Hello<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Hello");
+                ds.field("version_min", &self.version_min());
+                ds.field("version_max", &self.version_max());
+                ds.field("client", &self.client());
+                ds.field("credentials", &self.credentials());
+                ds.finish()
+            }
+        }
+        pub enum WelcomeOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        /// Operation 1, answer.
+        pub struct Welcome<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Welcome<'a> {
+            type Inner = Welcome<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self {
+                    _tab: unsafe { ::flatbuffers::Table::new(buf, loc) },
+                }
+            }
+        }
+
+        impl<'a> Welcome<'a> {
+            pub const VT_VERSION: ::flatbuffers::VOffsetT = 4;
+            pub const VT_SERVER: ::flatbuffers::VOffsetT = 6;
+            pub const VT_DIRECTORY_ID: ::flatbuffers::VOffsetT = 8;
+            pub const VT_DIMENSIONS: ::flatbuffers::VOffsetT = 10;
+            pub const VT_CORES: ::flatbuffers::VOffsetT = 12;
+            pub const VT_FRAME_SIZE_MAX: ::flatbuffers::VOffsetT = 14;
+            pub const VT_COMMANDS_MAX: ::flatbuffers::VOffsetT = 16;
+            pub const VT_WINDOW_COMMANDS: ::flatbuffers::VOffsetT = 18;
+            pub const VT_ITEMS_MAX: ::flatbuffers::VOffsetT = 20;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Welcome { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<
+                'bldr: 'args,
+                'args: 'mut_bldr,
+                'mut_bldr,
+                A: ::flatbuffers::Allocator + 'bldr,
+            >(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args WelcomeArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Welcome<'bldr>> {
+                let mut builder = WelcomeBuilder::new(_fbb);
+                builder.add_items_max(args.items_max);
+                builder.add_window_commands(args.window_commands);
+                builder.add_frame_size_max(args.frame_size_max);
+                if let Some(x) = args.dimensions {
+                    builder.add_dimensions(x);
+                }
+                if let Some(x) = args.directory_id {
+                    builder.add_directory_id(x);
+                }
+                if let Some(x) = args.server {
+                    builder.add_server(x);
+                }
+                builder.add_commands_max(args.commands_max);
+                builder.add_cores(args.cores);
+                builder.add_version(args.version);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn version(&self) -> u16 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u16>(Welcome::VT_VERSION, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn server(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(Welcome::VT_SERVER, None)
+                }
+            }
+            /// 32 hexadecimal digits; keys and ids are only valid within one directory.
+            #[inline]
+            pub fn directory_id(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(Welcome::VT_DIRECTORY_ID, None)
+                }
+            }
+            #[inline]
+            pub fn dimensions(
+                &self,
+            ) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<
+                            ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>,
+                        >>(Welcome::VT_DIMENSIONS, None)
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn cores(&self) -> u16 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u16>(Welcome::VT_CORES, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn frame_size_max(&self) -> u32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<u32>(Welcome::VT_FRAME_SIZE_MAX, Some(0))
+                        .unwrap()
+                }
+            }
+            /// Most commands in one frame.
+            #[inline]
+            pub fn commands_max(&self) -> u16 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<u16>(Welcome::VT_COMMANDS_MAX, Some(0))
+                        .unwrap()
+                }
+            }
+            /// Most commands in flight on one connection; the server reads no further while they are.
+            #[inline]
+            pub fn window_commands(&self) -> u32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<u32>(Welcome::VT_WINDOW_COMMANDS, Some(0))
+                        .unwrap()
+                }
+            }
+            /// The most pools or reservations that one frame of a rare operation may name or ask for.
+            #[inline]
+            pub fn items_max(&self) -> u32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<u32>(Welcome::VT_ITEMS_MAX, Some(0))
+                        .unwrap()
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Welcome<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<u16>("version", Self::VT_VERSION, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>(
+                        "server",
+                        Self::VT_SERVER,
+                        false,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>(
+                        "directory_id",
+                        Self::VT_DIRECTORY_ID,
+                        false,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<
+                        ::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<&'_ str>>,
+                    >>("dimensions", Self::VT_DIMENSIONS, true)?
+                    .visit_field::<u16>("cores", Self::VT_CORES, false)?
+                    .visit_field::<u32>("frame_size_max", Self::VT_FRAME_SIZE_MAX, false)?
+                    .visit_field::<u16>("commands_max", Self::VT_COMMANDS_MAX, false)?
+                    .visit_field::<u32>("window_commands", Self::VT_WINDOW_COMMANDS, false)?
+                    .visit_field::<u32>("items_max", Self::VT_ITEMS_MAX, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct WelcomeArgs<'a> {
+            pub version: u16,
+            pub server: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub directory_id: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub dimensions: Option<
+                ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>,
+                >,
+            >,
+            pub cores: u16,
+            pub frame_size_max: u32,
+            pub commands_max: u16,
+            pub window_commands: u32,
+            pub items_max: u32,
+        }
+        impl<'a> Default for WelcomeArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                WelcomeArgs {
+                    version: 0,
+                    server: None,
+                    directory_id: None,
+                    dimensions: None, // required field
+                    cores: 0,
+                    frame_size_max: 0,
+                    commands_max: 0,
+                    window_commands: 0,
+                    items_max: 0,
+                }
+            }
+        }
+
+        pub struct WelcomeBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> WelcomeBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_version(&mut self, version: u16) {
+                self.fbb_.push_slot::<u16>(Welcome::VT_VERSION, version, 0);
+            }
+            #[inline]
+            pub fn add_server(&mut self, server: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(Welcome::VT_SERVER, server);
+            }
+            #[inline]
+            pub fn add_directory_id(&mut self, directory_id: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
+                    Welcome::VT_DIRECTORY_ID,
+                    directory_id,
+                );
+            }
+            #[inline]
+            pub fn add_dimensions(
+                &mut self,
+                dimensions: ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<&'b str>>,
+                >,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
+                    Welcome::VT_DIMENSIONS,
+                    dimensions,
+                );
+            }
+            #[inline]
+            pub fn add_cores(&mut self, cores: u16) {
+                self.fbb_.push_slot::<u16>(Welcome::VT_CORES, cores, 0);
+            }
+            #[inline]
+            pub fn add_frame_size_max(&mut self, frame_size_max: u32) {
+                self.fbb_
+                    .push_slot::<u32>(Welcome::VT_FRAME_SIZE_MAX, frame_size_max, 0);
+            }
+            #[inline]
+            pub fn add_commands_max(&mut self, commands_max: u16) {
+                self.fbb_
+                    .push_slot::<u16>(Welcome::VT_COMMANDS_MAX, commands_max, 0);
+            }
+            #[inline]
+            pub fn add_window_commands(&mut self, window_commands: u32) {
+                self.fbb_
+                    .push_slot::<u32>(Welcome::VT_WINDOW_COMMANDS, window_commands, 0);
+            }
+            #[inline]
+            pub fn add_items_max(&mut self, items_max: u32) {
+                self.fbb_
+                    .push_slot::<u32>(Welcome::VT_ITEMS_MAX, items_max, 0);
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> WelcomeBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                WelcomeBuilder {
+                    fbb_: _fbb,
+                    start_: start,
+                }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Welcome<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, Welcome::VT_DIMENSIONS, "dimensions");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Welcome<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Welcome");
+                ds.field("version", &self.version());
+                ds.field("server", &self.server());
+                ds.field("directory_id", &self.directory_id());
+                ds.field("dimensions", &self.dimensions());
+                ds.field("cores", &self.cores());
+                ds.field("frame_size_max", &self.frame_size_max());
+                ds.field("commands_max", &self.commands_max());
+                ds.field("window_commands", &self.window_commands());
+                ds.field("items_max", &self.items_max());
+                ds.finish()
+            }
+        }
+        pub enum FailureOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        /// The payload of every answer whose header carries a status other than 0.
+        pub struct Failure<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Failure<'a> {
+            type Inner = Failure<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self {
+                    _tab: unsafe { ::flatbuffers::Table::new(buf, loc) },
+                }
+            }
+        }
+
+        impl<'a> Failure<'a> {
+            pub const VT_STATUS: ::flatbuffers::VOffsetT = 4;
+            pub const VT_DETAIL: ::flatbuffers::VOffsetT = 6;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Failure { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<
+                'bldr: 'args,
+                'args: 'mut_bldr,
+                'mut_bldr,
+                A: ::flatbuffers::Allocator + 'bldr,
+            >(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args FailureArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Failure<'bldr>> {
+                let mut builder = FailureBuilder::new(_fbb);
+                if let Some(x) = args.detail {
+                    builder.add_detail(x);
+                }
+                builder.add_status(args.status);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn status(&self) -> u16 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u16>(Failure::VT_STATUS, Some(0)).unwrap() }
+            }
+            /// What was wrong and where, for people.
+            #[inline]
+            pub fn detail(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(Failure::VT_DETAIL, None)
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Failure<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<u16>("status", Self::VT_STATUS, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>(
+                        "detail",
+                        Self::VT_DETAIL,
+                        false,
+                    )?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct FailureArgs<'a> {
+            pub status: u16,
+            pub detail: Option<::flatbuffers::WIPOffset<&'a str>>,
+        }
+        impl<'a> Default for FailureArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                FailureArgs {
+                    status: 0,
+                    detail: None,
+                }
+            }
+        }
+
+        pub struct FailureBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> FailureBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_status(&mut self, status: u16) {
+                self.fbb_.push_slot::<u16>(Failure::VT_STATUS, status, 0);
+            }
+            #[inline]
+            pub fn add_detail(&mut self, detail: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(Failure::VT_DETAIL, detail);
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> FailureBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                FailureBuilder {
+                    fbb_: _fbb,
+                    start_: start,
+                }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Failure<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Failure<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Failure");
+                ds.field("status", &self.status());
+                ds.field("detail", &self.detail());
+                ds.finish()
+            }
+        }
+        pub enum ReferenceOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        /// The caller's own name for what is reserved.
+        pub struct Reference<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Reference<'a> {
+            type Inner = Reference<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self {
+                    _tab: unsafe { ::flatbuffers::Table::new(buf, loc) },
+                }
+            }
+        }
+
+        impl<'a> Reference<'a> {
+            pub const VT_COMMAND: ::flatbuffers::VOffsetT = 4;
+            pub const VT_TEXT: ::flatbuffers::VOffsetT = 6;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Reference { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<
+                'bldr: 'args,
+                'args: 'mut_bldr,
+                'mut_bldr,
+                A: ::flatbuffers::Allocator + 'bldr,
+            >(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args ReferenceArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Reference<'bldr>> {
+                let mut builder = ReferenceBuilder::new(_fbb);
+                if let Some(x) = args.text {
+                    builder.add_text(x);
+                }
+                builder.add_command(args.command);
+                builder.finish()
+            }
+
+            /// Index of the command that it belongs to.
+            #[inline]
+            pub fn command(&self) -> u32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<u32>(Reference::VT_COMMAND, Some(0))
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn text(&self) -> &'a str {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(Reference::VT_TEXT, None)
+                        .unwrap()
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Reference<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<u32>("command", Self::VT_COMMAND, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>(
+                        "text",
+                        Self::VT_TEXT,
+                        true,
+                    )?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct ReferenceArgs<'a> {
+            pub command: u32,
+            pub text: Option<::flatbuffers::WIPOffset<&'a str>>,
+        }
+        impl<'a> Default for ReferenceArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                ReferenceArgs {
+                    command: 0,
+                    text: None, // required field
+                }
+            }
+        }
+
+        pub struct ReferenceBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ReferenceBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_command(&mut self, command: u32) {
+                self.fbb_
+                    .push_slot::<u32>(Reference::VT_COMMAND, command, 0);
+            }
+            #[inline]
+            pub fn add_text(&mut self, text: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(Reference::VT_TEXT, text);
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> ReferenceBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                ReferenceBuilder {
+                    fbb_: _fbb,
+                    start_: start,
+                }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Reference<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, Reference::VT_TEXT, "text");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Reference<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Reference");
+                ds.field("command", &self.command());
+                ds.field("text", &self.text());
+                ds.finish()
+            }
+        }
+        pub enum CommandsOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        /// Operation 16, request.
+        pub struct Commands<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Commands<'a> {
+            type Inner = Commands<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self {
+                    _tab: unsafe { ::flatbuffers::Table::new(buf, loc) },
+                }
+            }
+        }
+
+        impl<'a> Commands<'a> {
+            pub const VT_COMMANDS: ::flatbuffers::VOffsetT = 4;
+            pub const VT_UNITS: ::flatbuffers::VOffsetT = 6;
+            pub const VT_REFERENCES: ::flatbuffers::VOffsetT = 8;
+            pub const VT_TRACEPARENT: ::flatbuffers::VOffsetT = 10;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Commands { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<
+                'bldr: 'args,
+                'args: 'mut_bldr,
+                'mut_bldr,
+                A: ::flatbuffers::Allocator + 'bldr,
+            >(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args CommandsArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Commands<'bldr>> {
+                let mut builder = CommandsBuilder::new(_fbb);
+                if let Some(x) = args.traceparent {
+                    builder.add_traceparent(x);
+                }
+                if let Some(x) = args.references {
+                    builder.add_references(x);
+                }
+                if let Some(x) = args.units {
+                    builder.add_units(x);
+                }
+                if let Some(x) = args.commands {
+                    builder.add_commands(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn commands(&self) -> ::flatbuffers::Vector<'a, Command> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, Command>>>(
+                            Commands::VT_COMMANDS,
+                            None,
+                        )
+                        .unwrap()
+                }
+            }
+            /// A value for each dimension for each command that takes units (reserve), in the order of the commands.
+            #[inline]
+            pub fn units(&self) -> Option<::flatbuffers::Vector<'a, u32>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u32>>>(
+                            Commands::VT_UNITS,
+                            None,
+                        )
+                }
+            }
+            #[inline]
+            pub fn references(
+                &self,
+            ) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Reference<'a>>>>
+            {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<
+                        ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Reference>>,
+                    >>(Commands::VT_REFERENCES, None)
+                }
+            }
+            /// W3C trace context, for the server's log.
+            #[inline]
+            pub fn traceparent(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(Commands::VT_TRACEPARENT, None)
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Commands<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, Command>>>("commands", Self::VT_COMMANDS, true)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>("units", Self::VT_UNITS, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Reference>>>>("references", Self::VT_REFERENCES, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("traceparent", Self::VT_TRACEPARENT, false)?
      .finish();
-    Ok(())
-  }
-}
-pub struct CommandsArgs<'a> {
-    pub commands: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, Command>>>,
-    pub units: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
-    pub references: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Reference<'a>>>>>,
-    pub traceparent: Option<::flatbuffers::WIPOffset<&'a str>>,
-}
-impl<'a> Default for CommandsArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    CommandsArgs {
-      commands: None, // required field
-      units: None,
-      references: None,
-      traceparent: None,
-    }
-  }
-}
+                Ok(())
+            }
+        }
+        pub struct CommandsArgs<'a> {
+            pub commands: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, Command>>>,
+            pub units: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
+            pub references: Option<
+                ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Reference<'a>>>,
+                >,
+            >,
+            pub traceparent: Option<::flatbuffers::WIPOffset<&'a str>>,
+        }
+        impl<'a> Default for CommandsArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                CommandsArgs {
+                    commands: None, // required field
+                    units: None,
+                    references: None,
+                    traceparent: None,
+                }
+            }
+        }
 
-pub struct CommandsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> CommandsBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_commands(&mut self, commands: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , Command>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Commands::VT_COMMANDS, commands);
-  }
-  #[inline]
-  pub fn add_units(&mut self, units: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u32>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Commands::VT_UNITS, units);
-  }
-  #[inline]
-  pub fn add_references(&mut self, references: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<Reference<'b >>>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Commands::VT_REFERENCES, references);
-  }
-  #[inline]
-  pub fn add_traceparent(&mut self, traceparent: ::flatbuffers::WIPOffset<&'b  str>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Commands::VT_TRACEPARENT, traceparent);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> CommandsBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    CommandsBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<Commands<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    self.fbb_.required(o, Commands::VT_COMMANDS,"commands");
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
+        pub struct CommandsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> CommandsBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_commands(
+                &mut self,
+                commands: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, Command>>,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
+                    Commands::VT_COMMANDS,
+                    commands,
+                );
+            }
+            #[inline]
+            pub fn add_units(
+                &mut self,
+                units: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u32>>,
+            ) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(Commands::VT_UNITS, units);
+            }
+            #[inline]
+            pub fn add_references(
+                &mut self,
+                references: ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<Reference<'b>>>,
+                >,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
+                    Commands::VT_REFERENCES,
+                    references,
+                );
+            }
+            #[inline]
+            pub fn add_traceparent(&mut self, traceparent: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
+                    Commands::VT_TRACEPARENT,
+                    traceparent,
+                );
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> CommandsBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                CommandsBuilder {
+                    fbb_: _fbb,
+                    start_: start,
+                }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Commands<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, Commands::VT_COMMANDS, "commands");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
 
-impl ::core::fmt::Debug for Commands<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("Commands");
-      ds.field("commands", &self.commands());
-      ds.field("units", &self.units());
-      ds.field("references", &self.references());
-      ds.field("traceparent", &self.traceparent());
-      ds.finish()
-  }
-}
-pub enum OutcomesOffset {}
-#[derive(Copy, Clone, PartialEq)]
+        impl ::core::fmt::Debug for Commands<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Commands");
+                ds.field("commands", &self.commands());
+                ds.field("units", &self.units());
+                ds.field("references", &self.references());
+                ds.field("traceparent", &self.traceparent());
+                ds.finish()
+            }
+        }
+        pub enum OutcomesOffset {}
+        #[derive(Copy, Clone, PartialEq)]
 
-/// Operation 16, answer: outcomes in the order of the commands.
-pub struct Outcomes<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
+        /// Operation 16, answer: outcomes in the order of the commands.
+        pub struct Outcomes<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
 
-impl<'a> ::flatbuffers::Follow<'a> for Outcomes<'a> {
-  type Inner = Outcomes<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
+        impl<'a> ::flatbuffers::Follow<'a> for Outcomes<'a> {
+            type Inner = Outcomes<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self {
+                    _tab: unsafe { ::flatbuffers::Table::new(buf, loc) },
+                }
+            }
+        }
 
-impl<'a> Outcomes<'a> {
-  pub const VT_OUTCOMES: ::flatbuffers::VOffsetT = 4;
-  pub const VT_REMAINING: ::flatbuffers::VOffsetT = 6;
+        impl<'a> Outcomes<'a> {
+            pub const VT_OUTCOMES: ::flatbuffers::VOffsetT = 4;
+            pub const VT_REMAINING: ::flatbuffers::VOffsetT = 6;
 
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    Outcomes { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args OutcomesArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<Outcomes<'bldr>> {
-    let mut builder = OutcomesBuilder::new(_fbb);
-    if let Some(x) = args.remaining { builder.add_remaining(x); }
-    if let Some(x) = args.outcomes { builder.add_outcomes(x); }
-    builder.finish()
-  }
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Outcomes { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<
+                'bldr: 'args,
+                'args: 'mut_bldr,
+                'mut_bldr,
+                A: ::flatbuffers::Allocator + 'bldr,
+            >(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args OutcomesArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Outcomes<'bldr>> {
+                let mut builder = OutcomesBuilder::new(_fbb);
+                if let Some(x) = args.remaining {
+                    builder.add_remaining(x);
+                }
+                if let Some(x) = args.outcomes {
+                    builder.add_outcomes(x);
+                }
+                builder.finish()
+            }
 
+            #[inline]
+            pub fn outcomes(&self) -> ::flatbuffers::Vector<'a, Outcome> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, Outcome>>>(
+                            Outcomes::VT_OUTCOMES,
+                            None,
+                        )
+                        .unwrap()
+                }
+            }
+            /// What remains in each dimension, for each outcome that is insufficient_capacity, in order.
+            #[inline]
+            pub fn remaining(&self) -> Option<::flatbuffers::Vector<'a, i64>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, i64>>>(
+                            Outcomes::VT_REMAINING,
+                            None,
+                        )
+                }
+            }
+        }
 
-  #[inline]
-  pub fn outcomes(&self) -> ::flatbuffers::Vector<'a, Outcome> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, Outcome>>>(Outcomes::VT_OUTCOMES, None).unwrap()}
-  }
-  /// What remains in each dimension, for each outcome that is insufficient_capacity, in order.
-  #[inline]
-  pub fn remaining(&self) -> Option<::flatbuffers::Vector<'a, i64>> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, i64>>>(Outcomes::VT_REMAINING, None)}
-  }
-}
-
-impl ::flatbuffers::Verifiable for Outcomes<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
+        impl ::flatbuffers::Verifiable for Outcomes<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, Outcome>>>("outcomes", Self::VT_OUTCOMES, true)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, i64>>>("remaining", Self::VT_REMAINING, false)?
      .finish();
-    Ok(())
-  }
-}
-pub struct OutcomesArgs<'a> {
-    pub outcomes: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, Outcome>>>,
-    pub remaining: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, i64>>>,
-}
-impl<'a> Default for OutcomesArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    OutcomesArgs {
-      outcomes: None, // required field
-      remaining: None,
-    }
-  }
-}
+                Ok(())
+            }
+        }
+        pub struct OutcomesArgs<'a> {
+            pub outcomes: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, Outcome>>>,
+            pub remaining: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, i64>>>,
+        }
+        impl<'a> Default for OutcomesArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                OutcomesArgs {
+                    outcomes: None, // required field
+                    remaining: None,
+                }
+            }
+        }
 
-pub struct OutcomesBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> OutcomesBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_outcomes(&mut self, outcomes: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , Outcome>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Outcomes::VT_OUTCOMES, outcomes);
-  }
-  #[inline]
-  pub fn add_remaining(&mut self, remaining: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , i64>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Outcomes::VT_REMAINING, remaining);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> OutcomesBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    OutcomesBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<Outcomes<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    self.fbb_.required(o, Outcomes::VT_OUTCOMES,"outcomes");
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
+        pub struct OutcomesBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> OutcomesBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_outcomes(
+                &mut self,
+                outcomes: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, Outcome>>,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
+                    Outcomes::VT_OUTCOMES,
+                    outcomes,
+                );
+            }
+            #[inline]
+            pub fn add_remaining(
+                &mut self,
+                remaining: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, i64>>,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
+                    Outcomes::VT_REMAINING,
+                    remaining,
+                );
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> OutcomesBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                OutcomesBuilder {
+                    fbb_: _fbb,
+                    start_: start,
+                }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Outcomes<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, Outcomes::VT_OUTCOMES, "outcomes");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
 
-impl ::core::fmt::Debug for Outcomes<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("Outcomes");
-      ds.field("outcomes", &self.outcomes());
-      ds.field("remaining", &self.remaining());
-      ds.finish()
-  }
-}
-pub enum ResolvePoolsOffset {}
-#[derive(Copy, Clone, PartialEq)]
+        impl ::core::fmt::Debug for Outcomes<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Outcomes");
+                ds.field("outcomes", &self.outcomes());
+                ds.field("remaining", &self.remaining());
+                ds.finish()
+            }
+        }
+        pub enum ResolvePoolsOffset {}
+        #[derive(Copy, Clone, PartialEq)]
 
-/// Operation 17, request.
-pub struct ResolvePools<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
+        /// Operation 17, request.
+        pub struct ResolvePools<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
 
-impl<'a> ::flatbuffers::Follow<'a> for ResolvePools<'a> {
-  type Inner = ResolvePools<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
+        impl<'a> ::flatbuffers::Follow<'a> for ResolvePools<'a> {
+            type Inner = ResolvePools<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self {
+                    _tab: unsafe { ::flatbuffers::Table::new(buf, loc) },
+                }
+            }
+        }
 
-impl<'a> ResolvePools<'a> {
-  pub const VT_NAMES: ::flatbuffers::VOffsetT = 4;
+        impl<'a> ResolvePools<'a> {
+            pub const VT_NAMES: ::flatbuffers::VOffsetT = 4;
 
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    ResolvePools { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args ResolvePoolsArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<ResolvePools<'bldr>> {
-    let mut builder = ResolvePoolsBuilder::new(_fbb);
-    if let Some(x) = args.names { builder.add_names(x); }
-    builder.finish()
-  }
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                ResolvePools { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<
+                'bldr: 'args,
+                'args: 'mut_bldr,
+                'mut_bldr,
+                A: ::flatbuffers::Allocator + 'bldr,
+            >(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args ResolvePoolsArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<ResolvePools<'bldr>> {
+                let mut builder = ResolvePoolsBuilder::new(_fbb);
+                if let Some(x) = args.names {
+                    builder.add_names(x);
+                }
+                builder.finish()
+            }
 
+            #[inline]
+            pub fn names(
+                &self,
+            ) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<
+                            ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>,
+                        >>(ResolvePools::VT_NAMES, None)
+                        .unwrap()
+                }
+            }
+        }
 
-  #[inline]
-  pub fn names(&self) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>>>(ResolvePools::VT_NAMES, None).unwrap()}
-  }
-}
+        impl ::flatbuffers::Verifiable for ResolvePools<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<
+                        ::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<&'_ str>>,
+                    >>("names", Self::VT_NAMES, true)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct ResolvePoolsArgs<'a> {
+            pub names: Option<
+                ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>,
+                >,
+            >,
+        }
+        impl<'a> Default for ResolvePoolsArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                ResolvePoolsArgs {
+                    names: None, // required field
+                }
+            }
+        }
 
-impl ::flatbuffers::Verifiable for ResolvePools<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<&'_ str>>>>("names", Self::VT_NAMES, true)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct ResolvePoolsArgs<'a> {
-    pub names: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>>>,
-}
-impl<'a> Default for ResolvePoolsArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    ResolvePoolsArgs {
-      names: None, // required field
-    }
-  }
-}
+        pub struct ResolvePoolsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ResolvePoolsBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_names(
+                &mut self,
+                names: ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<&'b str>>,
+                >,
+            ) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(ResolvePools::VT_NAMES, names);
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> ResolvePoolsBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                ResolvePoolsBuilder {
+                    fbb_: _fbb,
+                    start_: start,
+                }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<ResolvePools<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, ResolvePools::VT_NAMES, "names");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
 
-pub struct ResolvePoolsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ResolvePoolsBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_names(&mut self, names: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<&'b  str>>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ResolvePools::VT_NAMES, names);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ResolvePoolsBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    ResolvePoolsBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<ResolvePools<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    self.fbb_.required(o, ResolvePools::VT_NAMES,"names");
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
+        impl ::core::fmt::Debug for ResolvePools<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("ResolvePools");
+                ds.field("names", &self.names());
+                ds.finish()
+            }
+        }
+        pub enum ResolvedPoolsOffset {}
+        #[derive(Copy, Clone, PartialEq)]
 
-impl ::core::fmt::Debug for ResolvePools<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("ResolvePools");
-      ds.field("names", &self.names());
-      ds.finish()
-  }
-}
-pub enum ResolvedPoolsOffset {}
-#[derive(Copy, Clone, PartialEq)]
+        /// Operation 17, answer: ids in the order of the names, 0 for a name that no pool has.
+        pub struct ResolvedPools<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
 
-/// Operation 17, answer: ids in the order of the names, 0 for a name that no pool has.
-pub struct ResolvedPools<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
+        impl<'a> ::flatbuffers::Follow<'a> for ResolvedPools<'a> {
+            type Inner = ResolvedPools<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self {
+                    _tab: unsafe { ::flatbuffers::Table::new(buf, loc) },
+                }
+            }
+        }
 
-impl<'a> ::flatbuffers::Follow<'a> for ResolvedPools<'a> {
-  type Inner = ResolvedPools<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
+        impl<'a> ResolvedPools<'a> {
+            pub const VT_POOLS: ::flatbuffers::VOffsetT = 4;
 
-impl<'a> ResolvedPools<'a> {
-  pub const VT_POOLS: ::flatbuffers::VOffsetT = 4;
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                ResolvedPools { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<
+                'bldr: 'args,
+                'args: 'mut_bldr,
+                'mut_bldr,
+                A: ::flatbuffers::Allocator + 'bldr,
+            >(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args ResolvedPoolsArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<ResolvedPools<'bldr>> {
+                let mut builder = ResolvedPoolsBuilder::new(_fbb);
+                if let Some(x) = args.pools {
+                    builder.add_pools(x);
+                }
+                builder.finish()
+            }
 
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    ResolvedPools { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args ResolvedPoolsArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<ResolvedPools<'bldr>> {
-    let mut builder = ResolvedPoolsBuilder::new(_fbb);
-    if let Some(x) = args.pools { builder.add_pools(x); }
-    builder.finish()
-  }
+            #[inline]
+            pub fn pools(&self) -> ::flatbuffers::Vector<'a, u64> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u64>>>(
+                            ResolvedPools::VT_POOLS,
+                            None,
+                        )
+                        .unwrap()
+                }
+            }
+        }
 
+        impl ::flatbuffers::Verifiable for ResolvedPools<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>(
+                        "pools",
+                        Self::VT_POOLS,
+                        true,
+                    )?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct ResolvedPoolsArgs<'a> {
+            pub pools: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
+        }
+        impl<'a> Default for ResolvedPoolsArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                ResolvedPoolsArgs {
+                    pools: None, // required field
+                }
+            }
+        }
 
-  #[inline]
-  pub fn pools(&self) -> ::flatbuffers::Vector<'a, u64> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u64>>>(ResolvedPools::VT_POOLS, None).unwrap()}
-  }
-}
+        pub struct ResolvedPoolsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ResolvedPoolsBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_pools(
+                &mut self,
+                pools: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u64>>,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
+                    ResolvedPools::VT_POOLS,
+                    pools,
+                );
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> ResolvedPoolsBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                ResolvedPoolsBuilder {
+                    fbb_: _fbb,
+                    start_: start,
+                }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<ResolvedPools<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, ResolvedPools::VT_POOLS, "pools");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
 
-impl ::flatbuffers::Verifiable for ResolvedPools<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>("pools", Self::VT_POOLS, true)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct ResolvedPoolsArgs<'a> {
-    pub pools: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
-}
-impl<'a> Default for ResolvedPoolsArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    ResolvedPoolsArgs {
-      pools: None, // required field
-    }
-  }
-}
+        impl ::core::fmt::Debug for ResolvedPools<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("ResolvedPools");
+                ds.field("pools", &self.pools());
+                ds.finish()
+            }
+        }
+        pub enum PoolDefinitionOffset {}
+        #[derive(Copy, Clone, PartialEq)]
 
-pub struct ResolvedPoolsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ResolvedPoolsBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_pools(&mut self, pools: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u64>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ResolvedPools::VT_POOLS, pools);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ResolvedPoolsBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    ResolvedPoolsBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<ResolvedPools<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    self.fbb_.required(o, ResolvedPools::VT_POOLS,"pools");
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
+        /// What the planner says of a pool. Times are microseconds since 1970.
+        pub struct PoolDefinition<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
 
-impl ::core::fmt::Debug for ResolvedPools<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("ResolvedPools");
-      ds.field("pools", &self.pools());
-      ds.finish()
-  }
-}
-pub enum PoolDefinitionOffset {}
-#[derive(Copy, Clone, PartialEq)]
+        impl<'a> ::flatbuffers::Follow<'a> for PoolDefinition<'a> {
+            type Inner = PoolDefinition<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self {
+                    _tab: unsafe { ::flatbuffers::Table::new(buf, loc) },
+                }
+            }
+        }
 
-/// What the planner says of a pool. Times are microseconds since 1970.
-pub struct PoolDefinition<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
+        impl<'a> PoolDefinition<'a> {
+            pub const VT_NAME: ::flatbuffers::VOffsetT = 4;
+            pub const VT_ZONE: ::flatbuffers::VOffsetT = 6;
+            pub const VT_KIND: ::flatbuffers::VOffsetT = 8;
+            pub const VT_STARTS_AT: ::flatbuffers::VOffsetT = 10;
+            pub const VT_ENDS_AT: ::flatbuffers::VOffsetT = 12;
+            pub const VT_OPENS_AT: ::flatbuffers::VOffsetT = 14;
+            pub const VT_CLOSES_AT: ::flatbuffers::VOffsetT = 16;
+            pub const VT_COVERAGE: ::flatbuffers::VOffsetT = 18;
+            pub const VT_CLOSED: ::flatbuffers::VOffsetT = 20;
+            pub const VT_SHADOW: ::flatbuffers::VOffsetT = 22;
+            pub const VT_LIMITS: ::flatbuffers::VOffsetT = 24;
+            pub const VT_OVERBOOK: ::flatbuffers::VOffsetT = 26;
+            pub const VT_VERSION: ::flatbuffers::VOffsetT = 28;
 
-impl<'a> ::flatbuffers::Follow<'a> for PoolDefinition<'a> {
-  type Inner = PoolDefinition<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                PoolDefinition { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<
+                'bldr: 'args,
+                'args: 'mut_bldr,
+                'mut_bldr,
+                A: ::flatbuffers::Allocator + 'bldr,
+            >(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args PoolDefinitionArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<PoolDefinition<'bldr>> {
+                let mut builder = PoolDefinitionBuilder::new(_fbb);
+                builder.add_version(args.version);
+                builder.add_closes_at(args.closes_at);
+                builder.add_opens_at(args.opens_at);
+                builder.add_ends_at(args.ends_at);
+                builder.add_starts_at(args.starts_at);
+                if let Some(x) = args.overbook {
+                    builder.add_overbook(x);
+                }
+                if let Some(x) = args.limits {
+                    builder.add_limits(x);
+                }
+                if let Some(x) = args.coverage {
+                    builder.add_coverage(x);
+                }
+                if let Some(x) = args.kind {
+                    builder.add_kind(x);
+                }
+                if let Some(x) = args.zone {
+                    builder.add_zone(x);
+                }
+                if let Some(x) = args.name {
+                    builder.add_name(x);
+                }
+                builder.add_shadow(args.shadow);
+                builder.add_closed(args.closed);
+                builder.finish()
+            }
 
-impl<'a> PoolDefinition<'a> {
-  pub const VT_NAME: ::flatbuffers::VOffsetT = 4;
-  pub const VT_ZONE: ::flatbuffers::VOffsetT = 6;
-  pub const VT_KIND: ::flatbuffers::VOffsetT = 8;
-  pub const VT_STARTS_AT: ::flatbuffers::VOffsetT = 10;
-  pub const VT_ENDS_AT: ::flatbuffers::VOffsetT = 12;
-  pub const VT_OPENS_AT: ::flatbuffers::VOffsetT = 14;
-  pub const VT_CLOSES_AT: ::flatbuffers::VOffsetT = 16;
-  pub const VT_COVERAGE: ::flatbuffers::VOffsetT = 18;
-  pub const VT_CLOSED: ::flatbuffers::VOffsetT = 20;
-  pub const VT_SHADOW: ::flatbuffers::VOffsetT = 22;
-  pub const VT_LIMITS: ::flatbuffers::VOffsetT = 24;
-  pub const VT_OVERBOOK: ::flatbuffers::VOffsetT = 26;
-  pub const VT_VERSION: ::flatbuffers::VOffsetT = 28;
+            #[inline]
+            pub fn name(&self) -> &'a str {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(PoolDefinition::VT_NAME, None)
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn zone(&self) -> &'a str {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(PoolDefinition::VT_ZONE, None)
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn kind(&self) -> &'a str {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(PoolDefinition::VT_KIND, None)
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn starts_at(&self) -> i64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<i64>(PoolDefinition::VT_STARTS_AT, Some(0))
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn ends_at(&self) -> i64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<i64>(PoolDefinition::VT_ENDS_AT, Some(0))
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn opens_at(&self) -> i64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<i64>(PoolDefinition::VT_OPENS_AT, Some(0))
+                        .unwrap()
+                }
+            }
+            /// The greatest value: never.
+            #[inline]
+            pub fn closes_at(&self) -> i64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<i64>(PoolDefinition::VT_CLOSES_AT, Some(9223372036854775807))
+                        .unwrap()
+                }
+            }
+            /// Prefixes of the locations that the pool serves.
+            #[inline]
+            pub fn coverage(
+                &self,
+            ) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>>
+            {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<
+                        ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>,
+                    >>(PoolDefinition::VT_COVERAGE, None)
+                }
+            }
+            #[inline]
+            pub fn closed(&self) -> bool {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<bool>(PoolDefinition::VT_CLOSED, Some(false))
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn shadow(&self) -> bool {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<bool>(PoolDefinition::VT_SHADOW, Some(false))
+                        .unwrap()
+                }
+            }
+            /// A value for each dimension.
+            #[inline]
+            pub fn limits(&self) -> ::flatbuffers::Vector<'a, u32> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u32>>>(
+                            PoolDefinition::VT_LIMITS,
+                            None,
+                        )
+                        .unwrap()
+                }
+            }
+            /// A value for each dimension; absent: zeros.
+            #[inline]
+            pub fn overbook(&self) -> Option<::flatbuffers::Vector<'a, u32>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u32>>>(
+                            PoolDefinition::VT_OVERBOOK,
+                            None,
+                        )
+                }
+            }
+            /// On a request, the version that the change was made from; 0: any. On an answer, the version that stands.
+            #[inline]
+            pub fn version(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<u64>(PoolDefinition::VT_VERSION, Some(0))
+                        .unwrap()
+                }
+            }
+        }
 
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    PoolDefinition { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args PoolDefinitionArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<PoolDefinition<'bldr>> {
-    let mut builder = PoolDefinitionBuilder::new(_fbb);
-    builder.add_version(args.version);
-    builder.add_closes_at(args.closes_at);
-    builder.add_opens_at(args.opens_at);
-    builder.add_ends_at(args.ends_at);
-    builder.add_starts_at(args.starts_at);
-    if let Some(x) = args.overbook { builder.add_overbook(x); }
-    if let Some(x) = args.limits { builder.add_limits(x); }
-    if let Some(x) = args.coverage { builder.add_coverage(x); }
-    if let Some(x) = args.kind { builder.add_kind(x); }
-    if let Some(x) = args.zone { builder.add_zone(x); }
-    if let Some(x) = args.name { builder.add_name(x); }
-    builder.add_shadow(args.shadow);
-    builder.add_closed(args.closed);
-    builder.finish()
-  }
+        impl ::flatbuffers::Verifiable for PoolDefinition<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>(
+                        "name",
+                        Self::VT_NAME,
+                        true,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>(
+                        "zone",
+                        Self::VT_ZONE,
+                        true,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>(
+                        "kind",
+                        Self::VT_KIND,
+                        true,
+                    )?
+                    .visit_field::<i64>("starts_at", Self::VT_STARTS_AT, false)?
+                    .visit_field::<i64>("ends_at", Self::VT_ENDS_AT, false)?
+                    .visit_field::<i64>("opens_at", Self::VT_OPENS_AT, false)?
+                    .visit_field::<i64>("closes_at", Self::VT_CLOSES_AT, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<
+                        ::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<&'_ str>>,
+                    >>("coverage", Self::VT_COVERAGE, false)?
+                    .visit_field::<bool>("closed", Self::VT_CLOSED, false)?
+                    .visit_field::<bool>("shadow", Self::VT_SHADOW, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>(
+                        "limits",
+                        Self::VT_LIMITS,
+                        true,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>(
+                        "overbook",
+                        Self::VT_OVERBOOK,
+                        false,
+                    )?
+                    .visit_field::<u64>("version", Self::VT_VERSION, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct PoolDefinitionArgs<'a> {
+            pub name: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub zone: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub kind: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub starts_at: i64,
+            pub ends_at: i64,
+            pub opens_at: i64,
+            pub closes_at: i64,
+            pub coverage: Option<
+                ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>,
+                >,
+            >,
+            pub closed: bool,
+            pub shadow: bool,
+            pub limits: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
+            pub overbook: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
+            pub version: u64,
+        }
+        impl<'a> Default for PoolDefinitionArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                PoolDefinitionArgs {
+                    name: None, // required field
+                    zone: None, // required field
+                    kind: None, // required field
+                    starts_at: 0,
+                    ends_at: 0,
+                    opens_at: 0,
+                    closes_at: 9223372036854775807,
+                    coverage: None,
+                    closed: false,
+                    shadow: false,
+                    limits: None, // required field
+                    overbook: None,
+                    version: 0,
+                }
+            }
+        }
 
+        pub struct PoolDefinitionBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PoolDefinitionBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_name(&mut self, name: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(PoolDefinition::VT_NAME, name);
+            }
+            #[inline]
+            pub fn add_zone(&mut self, zone: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(PoolDefinition::VT_ZONE, zone);
+            }
+            #[inline]
+            pub fn add_kind(&mut self, kind: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(PoolDefinition::VT_KIND, kind);
+            }
+            #[inline]
+            pub fn add_starts_at(&mut self, starts_at: i64) {
+                self.fbb_
+                    .push_slot::<i64>(PoolDefinition::VT_STARTS_AT, starts_at, 0);
+            }
+            #[inline]
+            pub fn add_ends_at(&mut self, ends_at: i64) {
+                self.fbb_
+                    .push_slot::<i64>(PoolDefinition::VT_ENDS_AT, ends_at, 0);
+            }
+            #[inline]
+            pub fn add_opens_at(&mut self, opens_at: i64) {
+                self.fbb_
+                    .push_slot::<i64>(PoolDefinition::VT_OPENS_AT, opens_at, 0);
+            }
+            #[inline]
+            pub fn add_closes_at(&mut self, closes_at: i64) {
+                self.fbb_.push_slot::<i64>(
+                    PoolDefinition::VT_CLOSES_AT,
+                    closes_at,
+                    9223372036854775807,
+                );
+            }
+            #[inline]
+            pub fn add_coverage(
+                &mut self,
+                coverage: ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<&'b str>>,
+                >,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
+                    PoolDefinition::VT_COVERAGE,
+                    coverage,
+                );
+            }
+            #[inline]
+            pub fn add_closed(&mut self, closed: bool) {
+                self.fbb_
+                    .push_slot::<bool>(PoolDefinition::VT_CLOSED, closed, false);
+            }
+            #[inline]
+            pub fn add_shadow(&mut self, shadow: bool) {
+                self.fbb_
+                    .push_slot::<bool>(PoolDefinition::VT_SHADOW, shadow, false);
+            }
+            #[inline]
+            pub fn add_limits(
+                &mut self,
+                limits: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u32>>,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
+                    PoolDefinition::VT_LIMITS,
+                    limits,
+                );
+            }
+            #[inline]
+            pub fn add_overbook(
+                &mut self,
+                overbook: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u32>>,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
+                    PoolDefinition::VT_OVERBOOK,
+                    overbook,
+                );
+            }
+            #[inline]
+            pub fn add_version(&mut self, version: u64) {
+                self.fbb_
+                    .push_slot::<u64>(PoolDefinition::VT_VERSION, version, 0);
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> PoolDefinitionBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                PoolDefinitionBuilder {
+                    fbb_: _fbb,
+                    start_: start,
+                }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<PoolDefinition<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, PoolDefinition::VT_NAME, "name");
+                self.fbb_.required(o, PoolDefinition::VT_ZONE, "zone");
+                self.fbb_.required(o, PoolDefinition::VT_KIND, "kind");
+                self.fbb_.required(o, PoolDefinition::VT_LIMITS, "limits");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
 
-  #[inline]
-  pub fn name(&self) -> &'a str {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(PoolDefinition::VT_NAME, None).unwrap()}
-  }
-  #[inline]
-  pub fn zone(&self) -> &'a str {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(PoolDefinition::VT_ZONE, None).unwrap()}
-  }
-  #[inline]
-  pub fn kind(&self) -> &'a str {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(PoolDefinition::VT_KIND, None).unwrap()}
-  }
-  #[inline]
-  pub fn starts_at(&self) -> i64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<i64>(PoolDefinition::VT_STARTS_AT, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn ends_at(&self) -> i64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<i64>(PoolDefinition::VT_ENDS_AT, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn opens_at(&self) -> i64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<i64>(PoolDefinition::VT_OPENS_AT, Some(0)).unwrap()}
-  }
-  /// The greatest value: never.
-  #[inline]
-  pub fn closes_at(&self) -> i64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<i64>(PoolDefinition::VT_CLOSES_AT, Some(9223372036854775807)).unwrap()}
-  }
-  /// Prefixes of the locations that the pool serves.
-  #[inline]
-  pub fn coverage(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>>>(PoolDefinition::VT_COVERAGE, None)}
-  }
-  #[inline]
-  pub fn closed(&self) -> bool {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<bool>(PoolDefinition::VT_CLOSED, Some(false)).unwrap()}
-  }
-  #[inline]
-  pub fn shadow(&self) -> bool {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<bool>(PoolDefinition::VT_SHADOW, Some(false)).unwrap()}
-  }
-  /// A value for each dimension.
-  #[inline]
-  pub fn limits(&self) -> ::flatbuffers::Vector<'a, u32> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u32>>>(PoolDefinition::VT_LIMITS, None).unwrap()}
-  }
-  /// A value for each dimension; absent: zeros.
-  #[inline]
-  pub fn overbook(&self) -> Option<::flatbuffers::Vector<'a, u32>> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u32>>>(PoolDefinition::VT_OVERBOOK, None)}
-  }
-  /// On a request, the version that the change was made from; 0: any. On an answer, the version that stands.
-  #[inline]
-  pub fn version(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(PoolDefinition::VT_VERSION, Some(0)).unwrap()}
-  }
-}
+        impl ::core::fmt::Debug for PoolDefinition<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("PoolDefinition");
+                ds.field("name", &self.name());
+                ds.field("zone", &self.zone());
+                ds.field("kind", &self.kind());
+                ds.field("starts_at", &self.starts_at());
+                ds.field("ends_at", &self.ends_at());
+                ds.field("opens_at", &self.opens_at());
+                ds.field("closes_at", &self.closes_at());
+                ds.field("coverage", &self.coverage());
+                ds.field("closed", &self.closed());
+                ds.field("shadow", &self.shadow());
+                ds.field("limits", &self.limits());
+                ds.field("overbook", &self.overbook());
+                ds.field("version", &self.version());
+                ds.finish()
+            }
+        }
+        pub enum PutPoolsOffset {}
+        #[derive(Copy, Clone, PartialEq)]
 
-impl ::flatbuffers::Verifiable for PoolDefinition<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("name", Self::VT_NAME, true)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("zone", Self::VT_ZONE, true)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("kind", Self::VT_KIND, true)?
-     .visit_field::<i64>("starts_at", Self::VT_STARTS_AT, false)?
-     .visit_field::<i64>("ends_at", Self::VT_ENDS_AT, false)?
-     .visit_field::<i64>("opens_at", Self::VT_OPENS_AT, false)?
-     .visit_field::<i64>("closes_at", Self::VT_CLOSES_AT, false)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<&'_ str>>>>("coverage", Self::VT_COVERAGE, false)?
-     .visit_field::<bool>("closed", Self::VT_CLOSED, false)?
-     .visit_field::<bool>("shadow", Self::VT_SHADOW, false)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>("limits", Self::VT_LIMITS, true)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>("overbook", Self::VT_OVERBOOK, false)?
-     .visit_field::<u64>("version", Self::VT_VERSION, false)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct PoolDefinitionArgs<'a> {
-    pub name: Option<::flatbuffers::WIPOffset<&'a str>>,
-    pub zone: Option<::flatbuffers::WIPOffset<&'a str>>,
-    pub kind: Option<::flatbuffers::WIPOffset<&'a str>>,
-    pub starts_at: i64,
-    pub ends_at: i64,
-    pub opens_at: i64,
-    pub closes_at: i64,
-    pub coverage: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>>>,
-    pub closed: bool,
-    pub shadow: bool,
-    pub limits: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
-    pub overbook: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
-    pub version: u64,
-}
-impl<'a> Default for PoolDefinitionArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    PoolDefinitionArgs {
-      name: None, // required field
-      zone: None, // required field
-      kind: None, // required field
-      starts_at: 0,
-      ends_at: 0,
-      opens_at: 0,
-      closes_at: 9223372036854775807,
-      coverage: None,
-      closed: false,
-      shadow: false,
-      limits: None, // required field
-      overbook: None,
-      version: 0,
-    }
-  }
-}
+        /// Operation 18, request: create each pool, or change it to this definition.
+        pub struct PutPools<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
 
-pub struct PoolDefinitionBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PoolDefinitionBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_name(&mut self, name: ::flatbuffers::WIPOffset<&'b  str>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(PoolDefinition::VT_NAME, name);
-  }
-  #[inline]
-  pub fn add_zone(&mut self, zone: ::flatbuffers::WIPOffset<&'b  str>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(PoolDefinition::VT_ZONE, zone);
-  }
-  #[inline]
-  pub fn add_kind(&mut self, kind: ::flatbuffers::WIPOffset<&'b  str>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(PoolDefinition::VT_KIND, kind);
-  }
-  #[inline]
-  pub fn add_starts_at(&mut self, starts_at: i64) {
-    self.fbb_.push_slot::<i64>(PoolDefinition::VT_STARTS_AT, starts_at, 0);
-  }
-  #[inline]
-  pub fn add_ends_at(&mut self, ends_at: i64) {
-    self.fbb_.push_slot::<i64>(PoolDefinition::VT_ENDS_AT, ends_at, 0);
-  }
-  #[inline]
-  pub fn add_opens_at(&mut self, opens_at: i64) {
-    self.fbb_.push_slot::<i64>(PoolDefinition::VT_OPENS_AT, opens_at, 0);
-  }
-  #[inline]
-  pub fn add_closes_at(&mut self, closes_at: i64) {
-    self.fbb_.push_slot::<i64>(PoolDefinition::VT_CLOSES_AT, closes_at, 9223372036854775807);
-  }
-  #[inline]
-  pub fn add_coverage(&mut self, coverage: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<&'b  str>>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(PoolDefinition::VT_COVERAGE, coverage);
-  }
-  #[inline]
-  pub fn add_closed(&mut self, closed: bool) {
-    self.fbb_.push_slot::<bool>(PoolDefinition::VT_CLOSED, closed, false);
-  }
-  #[inline]
-  pub fn add_shadow(&mut self, shadow: bool) {
-    self.fbb_.push_slot::<bool>(PoolDefinition::VT_SHADOW, shadow, false);
-  }
-  #[inline]
-  pub fn add_limits(&mut self, limits: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u32>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(PoolDefinition::VT_LIMITS, limits);
-  }
-  #[inline]
-  pub fn add_overbook(&mut self, overbook: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u32>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(PoolDefinition::VT_OVERBOOK, overbook);
-  }
-  #[inline]
-  pub fn add_version(&mut self, version: u64) {
-    self.fbb_.push_slot::<u64>(PoolDefinition::VT_VERSION, version, 0);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> PoolDefinitionBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    PoolDefinitionBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<PoolDefinition<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    self.fbb_.required(o, PoolDefinition::VT_NAME,"name");
-    self.fbb_.required(o, PoolDefinition::VT_ZONE,"zone");
-    self.fbb_.required(o, PoolDefinition::VT_KIND,"kind");
-    self.fbb_.required(o, PoolDefinition::VT_LIMITS,"limits");
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
+        impl<'a> ::flatbuffers::Follow<'a> for PutPools<'a> {
+            type Inner = PutPools<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self {
+                    _tab: unsafe { ::flatbuffers::Table::new(buf, loc) },
+                }
+            }
+        }
 
-impl ::core::fmt::Debug for PoolDefinition<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("PoolDefinition");
-      ds.field("name", &self.name());
-      ds.field("zone", &self.zone());
-      ds.field("kind", &self.kind());
-      ds.field("starts_at", &self.starts_at());
-      ds.field("ends_at", &self.ends_at());
-      ds.field("opens_at", &self.opens_at());
-      ds.field("closes_at", &self.closes_at());
-      ds.field("coverage", &self.coverage());
-      ds.field("closed", &self.closed());
-      ds.field("shadow", &self.shadow());
-      ds.field("limits", &self.limits());
-      ds.field("overbook", &self.overbook());
-      ds.field("version", &self.version());
-      ds.finish()
-  }
-}
-pub enum PutPoolsOffset {}
-#[derive(Copy, Clone, PartialEq)]
+        impl<'a> PutPools<'a> {
+            pub const VT_DEFINITIONS: ::flatbuffers::VOffsetT = 4;
+            pub const VT_DRY_RUN: ::flatbuffers::VOffsetT = 6;
 
-/// Operation 18, request: create each pool, or change it to this definition.
-pub struct PutPools<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                PutPools { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<
+                'bldr: 'args,
+                'args: 'mut_bldr,
+                'mut_bldr,
+                A: ::flatbuffers::Allocator + 'bldr,
+            >(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args PutPoolsArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<PutPools<'bldr>> {
+                let mut builder = PutPoolsBuilder::new(_fbb);
+                if let Some(x) = args.definitions {
+                    builder.add_definitions(x);
+                }
+                builder.add_dry_run(args.dry_run);
+                builder.finish()
+            }
 
-impl<'a> ::flatbuffers::Follow<'a> for PutPools<'a> {
-  type Inner = PutPools<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
+            #[inline]
+            pub fn definitions(
+                &self,
+            ) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<PoolDefinition<'a>>>
+            {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<
+                            ::flatbuffers::Vector<
+                                'a,
+                                ::flatbuffers::ForwardsUOffset<PoolDefinition>,
+                            >,
+                        >>(PutPools::VT_DEFINITIONS, None)
+                        .unwrap()
+                }
+            }
+            /// Check everything, change nothing.
+            #[inline]
+            pub fn dry_run(&self) -> bool {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<bool>(PutPools::VT_DRY_RUN, Some(false))
+                        .unwrap()
+                }
+            }
+        }
 
-impl<'a> PutPools<'a> {
-  pub const VT_DEFINITIONS: ::flatbuffers::VOffsetT = 4;
-  pub const VT_DRY_RUN: ::flatbuffers::VOffsetT = 6;
+        impl ::flatbuffers::Verifiable for PutPools<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<
+                        ::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<PoolDefinition>>,
+                    >>("definitions", Self::VT_DEFINITIONS, true)?
+                    .visit_field::<bool>("dry_run", Self::VT_DRY_RUN, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct PutPoolsArgs<'a> {
+            pub definitions: Option<
+                ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<PoolDefinition<'a>>>,
+                >,
+            >,
+            pub dry_run: bool,
+        }
+        impl<'a> Default for PutPoolsArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                PutPoolsArgs {
+                    definitions: None, // required field
+                    dry_run: false,
+                }
+            }
+        }
 
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    PutPools { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args PutPoolsArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<PutPools<'bldr>> {
-    let mut builder = PutPoolsBuilder::new(_fbb);
-    if let Some(x) = args.definitions { builder.add_definitions(x); }
-    builder.add_dry_run(args.dry_run);
-    builder.finish()
-  }
+        pub struct PutPoolsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PutPoolsBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_definitions(
+                &mut self,
+                definitions: ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<PoolDefinition<'b>>>,
+                >,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
+                    PutPools::VT_DEFINITIONS,
+                    definitions,
+                );
+            }
+            #[inline]
+            pub fn add_dry_run(&mut self, dry_run: bool) {
+                self.fbb_
+                    .push_slot::<bool>(PutPools::VT_DRY_RUN, dry_run, false);
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> PutPoolsBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                PutPoolsBuilder {
+                    fbb_: _fbb,
+                    start_: start,
+                }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<PutPools<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_
+                    .required(o, PutPools::VT_DEFINITIONS, "definitions");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
 
+        impl ::core::fmt::Debug for PutPools<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("PutPools");
+                ds.field("definitions", &self.definitions());
+                ds.field("dry_run", &self.dry_run());
+                ds.finish()
+            }
+        }
+        pub enum PutPoolsResultOffset {}
+        #[derive(Copy, Clone, PartialEq)]
 
-  #[inline]
-  pub fn definitions(&self) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<PoolDefinition<'a>>> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<PoolDefinition>>>>(PutPools::VT_DEFINITIONS, None).unwrap()}
-  }
-  /// Check everything, change nothing.
-  #[inline]
-  pub fn dry_run(&self) -> bool {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<bool>(PutPools::VT_DRY_RUN, Some(false)).unwrap()}
-  }
-}
+        /// Operation 18, answer: results in the order of the definitions.
+        pub struct PutPoolsResult<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
 
-impl ::flatbuffers::Verifiable for PutPools<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<PoolDefinition>>>>("definitions", Self::VT_DEFINITIONS, true)?
-     .visit_field::<bool>("dry_run", Self::VT_DRY_RUN, false)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct PutPoolsArgs<'a> {
-    pub definitions: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<PoolDefinition<'a>>>>>,
-    pub dry_run: bool,
-}
-impl<'a> Default for PutPoolsArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    PutPoolsArgs {
-      definitions: None, // required field
-      dry_run: false,
-    }
-  }
-}
+        impl<'a> ::flatbuffers::Follow<'a> for PutPoolsResult<'a> {
+            type Inner = PutPoolsResult<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self {
+                    _tab: unsafe { ::flatbuffers::Table::new(buf, loc) },
+                }
+            }
+        }
 
-pub struct PutPoolsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PutPoolsBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_definitions(&mut self, definitions: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<PoolDefinition<'b >>>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(PutPools::VT_DEFINITIONS, definitions);
-  }
-  #[inline]
-  pub fn add_dry_run(&mut self, dry_run: bool) {
-    self.fbb_.push_slot::<bool>(PutPools::VT_DRY_RUN, dry_run, false);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> PutPoolsBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    PutPoolsBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<PutPools<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    self.fbb_.required(o, PutPools::VT_DEFINITIONS,"definitions");
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
+        impl<'a> PutPoolsResult<'a> {
+            pub const VT_RESULTS: ::flatbuffers::VOffsetT = 4;
 
-impl ::core::fmt::Debug for PutPools<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("PutPools");
-      ds.field("definitions", &self.definitions());
-      ds.field("dry_run", &self.dry_run());
-      ds.finish()
-  }
-}
-pub enum PutPoolsResultOffset {}
-#[derive(Copy, Clone, PartialEq)]
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                PutPoolsResult { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<
+                'bldr: 'args,
+                'args: 'mut_bldr,
+                'mut_bldr,
+                A: ::flatbuffers::Allocator + 'bldr,
+            >(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args PutPoolsResultArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<PutPoolsResult<'bldr>> {
+                let mut builder = PutPoolsResultBuilder::new(_fbb);
+                if let Some(x) = args.results {
+                    builder.add_results(x);
+                }
+                builder.finish()
+            }
 
-/// Operation 18, answer: results in the order of the definitions.
-pub struct PutPoolsResult<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
+            #[inline]
+            pub fn results(&self) -> ::flatbuffers::Vector<'a, PutResult> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, PutResult>>>(PutPoolsResult::VT_RESULTS, None).unwrap()
+                }
+            }
+        }
 
-impl<'a> ::flatbuffers::Follow<'a> for PutPoolsResult<'a> {
-  type Inner = PutPoolsResult<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> PutPoolsResult<'a> {
-  pub const VT_RESULTS: ::flatbuffers::VOffsetT = 4;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    PutPoolsResult { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args PutPoolsResultArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<PutPoolsResult<'bldr>> {
-    let mut builder = PutPoolsResultBuilder::new(_fbb);
-    if let Some(x) = args.results { builder.add_results(x); }
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn results(&self) -> ::flatbuffers::Vector<'a, PutResult> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, PutResult>>>(PutPoolsResult::VT_RESULTS, None).unwrap()}
-  }
-}
-
-impl ::flatbuffers::Verifiable for PutPoolsResult<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
+        impl ::flatbuffers::Verifiable for PutPoolsResult<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, PutResult>>>("results", Self::VT_RESULTS, true)?
      .finish();
-    Ok(())
-  }
-}
-pub struct PutPoolsResultArgs<'a> {
-    pub results: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, PutResult>>>,
-}
-impl<'a> Default for PutPoolsResultArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    PutPoolsResultArgs {
-      results: None, // required field
-    }
-  }
-}
+                Ok(())
+            }
+        }
+        pub struct PutPoolsResultArgs<'a> {
+            pub results: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, PutResult>>>,
+        }
+        impl<'a> Default for PutPoolsResultArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                PutPoolsResultArgs {
+                    results: None, // required field
+                }
+            }
+        }
 
-pub struct PutPoolsResultBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PutPoolsResultBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_results(&mut self, results: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , PutResult>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(PutPoolsResult::VT_RESULTS, results);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> PutPoolsResultBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    PutPoolsResultBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<PutPoolsResult<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    self.fbb_.required(o, PutPoolsResult::VT_RESULTS,"results");
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
+        pub struct PutPoolsResultBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PutPoolsResultBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_results(
+                &mut self,
+                results: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, PutResult>>,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
+                    PutPoolsResult::VT_RESULTS,
+                    results,
+                );
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> PutPoolsResultBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                PutPoolsResultBuilder {
+                    fbb_: _fbb,
+                    start_: start,
+                }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<PutPoolsResult<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, PutPoolsResult::VT_RESULTS, "results");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
 
-impl ::core::fmt::Debug for PutPoolsResult<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("PutPoolsResult");
-      ds.field("results", &self.results());
-      ds.finish()
-  }
-}
-pub enum GetPoolsOffset {}
-#[derive(Copy, Clone, PartialEq)]
+        impl ::core::fmt::Debug for PutPoolsResult<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("PutPoolsResult");
+                ds.field("results", &self.results());
+                ds.finish()
+            }
+        }
+        pub enum GetPoolsOffset {}
+        #[derive(Copy, Clone, PartialEq)]
 
-/// Operation 19, request: pools by name. Those that do not exist are missing from the answer.
-pub struct GetPools<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
+        /// Operation 19, request: pools by name. Those that do not exist are missing from the answer.
+        pub struct GetPools<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
 
-impl<'a> ::flatbuffers::Follow<'a> for GetPools<'a> {
-  type Inner = GetPools<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
+        impl<'a> ::flatbuffers::Follow<'a> for GetPools<'a> {
+            type Inner = GetPools<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self {
+                    _tab: unsafe { ::flatbuffers::Table::new(buf, loc) },
+                }
+            }
+        }
 
-impl<'a> GetPools<'a> {
-  pub const VT_NAMES: ::flatbuffers::VOffsetT = 4;
+        impl<'a> GetPools<'a> {
+            pub const VT_NAMES: ::flatbuffers::VOffsetT = 4;
 
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    GetPools { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args GetPoolsArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<GetPools<'bldr>> {
-    let mut builder = GetPoolsBuilder::new(_fbb);
-    if let Some(x) = args.names { builder.add_names(x); }
-    builder.finish()
-  }
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                GetPools { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<
+                'bldr: 'args,
+                'args: 'mut_bldr,
+                'mut_bldr,
+                A: ::flatbuffers::Allocator + 'bldr,
+            >(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args GetPoolsArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<GetPools<'bldr>> {
+                let mut builder = GetPoolsBuilder::new(_fbb);
+                if let Some(x) = args.names {
+                    builder.add_names(x);
+                }
+                builder.finish()
+            }
 
+            #[inline]
+            pub fn names(
+                &self,
+            ) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<
+                            ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>,
+                        >>(GetPools::VT_NAMES, None)
+                        .unwrap()
+                }
+            }
+        }
 
-  #[inline]
-  pub fn names(&self) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>>>(GetPools::VT_NAMES, None).unwrap()}
-  }
-}
+        impl ::flatbuffers::Verifiable for GetPools<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<
+                        ::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<&'_ str>>,
+                    >>("names", Self::VT_NAMES, true)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct GetPoolsArgs<'a> {
+            pub names: Option<
+                ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>,
+                >,
+            >,
+        }
+        impl<'a> Default for GetPoolsArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                GetPoolsArgs {
+                    names: None, // required field
+                }
+            }
+        }
 
-impl ::flatbuffers::Verifiable for GetPools<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<&'_ str>>>>("names", Self::VT_NAMES, true)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct GetPoolsArgs<'a> {
-    pub names: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>>>,
-}
-impl<'a> Default for GetPoolsArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    GetPoolsArgs {
-      names: None, // required field
-    }
-  }
-}
+        pub struct GetPoolsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> GetPoolsBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_names(
+                &mut self,
+                names: ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<&'b str>>,
+                >,
+            ) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(GetPools::VT_NAMES, names);
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> GetPoolsBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                GetPoolsBuilder {
+                    fbb_: _fbb,
+                    start_: start,
+                }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<GetPools<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, GetPools::VT_NAMES, "names");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
 
-pub struct GetPoolsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> GetPoolsBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_names(&mut self, names: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<&'b  str>>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(GetPools::VT_NAMES, names);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> GetPoolsBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    GetPoolsBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<GetPools<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    self.fbb_.required(o, GetPools::VT_NAMES,"names");
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
+        impl ::core::fmt::Debug for GetPools<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("GetPools");
+                ds.field("names", &self.names());
+                ds.finish()
+            }
+        }
+        pub enum ListPoolsOffset {}
+        #[derive(Copy, Clone, PartialEq)]
 
-impl ::core::fmt::Debug for GetPools<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("GetPools");
-      ds.field("names", &self.names());
-      ds.finish()
-  }
-}
-pub enum ListPoolsOffset {}
-#[derive(Copy, Clone, PartialEq)]
+        /// Operation 20, request: pools in the byte order of their names.
+        pub struct ListPools<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
 
-/// Operation 20, request: pools in the byte order of their names.
-pub struct ListPools<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
+        impl<'a> ::flatbuffers::Follow<'a> for ListPools<'a> {
+            type Inner = ListPools<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self {
+                    _tab: unsafe { ::flatbuffers::Table::new(buf, loc) },
+                }
+            }
+        }
 
-impl<'a> ::flatbuffers::Follow<'a> for ListPools<'a> {
-  type Inner = ListPools<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
+        impl<'a> ListPools<'a> {
+            pub const VT_AFTER: ::flatbuffers::VOffsetT = 4;
+            pub const VT_LIMIT: ::flatbuffers::VOffsetT = 6;
 
-impl<'a> ListPools<'a> {
-  pub const VT_AFTER: ::flatbuffers::VOffsetT = 4;
-  pub const VT_LIMIT: ::flatbuffers::VOffsetT = 6;
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                ListPools { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<
+                'bldr: 'args,
+                'args: 'mut_bldr,
+                'mut_bldr,
+                A: ::flatbuffers::Allocator + 'bldr,
+            >(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args ListPoolsArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<ListPools<'bldr>> {
+                let mut builder = ListPoolsBuilder::new(_fbb);
+                builder.add_limit(args.limit);
+                if let Some(x) = args.after {
+                    builder.add_after(x);
+                }
+                builder.finish()
+            }
 
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    ListPools { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args ListPoolsArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<ListPools<'bldr>> {
-    let mut builder = ListPoolsBuilder::new(_fbb);
-    builder.add_limit(args.limit);
-    if let Some(x) = args.after { builder.add_after(x); }
-    builder.finish()
-  }
+            /// Only names after this one.
+            #[inline]
+            pub fn after(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(ListPools::VT_AFTER, None)
+                }
+            }
+            /// Most pools in the answer; 0 or more than items_max: items_max.
+            #[inline]
+            pub fn limit(&self) -> u32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u32>(ListPools::VT_LIMIT, Some(0)).unwrap() }
+            }
+        }
 
+        impl ::flatbuffers::Verifiable for ListPools<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>(
+                        "after",
+                        Self::VT_AFTER,
+                        false,
+                    )?
+                    .visit_field::<u32>("limit", Self::VT_LIMIT, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct ListPoolsArgs<'a> {
+            pub after: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub limit: u32,
+        }
+        impl<'a> Default for ListPoolsArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                ListPoolsArgs {
+                    after: None,
+                    limit: 0,
+                }
+            }
+        }
 
-  /// Only names after this one.
-  #[inline]
-  pub fn after(&self) -> Option<&'a str> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(ListPools::VT_AFTER, None)}
-  }
-  /// Most pools in the answer; 0 or more than items_max: items_max.
-  #[inline]
-  pub fn limit(&self) -> u32 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u32>(ListPools::VT_LIMIT, Some(0)).unwrap()}
-  }
-}
+        pub struct ListPoolsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ListPoolsBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_after(&mut self, after: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(ListPools::VT_AFTER, after);
+            }
+            #[inline]
+            pub fn add_limit(&mut self, limit: u32) {
+                self.fbb_.push_slot::<u32>(ListPools::VT_LIMIT, limit, 0);
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> ListPoolsBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                ListPoolsBuilder {
+                    fbb_: _fbb,
+                    start_: start,
+                }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<ListPools<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
 
-impl ::flatbuffers::Verifiable for ListPools<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("after", Self::VT_AFTER, false)?
-     .visit_field::<u32>("limit", Self::VT_LIMIT, false)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct ListPoolsArgs<'a> {
-    pub after: Option<::flatbuffers::WIPOffset<&'a str>>,
-    pub limit: u32,
-}
-impl<'a> Default for ListPoolsArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    ListPoolsArgs {
-      after: None,
-      limit: 0,
-    }
-  }
-}
+        impl ::core::fmt::Debug for ListPools<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("ListPools");
+                ds.field("after", &self.after());
+                ds.field("limit", &self.limit());
+                ds.finish()
+            }
+        }
+        pub enum PoolOffset {}
+        #[derive(Copy, Clone, PartialEq)]
 
-pub struct ListPoolsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ListPoolsBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_after(&mut self, after: ::flatbuffers::WIPOffset<&'b  str>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(ListPools::VT_AFTER, after);
-  }
-  #[inline]
-  pub fn add_limit(&mut self, limit: u32) {
-    self.fbb_.push_slot::<u32>(ListPools::VT_LIMIT, limit, 0);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ListPoolsBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    ListPoolsBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<ListPools<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
+        /// A pool and what is reserved of it.
+        pub struct Pool<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
 
-impl ::core::fmt::Debug for ListPools<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("ListPools");
-      ds.field("after", &self.after());
-      ds.field("limit", &self.limit());
-      ds.finish()
-  }
-}
-pub enum PoolOffset {}
-#[derive(Copy, Clone, PartialEq)]
+        impl<'a> ::flatbuffers::Follow<'a> for Pool<'a> {
+            type Inner = Pool<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self {
+                    _tab: unsafe { ::flatbuffers::Table::new(buf, loc) },
+                }
+            }
+        }
 
-/// A pool and what is reserved of it.
-pub struct Pool<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
+        impl<'a> Pool<'a> {
+            pub const VT_POOL: ::flatbuffers::VOffsetT = 4;
+            pub const VT_DEFINITION: ::flatbuffers::VOffsetT = 6;
+            pub const VT_HELD: ::flatbuffers::VOffsetT = 8;
+            pub const VT_CONFIRMED: ::flatbuffers::VOffsetT = 10;
 
-impl<'a> ::flatbuffers::Follow<'a> for Pool<'a> {
-  type Inner = Pool<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Pool { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<
+                'bldr: 'args,
+                'args: 'mut_bldr,
+                'mut_bldr,
+                A: ::flatbuffers::Allocator + 'bldr,
+            >(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args PoolArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Pool<'bldr>> {
+                let mut builder = PoolBuilder::new(_fbb);
+                builder.add_pool(args.pool);
+                if let Some(x) = args.confirmed {
+                    builder.add_confirmed(x);
+                }
+                if let Some(x) = args.held {
+                    builder.add_held(x);
+                }
+                if let Some(x) = args.definition {
+                    builder.add_definition(x);
+                }
+                builder.finish()
+            }
 
-impl<'a> Pool<'a> {
-  pub const VT_POOL: ::flatbuffers::VOffsetT = 4;
-  pub const VT_DEFINITION: ::flatbuffers::VOffsetT = 6;
-  pub const VT_HELD: ::flatbuffers::VOffsetT = 8;
-  pub const VT_CONFIRMED: ::flatbuffers::VOffsetT = 10;
+            #[inline]
+            pub fn pool(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Pool::VT_POOL, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn definition(&self) -> PoolDefinition<'a> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<PoolDefinition>>(
+                            Pool::VT_DEFINITION,
+                            None,
+                        )
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn held(&self) -> ::flatbuffers::Vector<'a, i64> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, i64>>>(
+                            Pool::VT_HELD,
+                            None,
+                        )
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn confirmed(&self) -> ::flatbuffers::Vector<'a, i64> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, i64>>>(
+                            Pool::VT_CONFIRMED,
+                            None,
+                        )
+                        .unwrap()
+                }
+            }
+        }
 
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    Pool { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args PoolArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<Pool<'bldr>> {
-    let mut builder = PoolBuilder::new(_fbb);
-    builder.add_pool(args.pool);
-    if let Some(x) = args.confirmed { builder.add_confirmed(x); }
-    if let Some(x) = args.held { builder.add_held(x); }
-    if let Some(x) = args.definition { builder.add_definition(x); }
-    builder.finish()
-  }
+        impl ::flatbuffers::Verifiable for Pool<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<u64>("pool", Self::VT_POOL, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<PoolDefinition>>(
+                        "definition",
+                        Self::VT_DEFINITION,
+                        true,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, i64>>>(
+                        "held",
+                        Self::VT_HELD,
+                        true,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, i64>>>(
+                        "confirmed",
+                        Self::VT_CONFIRMED,
+                        true,
+                    )?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct PoolArgs<'a> {
+            pub pool: u64,
+            pub definition: Option<::flatbuffers::WIPOffset<PoolDefinition<'a>>>,
+            pub held: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, i64>>>,
+            pub confirmed: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, i64>>>,
+        }
+        impl<'a> Default for PoolArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                PoolArgs {
+                    pool: 0,
+                    definition: None, // required field
+                    held: None,       // required field
+                    confirmed: None,  // required field
+                }
+            }
+        }
 
+        pub struct PoolBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PoolBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_pool(&mut self, pool: u64) {
+                self.fbb_.push_slot::<u64>(Pool::VT_POOL, pool, 0);
+            }
+            #[inline]
+            pub fn add_definition(
+                &mut self,
+                definition: ::flatbuffers::WIPOffset<PoolDefinition<'b>>,
+            ) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<PoolDefinition>>(
+                        Pool::VT_DEFINITION,
+                        definition,
+                    );
+            }
+            #[inline]
+            pub fn add_held(
+                &mut self,
+                held: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, i64>>,
+            ) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(Pool::VT_HELD, held);
+            }
+            #[inline]
+            pub fn add_confirmed(
+                &mut self,
+                confirmed: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, i64>>,
+            ) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(Pool::VT_CONFIRMED, confirmed);
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> PoolBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                PoolBuilder {
+                    fbb_: _fbb,
+                    start_: start,
+                }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Pool<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, Pool::VT_DEFINITION, "definition");
+                self.fbb_.required(o, Pool::VT_HELD, "held");
+                self.fbb_.required(o, Pool::VT_CONFIRMED, "confirmed");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
 
-  #[inline]
-  pub fn pool(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(Pool::VT_POOL, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn definition(&self) -> PoolDefinition<'a> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<PoolDefinition>>(Pool::VT_DEFINITION, None).unwrap()}
-  }
-  #[inline]
-  pub fn held(&self) -> ::flatbuffers::Vector<'a, i64> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, i64>>>(Pool::VT_HELD, None).unwrap()}
-  }
-  #[inline]
-  pub fn confirmed(&self) -> ::flatbuffers::Vector<'a, i64> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, i64>>>(Pool::VT_CONFIRMED, None).unwrap()}
-  }
-}
+        impl ::core::fmt::Debug for Pool<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Pool");
+                ds.field("pool", &self.pool());
+                ds.field("definition", &self.definition());
+                ds.field("held", &self.held());
+                ds.field("confirmed", &self.confirmed());
+                ds.finish()
+            }
+        }
+        pub enum PoolsOffset {}
+        #[derive(Copy, Clone, PartialEq)]
 
-impl ::flatbuffers::Verifiable for Pool<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<u64>("pool", Self::VT_POOL, false)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<PoolDefinition>>("definition", Self::VT_DEFINITION, true)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, i64>>>("held", Self::VT_HELD, true)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, i64>>>("confirmed", Self::VT_CONFIRMED, true)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct PoolArgs<'a> {
-    pub pool: u64,
-    pub definition: Option<::flatbuffers::WIPOffset<PoolDefinition<'a>>>,
-    pub held: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, i64>>>,
-    pub confirmed: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, i64>>>,
-}
-impl<'a> Default for PoolArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    PoolArgs {
-      pool: 0,
-      definition: None, // required field
-      held: None, // required field
-      confirmed: None, // required field
-    }
-  }
-}
+        /// Operations 19 and 20, answer.
+        pub struct Pools<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
 
-pub struct PoolBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PoolBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_pool(&mut self, pool: u64) {
-    self.fbb_.push_slot::<u64>(Pool::VT_POOL, pool, 0);
-  }
-  #[inline]
-  pub fn add_definition(&mut self, definition: ::flatbuffers::WIPOffset<PoolDefinition<'b >>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<PoolDefinition>>(Pool::VT_DEFINITION, definition);
-  }
-  #[inline]
-  pub fn add_held(&mut self, held: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , i64>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Pool::VT_HELD, held);
-  }
-  #[inline]
-  pub fn add_confirmed(&mut self, confirmed: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , i64>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Pool::VT_CONFIRMED, confirmed);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> PoolBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    PoolBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<Pool<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    self.fbb_.required(o, Pool::VT_DEFINITION,"definition");
-    self.fbb_.required(o, Pool::VT_HELD,"held");
-    self.fbb_.required(o, Pool::VT_CONFIRMED,"confirmed");
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
+        impl<'a> ::flatbuffers::Follow<'a> for Pools<'a> {
+            type Inner = Pools<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self {
+                    _tab: unsafe { ::flatbuffers::Table::new(buf, loc) },
+                }
+            }
+        }
 
-impl ::core::fmt::Debug for Pool<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("Pool");
-      ds.field("pool", &self.pool());
-      ds.field("definition", &self.definition());
-      ds.field("held", &self.held());
-      ds.field("confirmed", &self.confirmed());
-      ds.finish()
-  }
-}
-pub enum PoolsOffset {}
-#[derive(Copy, Clone, PartialEq)]
+        impl<'a> Pools<'a> {
+            pub const VT_POOLS: ::flatbuffers::VOffsetT = 4;
+            pub const VT_MORE: ::flatbuffers::VOffsetT = 6;
 
-/// Operations 19 and 20, answer.
-pub struct Pools<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Pools { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<
+                'bldr: 'args,
+                'args: 'mut_bldr,
+                'mut_bldr,
+                A: ::flatbuffers::Allocator + 'bldr,
+            >(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args PoolsArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Pools<'bldr>> {
+                let mut builder = PoolsBuilder::new(_fbb);
+                if let Some(x) = args.pools {
+                    builder.add_pools(x);
+                }
+                builder.add_more(args.more);
+                builder.finish()
+            }
 
-impl<'a> ::flatbuffers::Follow<'a> for Pools<'a> {
-  type Inner = Pools<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
+            #[inline]
+            pub fn pools(
+                &self,
+            ) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Pool<'a>>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<
+                            ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Pool>>,
+                        >>(Pools::VT_POOLS, None)
+                        .unwrap()
+                }
+            }
+            /// List only: there are more after the last one.
+            #[inline]
+            pub fn more(&self) -> bool {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<bool>(Pools::VT_MORE, Some(false)).unwrap() }
+            }
+        }
 
-impl<'a> Pools<'a> {
-  pub const VT_POOLS: ::flatbuffers::VOffsetT = 4;
-  pub const VT_MORE: ::flatbuffers::VOffsetT = 6;
+        impl ::flatbuffers::Verifiable for Pools<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<
+                        ::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Pool>>,
+                    >>("pools", Self::VT_POOLS, true)?
+                    .visit_field::<bool>("more", Self::VT_MORE, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct PoolsArgs<'a> {
+            pub pools: Option<
+                ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Pool<'a>>>,
+                >,
+            >,
+            pub more: bool,
+        }
+        impl<'a> Default for PoolsArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                PoolsArgs {
+                    pools: None, // required field
+                    more: false,
+                }
+            }
+        }
 
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    Pools { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args PoolsArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<Pools<'bldr>> {
-    let mut builder = PoolsBuilder::new(_fbb);
-    if let Some(x) = args.pools { builder.add_pools(x); }
-    builder.add_more(args.more);
-    builder.finish()
-  }
+        pub struct PoolsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PoolsBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_pools(
+                &mut self,
+                pools: ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<Pool<'b>>>,
+                >,
+            ) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(Pools::VT_POOLS, pools);
+            }
+            #[inline]
+            pub fn add_more(&mut self, more: bool) {
+                self.fbb_.push_slot::<bool>(Pools::VT_MORE, more, false);
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> PoolsBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                PoolsBuilder {
+                    fbb_: _fbb,
+                    start_: start,
+                }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Pools<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, Pools::VT_POOLS, "pools");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
 
+        impl ::core::fmt::Debug for Pools<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Pools");
+                ds.field("pools", &self.pools());
+                ds.field("more", &self.more());
+                ds.finish()
+            }
+        }
+        pub enum GetReservationsOffset {}
+        #[derive(Copy, Clone, PartialEq)]
 
-  #[inline]
-  pub fn pools(&self) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Pool<'a>>> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Pool>>>>(Pools::VT_POOLS, None).unwrap()}
-  }
-  /// List only: there are more after the last one.
-  #[inline]
-  pub fn more(&self) -> bool {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<bool>(Pools::VT_MORE, Some(false)).unwrap()}
-  }
-}
+        /// Operation 21, request.
+        pub struct GetReservations<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
 
-impl ::flatbuffers::Verifiable for Pools<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Pool>>>>("pools", Self::VT_POOLS, true)?
-     .visit_field::<bool>("more", Self::VT_MORE, false)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct PoolsArgs<'a> {
-    pub pools: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Pool<'a>>>>>,
-    pub more: bool,
-}
-impl<'a> Default for PoolsArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    PoolsArgs {
-      pools: None, // required field
-      more: false,
-    }
-  }
-}
+        impl<'a> ::flatbuffers::Follow<'a> for GetReservations<'a> {
+            type Inner = GetReservations<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self {
+                    _tab: unsafe { ::flatbuffers::Table::new(buf, loc) },
+                }
+            }
+        }
 
-pub struct PoolsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PoolsBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_pools(&mut self, pools: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<Pool<'b >>>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Pools::VT_POOLS, pools);
-  }
-  #[inline]
-  pub fn add_more(&mut self, more: bool) {
-    self.fbb_.push_slot::<bool>(Pools::VT_MORE, more, false);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> PoolsBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    PoolsBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<Pools<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    self.fbb_.required(o, Pools::VT_POOLS,"pools");
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
+        impl<'a> GetReservations<'a> {
+            pub const VT_RESERVATIONS: ::flatbuffers::VOffsetT = 4;
 
-impl ::core::fmt::Debug for Pools<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("Pools");
-      ds.field("pools", &self.pools());
-      ds.field("more", &self.more());
-      ds.finish()
-  }
-}
-pub enum GetReservationsOffset {}
-#[derive(Copy, Clone, PartialEq)]
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                GetReservations { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<
+                'bldr: 'args,
+                'args: 'mut_bldr,
+                'mut_bldr,
+                A: ::flatbuffers::Allocator + 'bldr,
+            >(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args GetReservationsArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<GetReservations<'bldr>> {
+                let mut builder = GetReservationsBuilder::new(_fbb);
+                if let Some(x) = args.reservations {
+                    builder.add_reservations(x);
+                }
+                builder.finish()
+            }
 
-/// Operation 21, request.
-pub struct GetReservations<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
+            #[inline]
+            pub fn reservations(&self) -> ::flatbuffers::Vector<'a, ReservationId> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ReservationId>>>(GetReservations::VT_RESERVATIONS, None).unwrap()
+                }
+            }
+        }
 
-impl<'a> ::flatbuffers::Follow<'a> for GetReservations<'a> {
-  type Inner = GetReservations<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
-
-impl<'a> GetReservations<'a> {
-  pub const VT_RESERVATIONS: ::flatbuffers::VOffsetT = 4;
-
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    GetReservations { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args GetReservationsArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<GetReservations<'bldr>> {
-    let mut builder = GetReservationsBuilder::new(_fbb);
-    if let Some(x) = args.reservations { builder.add_reservations(x); }
-    builder.finish()
-  }
-
-
-  #[inline]
-  pub fn reservations(&self) -> ::flatbuffers::Vector<'a, ReservationId> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ReservationId>>>(GetReservations::VT_RESERVATIONS, None).unwrap()}
-  }
-}
-
-impl ::flatbuffers::Verifiable for GetReservations<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
+        impl ::flatbuffers::Verifiable for GetReservations<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ReservationId>>>("reservations", Self::VT_RESERVATIONS, true)?
      .finish();
-    Ok(())
-  }
-}
-pub struct GetReservationsArgs<'a> {
-    pub reservations: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ReservationId>>>,
-}
-impl<'a> Default for GetReservationsArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    GetReservationsArgs {
-      reservations: None, // required field
-    }
-  }
-}
+                Ok(())
+            }
+        }
+        pub struct GetReservationsArgs<'a> {
+            pub reservations:
+                Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ReservationId>>>,
+        }
+        impl<'a> Default for GetReservationsArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                GetReservationsArgs {
+                    reservations: None, // required field
+                }
+            }
+        }
 
-pub struct GetReservationsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> GetReservationsBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_reservations(&mut self, reservations: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ReservationId>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(GetReservations::VT_RESERVATIONS, reservations);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> GetReservationsBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    GetReservationsBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<GetReservations<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    self.fbb_.required(o, GetReservations::VT_RESERVATIONS,"reservations");
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
+        pub struct GetReservationsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> GetReservationsBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_reservations(
+                &mut self,
+                reservations: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, ReservationId>>,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
+                    GetReservations::VT_RESERVATIONS,
+                    reservations,
+                );
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> GetReservationsBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                GetReservationsBuilder {
+                    fbb_: _fbb,
+                    start_: start,
+                }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<GetReservations<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_
+                    .required(o, GetReservations::VT_RESERVATIONS, "reservations");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
 
-impl ::core::fmt::Debug for GetReservations<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("GetReservations");
-      ds.field("reservations", &self.reservations());
-      ds.finish()
-  }
-}
-pub enum ReservationOffset {}
-#[derive(Copy, Clone, PartialEq)]
+        impl ::core::fmt::Debug for GetReservations<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("GetReservations");
+                ds.field("reservations", &self.reservations());
+                ds.finish()
+            }
+        }
+        pub enum ReservationOffset {}
+        #[derive(Copy, Clone, PartialEq)]
 
-/// One reservation. `pool` is its name.
-pub struct Reservation<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
+        /// One reservation. `pool` is its name.
+        pub struct Reservation<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
 
-impl<'a> ::flatbuffers::Follow<'a> for Reservation<'a> {
-  type Inner = Reservation<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
+        impl<'a> ::flatbuffers::Follow<'a> for Reservation<'a> {
+            type Inner = Reservation<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self {
+                    _tab: unsafe { ::flatbuffers::Table::new(buf, loc) },
+                }
+            }
+        }
 
-impl<'a> Reservation<'a> {
-  pub const VT_RESERVATION_HIGH: ::flatbuffers::VOffsetT = 4;
-  pub const VT_RESERVATION_LOW: ::flatbuffers::VOffsetT = 6;
-  pub const VT_STATE: ::flatbuffers::VOffsetT = 8;
-  pub const VT_POOL: ::flatbuffers::VOffsetT = 10;
-  pub const VT_UNITS: ::flatbuffers::VOffsetT = 12;
-  pub const VT_REFERENCE: ::flatbuffers::VOffsetT = 14;
-  pub const VT_CREATED_AT: ::flatbuffers::VOffsetT = 16;
-  pub const VT_EXPIRES_AT: ::flatbuffers::VOffsetT = 18;
-  pub const VT_VERSION: ::flatbuffers::VOffsetT = 20;
-  pub const VT_WOULD_REFUSE: ::flatbuffers::VOffsetT = 22;
+        impl<'a> Reservation<'a> {
+            pub const VT_RESERVATION_HIGH: ::flatbuffers::VOffsetT = 4;
+            pub const VT_RESERVATION_LOW: ::flatbuffers::VOffsetT = 6;
+            pub const VT_STATE: ::flatbuffers::VOffsetT = 8;
+            pub const VT_POOL: ::flatbuffers::VOffsetT = 10;
+            pub const VT_UNITS: ::flatbuffers::VOffsetT = 12;
+            pub const VT_REFERENCE: ::flatbuffers::VOffsetT = 14;
+            pub const VT_CREATED_AT: ::flatbuffers::VOffsetT = 16;
+            pub const VT_EXPIRES_AT: ::flatbuffers::VOffsetT = 18;
+            pub const VT_VERSION: ::flatbuffers::VOffsetT = 20;
+            pub const VT_WOULD_REFUSE: ::flatbuffers::VOffsetT = 22;
 
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    Reservation { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args ReservationArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<Reservation<'bldr>> {
-    let mut builder = ReservationBuilder::new(_fbb);
-    builder.add_expires_at(args.expires_at);
-    builder.add_created_at(args.created_at);
-    builder.add_reservation_low(args.reservation_low);
-    builder.add_reservation_high(args.reservation_high);
-    if let Some(x) = args.reference { builder.add_reference(x); }
-    if let Some(x) = args.units { builder.add_units(x); }
-    if let Some(x) = args.pool { builder.add_pool(x); }
-    builder.add_version(args.version);
-    builder.add_would_refuse(args.would_refuse);
-    builder.add_state(args.state);
-    builder.finish()
-  }
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Reservation { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<
+                'bldr: 'args,
+                'args: 'mut_bldr,
+                'mut_bldr,
+                A: ::flatbuffers::Allocator + 'bldr,
+            >(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args ReservationArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Reservation<'bldr>> {
+                let mut builder = ReservationBuilder::new(_fbb);
+                builder.add_expires_at(args.expires_at);
+                builder.add_created_at(args.created_at);
+                builder.add_reservation_low(args.reservation_low);
+                builder.add_reservation_high(args.reservation_high);
+                if let Some(x) = args.reference {
+                    builder.add_reference(x);
+                }
+                if let Some(x) = args.units {
+                    builder.add_units(x);
+                }
+                if let Some(x) = args.pool {
+                    builder.add_pool(x);
+                }
+                builder.add_version(args.version);
+                builder.add_would_refuse(args.would_refuse);
+                builder.add_state(args.state);
+                builder.finish()
+            }
 
+            #[inline]
+            pub fn reservation_high(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<u64>(Reservation::VT_RESERVATION_HIGH, Some(0))
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn reservation_low(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<u64>(Reservation::VT_RESERVATION_LOW, Some(0))
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn state(&self) -> State {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<State>(Reservation::VT_STATE, Some(State::none))
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn pool(&self) -> &'a str {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(Reservation::VT_POOL, None)
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn units(&self) -> ::flatbuffers::Vector<'a, u32> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u32>>>(
+                            Reservation::VT_UNITS,
+                            None,
+                        )
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn reference(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(
+                        Reservation::VT_REFERENCE,
+                        None,
+                    )
+                }
+            }
+            #[inline]
+            pub fn created_at(&self) -> i64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<i64>(Reservation::VT_CREATED_AT, Some(0))
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn expires_at(&self) -> i64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<i64>(Reservation::VT_EXPIRES_AT, Some(0))
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn version(&self) -> u16 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<u16>(Reservation::VT_VERSION, Some(0))
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn would_refuse(&self) -> bool {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<bool>(Reservation::VT_WOULD_REFUSE, Some(false))
+                        .unwrap()
+                }
+            }
+        }
 
-  #[inline]
-  pub fn reservation_high(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(Reservation::VT_RESERVATION_HIGH, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn reservation_low(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(Reservation::VT_RESERVATION_LOW, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn state(&self) -> State {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<State>(Reservation::VT_STATE, Some(State::none)).unwrap()}
-  }
-  #[inline]
-  pub fn pool(&self) -> &'a str {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Reservation::VT_POOL, None).unwrap()}
-  }
-  #[inline]
-  pub fn units(&self) -> ::flatbuffers::Vector<'a, u32> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u32>>>(Reservation::VT_UNITS, None).unwrap()}
-  }
-  #[inline]
-  pub fn reference(&self) -> Option<&'a str> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(Reservation::VT_REFERENCE, None)}
-  }
-  #[inline]
-  pub fn created_at(&self) -> i64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<i64>(Reservation::VT_CREATED_AT, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn expires_at(&self) -> i64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<i64>(Reservation::VT_EXPIRES_AT, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn version(&self) -> u16 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u16>(Reservation::VT_VERSION, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn would_refuse(&self) -> bool {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<bool>(Reservation::VT_WOULD_REFUSE, Some(false)).unwrap()}
-  }
-}
+        impl ::flatbuffers::Verifiable for Reservation<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<u64>("reservation_high", Self::VT_RESERVATION_HIGH, false)?
+                    .visit_field::<u64>("reservation_low", Self::VT_RESERVATION_LOW, false)?
+                    .visit_field::<State>("state", Self::VT_STATE, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>(
+                        "pool",
+                        Self::VT_POOL,
+                        true,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>(
+                        "units",
+                        Self::VT_UNITS,
+                        true,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>(
+                        "reference",
+                        Self::VT_REFERENCE,
+                        false,
+                    )?
+                    .visit_field::<i64>("created_at", Self::VT_CREATED_AT, false)?
+                    .visit_field::<i64>("expires_at", Self::VT_EXPIRES_AT, false)?
+                    .visit_field::<u16>("version", Self::VT_VERSION, false)?
+                    .visit_field::<bool>("would_refuse", Self::VT_WOULD_REFUSE, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct ReservationArgs<'a> {
+            pub reservation_high: u64,
+            pub reservation_low: u64,
+            pub state: State,
+            pub pool: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub units: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
+            pub reference: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub created_at: i64,
+            pub expires_at: i64,
+            pub version: u16,
+            pub would_refuse: bool,
+        }
+        impl<'a> Default for ReservationArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                ReservationArgs {
+                    reservation_high: 0,
+                    reservation_low: 0,
+                    state: State::none,
+                    pool: None,  // required field
+                    units: None, // required field
+                    reference: None,
+                    created_at: 0,
+                    expires_at: 0,
+                    version: 0,
+                    would_refuse: false,
+                }
+            }
+        }
 
-impl ::flatbuffers::Verifiable for Reservation<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<u64>("reservation_high", Self::VT_RESERVATION_HIGH, false)?
-     .visit_field::<u64>("reservation_low", Self::VT_RESERVATION_LOW, false)?
-     .visit_field::<State>("state", Self::VT_STATE, false)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("pool", Self::VT_POOL, true)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>("units", Self::VT_UNITS, true)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("reference", Self::VT_REFERENCE, false)?
-     .visit_field::<i64>("created_at", Self::VT_CREATED_AT, false)?
-     .visit_field::<i64>("expires_at", Self::VT_EXPIRES_AT, false)?
-     .visit_field::<u16>("version", Self::VT_VERSION, false)?
-     .visit_field::<bool>("would_refuse", Self::VT_WOULD_REFUSE, false)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct ReservationArgs<'a> {
-    pub reservation_high: u64,
-    pub reservation_low: u64,
-    pub state: State,
-    pub pool: Option<::flatbuffers::WIPOffset<&'a str>>,
-    pub units: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
-    pub reference: Option<::flatbuffers::WIPOffset<&'a str>>,
-    pub created_at: i64,
-    pub expires_at: i64,
-    pub version: u16,
-    pub would_refuse: bool,
-}
-impl<'a> Default for ReservationArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    ReservationArgs {
-      reservation_high: 0,
-      reservation_low: 0,
-      state: State::none,
-      pool: None, // required field
-      units: None, // required field
-      reference: None,
-      created_at: 0,
-      expires_at: 0,
-      version: 0,
-      would_refuse: false,
-    }
-  }
-}
+        pub struct ReservationBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ReservationBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_reservation_high(&mut self, reservation_high: u64) {
+                self.fbb_
+                    .push_slot::<u64>(Reservation::VT_RESERVATION_HIGH, reservation_high, 0);
+            }
+            #[inline]
+            pub fn add_reservation_low(&mut self, reservation_low: u64) {
+                self.fbb_
+                    .push_slot::<u64>(Reservation::VT_RESERVATION_LOW, reservation_low, 0);
+            }
+            #[inline]
+            pub fn add_state(&mut self, state: State) {
+                self.fbb_
+                    .push_slot::<State>(Reservation::VT_STATE, state, State::none);
+            }
+            #[inline]
+            pub fn add_pool(&mut self, pool: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(Reservation::VT_POOL, pool);
+            }
+            #[inline]
+            pub fn add_units(
+                &mut self,
+                units: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u32>>,
+            ) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(Reservation::VT_UNITS, units);
+            }
+            #[inline]
+            pub fn add_reference(&mut self, reference: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
+                    Reservation::VT_REFERENCE,
+                    reference,
+                );
+            }
+            #[inline]
+            pub fn add_created_at(&mut self, created_at: i64) {
+                self.fbb_
+                    .push_slot::<i64>(Reservation::VT_CREATED_AT, created_at, 0);
+            }
+            #[inline]
+            pub fn add_expires_at(&mut self, expires_at: i64) {
+                self.fbb_
+                    .push_slot::<i64>(Reservation::VT_EXPIRES_AT, expires_at, 0);
+            }
+            #[inline]
+            pub fn add_version(&mut self, version: u16) {
+                self.fbb_
+                    .push_slot::<u16>(Reservation::VT_VERSION, version, 0);
+            }
+            #[inline]
+            pub fn add_would_refuse(&mut self, would_refuse: bool) {
+                self.fbb_
+                    .push_slot::<bool>(Reservation::VT_WOULD_REFUSE, would_refuse, false);
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> ReservationBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                ReservationBuilder {
+                    fbb_: _fbb,
+                    start_: start,
+                }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Reservation<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, Reservation::VT_POOL, "pool");
+                self.fbb_.required(o, Reservation::VT_UNITS, "units");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
 
-pub struct ReservationBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ReservationBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_reservation_high(&mut self, reservation_high: u64) {
-    self.fbb_.push_slot::<u64>(Reservation::VT_RESERVATION_HIGH, reservation_high, 0);
-  }
-  #[inline]
-  pub fn add_reservation_low(&mut self, reservation_low: u64) {
-    self.fbb_.push_slot::<u64>(Reservation::VT_RESERVATION_LOW, reservation_low, 0);
-  }
-  #[inline]
-  pub fn add_state(&mut self, state: State) {
-    self.fbb_.push_slot::<State>(Reservation::VT_STATE, state, State::none);
-  }
-  #[inline]
-  pub fn add_pool(&mut self, pool: ::flatbuffers::WIPOffset<&'b  str>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Reservation::VT_POOL, pool);
-  }
-  #[inline]
-  pub fn add_units(&mut self, units: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u32>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Reservation::VT_UNITS, units);
-  }
-  #[inline]
-  pub fn add_reference(&mut self, reference: ::flatbuffers::WIPOffset<&'b  str>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Reservation::VT_REFERENCE, reference);
-  }
-  #[inline]
-  pub fn add_created_at(&mut self, created_at: i64) {
-    self.fbb_.push_slot::<i64>(Reservation::VT_CREATED_AT, created_at, 0);
-  }
-  #[inline]
-  pub fn add_expires_at(&mut self, expires_at: i64) {
-    self.fbb_.push_slot::<i64>(Reservation::VT_EXPIRES_AT, expires_at, 0);
-  }
-  #[inline]
-  pub fn add_version(&mut self, version: u16) {
-    self.fbb_.push_slot::<u16>(Reservation::VT_VERSION, version, 0);
-  }
-  #[inline]
-  pub fn add_would_refuse(&mut self, would_refuse: bool) {
-    self.fbb_.push_slot::<bool>(Reservation::VT_WOULD_REFUSE, would_refuse, false);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ReservationBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    ReservationBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<Reservation<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    self.fbb_.required(o, Reservation::VT_POOL,"pool");
-    self.fbb_.required(o, Reservation::VT_UNITS,"units");
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
+        impl ::core::fmt::Debug for Reservation<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Reservation");
+                ds.field("reservation_high", &self.reservation_high());
+                ds.field("reservation_low", &self.reservation_low());
+                ds.field("state", &self.state());
+                ds.field("pool", &self.pool());
+                ds.field("units", &self.units());
+                ds.field("reference", &self.reference());
+                ds.field("created_at", &self.created_at());
+                ds.field("expires_at", &self.expires_at());
+                ds.field("version", &self.version());
+                ds.field("would_refuse", &self.would_refuse());
+                ds.finish()
+            }
+        }
+        pub enum ReservationsOffset {}
+        #[derive(Copy, Clone, PartialEq)]
 
-impl ::core::fmt::Debug for Reservation<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("Reservation");
-      ds.field("reservation_high", &self.reservation_high());
-      ds.field("reservation_low", &self.reservation_low());
-      ds.field("state", &self.state());
-      ds.field("pool", &self.pool());
-      ds.field("units", &self.units());
-      ds.field("reference", &self.reference());
-      ds.field("created_at", &self.created_at());
-      ds.field("expires_at", &self.expires_at());
-      ds.field("version", &self.version());
-      ds.field("would_refuse", &self.would_refuse());
-      ds.finish()
-  }
-}
-pub enum ReservationsOffset {}
-#[derive(Copy, Clone, PartialEq)]
+        /// Operation 21, answer: those that exist, in the order asked for.
+        pub struct Reservations<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
 
-/// Operation 21, answer: those that exist, in the order asked for.
-pub struct Reservations<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
+        impl<'a> ::flatbuffers::Follow<'a> for Reservations<'a> {
+            type Inner = Reservations<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self {
+                    _tab: unsafe { ::flatbuffers::Table::new(buf, loc) },
+                }
+            }
+        }
 
-impl<'a> ::flatbuffers::Follow<'a> for Reservations<'a> {
-  type Inner = Reservations<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
+        impl<'a> Reservations<'a> {
+            pub const VT_RESERVATIONS: ::flatbuffers::VOffsetT = 4;
 
-impl<'a> Reservations<'a> {
-  pub const VT_RESERVATIONS: ::flatbuffers::VOffsetT = 4;
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Reservations { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<
+                'bldr: 'args,
+                'args: 'mut_bldr,
+                'mut_bldr,
+                A: ::flatbuffers::Allocator + 'bldr,
+            >(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args ReservationsArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Reservations<'bldr>> {
+                let mut builder = ReservationsBuilder::new(_fbb);
+                if let Some(x) = args.reservations {
+                    builder.add_reservations(x);
+                }
+                builder.finish()
+            }
 
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    Reservations { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args ReservationsArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<Reservations<'bldr>> {
-    let mut builder = ReservationsBuilder::new(_fbb);
-    if let Some(x) = args.reservations { builder.add_reservations(x); }
-    builder.finish()
-  }
+            #[inline]
+            pub fn reservations(
+                &self,
+            ) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Reservation<'a>>>
+            {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<
+                            ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Reservation>>,
+                        >>(Reservations::VT_RESERVATIONS, None)
+                        .unwrap()
+                }
+            }
+        }
 
+        impl ::flatbuffers::Verifiable for Reservations<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<
+                        ::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Reservation>>,
+                    >>("reservations", Self::VT_RESERVATIONS, true)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct ReservationsArgs<'a> {
+            pub reservations: Option<
+                ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Reservation<'a>>>,
+                >,
+            >,
+        }
+        impl<'a> Default for ReservationsArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                ReservationsArgs {
+                    reservations: None, // required field
+                }
+            }
+        }
 
-  #[inline]
-  pub fn reservations(&self) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Reservation<'a>>> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Reservation>>>>(Reservations::VT_RESERVATIONS, None).unwrap()}
-  }
-}
+        pub struct ReservationsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ReservationsBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_reservations(
+                &mut self,
+                reservations: ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<Reservation<'b>>>,
+                >,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
+                    Reservations::VT_RESERVATIONS,
+                    reservations,
+                );
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> ReservationsBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                ReservationsBuilder {
+                    fbb_: _fbb,
+                    start_: start,
+                }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Reservations<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_
+                    .required(o, Reservations::VT_RESERVATIONS, "reservations");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
 
-impl ::flatbuffers::Verifiable for Reservations<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Reservation>>>>("reservations", Self::VT_RESERVATIONS, true)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct ReservationsArgs<'a> {
-    pub reservations: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Reservation<'a>>>>>,
-}
-impl<'a> Default for ReservationsArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    ReservationsArgs {
-      reservations: None, // required field
-    }
-  }
-}
-
-pub struct ReservationsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ReservationsBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_reservations(&mut self, reservations: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<Reservation<'b >>>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Reservations::VT_RESERVATIONS, reservations);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ReservationsBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    ReservationsBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<Reservations<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    self.fbb_.required(o, Reservations::VT_RESERVATIONS,"reservations");
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
-
-impl ::core::fmt::Debug for Reservations<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("Reservations");
-      ds.field("reservations", &self.reservations());
-      ds.finish()
-  }
-}
-}  // pub mod wire
-}  // pub mod plimsoll
-
+        impl ::core::fmt::Debug for Reservations<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Reservations");
+                ds.field("reservations", &self.reservations());
+                ds.finish()
+            }
+        }
+    } // pub mod wire
+} // pub mod plimsoll

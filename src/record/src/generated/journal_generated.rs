@@ -2,942 +2,1129 @@
 // @generated
 extern crate alloc;
 
-
 #[allow(unused_imports, dead_code)]
 pub mod plimsoll {
 
-#[allow(unused_imports, dead_code)]
-pub mod journal {
+    #[allow(unused_imports, dead_code)]
+    pub mod journal {
 
+        /// Kind 16. The units follow, one uint for each dimension of the directory, then the reference.
+        // struct Reserved, aligned to 8
+        #[repr(transparent)]
+        #[derive(Clone, Copy, PartialEq)]
+        pub struct Reserved(pub [u8; 56]);
+        impl Default for Reserved {
+            fn default() -> Self {
+                Self([0; 56])
+            }
+        }
+        impl ::core::fmt::Debug for Reserved {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+                f.debug_struct("Reserved")
+                    .field("sequence", &self.sequence())
+                    .field("key_high", &self.key_high())
+                    .field("key_low", &self.key_low())
+                    .field("reservation_high", &self.reservation_high())
+                    .field("reservation_low", &self.reservation_low())
+                    .field("pool", &self.pool())
+                    .field("occurred_at", &self.occurred_at())
+                    .finish()
+            }
+        }
 
-/// Kind 16. The units follow, one uint for each dimension of the directory, then the reference.
-// struct Reserved, aligned to 8
-#[repr(transparent)]
-#[derive(Clone, Copy, PartialEq)]
-pub struct Reserved(pub [u8; 56]);
-impl Default for Reserved { 
-  fn default() -> Self { 
-    Self([0; 56])
-  }
-}
-impl ::core::fmt::Debug for Reserved {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
-    f.debug_struct("Reserved")
-      .field("sequence", &self.sequence())
-      .field("key_high", &self.key_high())
-      .field("key_low", &self.key_low())
-      .field("reservation_high", &self.reservation_high())
-      .field("reservation_low", &self.reservation_low())
-      .field("pool", &self.pool())
-      .field("occurred_at", &self.occurred_at())
-      .finish()
-  }
-}
+        impl ::flatbuffers::SimpleToVerifyInSlice for Reserved {}
+        impl<'a> ::flatbuffers::Follow<'a> for Reserved {
+            type Inner = &'a Reserved;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                unsafe { <&'a Reserved>::follow(buf, loc) }
+            }
+        }
+        impl<'a> ::flatbuffers::Follow<'a> for &'a Reserved {
+            type Inner = &'a Reserved;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                unsafe { ::flatbuffers::follow_cast_ref::<Reserved>(buf, loc) }
+            }
+        }
+        impl<'b> ::flatbuffers::Push for Reserved {
+            type Output = Reserved;
+            #[inline]
+            unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+                let src = unsafe {
+                    ::core::slice::from_raw_parts(
+                        self as *const Reserved as *const u8,
+                        <Self as ::flatbuffers::Push>::size(),
+                    )
+                };
+                dst.copy_from_slice(src);
+            }
+            #[inline]
+            fn alignment() -> ::flatbuffers::PushAlignment {
+                ::flatbuffers::PushAlignment::new(8)
+            }
+        }
 
-impl ::flatbuffers::SimpleToVerifyInSlice for Reserved {}
-impl<'a> ::flatbuffers::Follow<'a> for Reserved {
-  type Inner = &'a Reserved;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    unsafe { <&'a Reserved>::follow(buf, loc) }
-  }
-}
-impl<'a> ::flatbuffers::Follow<'a> for &'a Reserved {
-  type Inner = &'a Reserved;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    unsafe { ::flatbuffers::follow_cast_ref::<Reserved>(buf, loc) }
-  }
-}
-impl<'b> ::flatbuffers::Push for Reserved {
-    type Output = Reserved;
-    #[inline]
-    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
-        let src = unsafe { ::core::slice::from_raw_parts(self as *const Reserved as *const u8, <Self as ::flatbuffers::Push>::size()) };
-        dst.copy_from_slice(src);
-    }
-    #[inline]
-    fn alignment() -> ::flatbuffers::PushAlignment {
-        ::flatbuffers::PushAlignment::new(8)
-    }
-}
+        impl<'a> ::flatbuffers::Verifiable for Reserved {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.in_buffer::<Self>(pos)
+            }
+        }
 
-impl<'a> ::flatbuffers::Verifiable for Reserved {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.in_buffer::<Self>(pos)
-  }
-}
+        impl<'a> Reserved {
+            #[allow(clippy::too_many_arguments)]
+            pub fn new(
+                sequence: u64,
+                key_high: u64,
+                key_low: u64,
+                reservation_high: u64,
+                reservation_low: u64,
+                pool: u64,
+                occurred_at: i64,
+            ) -> Self {
+                let mut s = Self([0; 56]);
+                s.set_sequence(sequence);
+                s.set_key_high(key_high);
+                s.set_key_low(key_low);
+                s.set_reservation_high(reservation_high);
+                s.set_reservation_low(reservation_low);
+                s.set_pool(pool);
+                s.set_occurred_at(occurred_at);
+                s
+            }
 
-impl<'a> Reserved {
-  #[allow(clippy::too_many_arguments)]
-  pub fn new(
-    sequence: u64,
-    key_high: u64,
-    key_low: u64,
-    reservation_high: u64,
-    reservation_low: u64,
-    pool: u64,
-    occurred_at: i64,
-  ) -> Self {
-    let mut s = Self([0; 56]);
-    s.set_sequence(sequence);
-    s.set_key_high(key_high);
-    s.set_key_low(key_low);
-    s.set_reservation_high(reservation_high);
-    s.set_reservation_low(reservation_low);
-    s.set_pool(pool);
-    s.set_occurred_at(occurred_at);
-    s
-  }
+            pub fn sequence(&self) -> u64 {
+                let mut mem = ::core::mem::MaybeUninit::<
+                    <u64 as ::flatbuffers::EndianScalar>::Scalar,
+                >::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[0..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
 
-  pub fn sequence(&self) -> u64 {
-    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[0..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
+            pub fn set_sequence(&mut self, x: u64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[0..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
 
-  pub fn set_sequence(&mut self, x: u64) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[0..].as_mut_ptr(),
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
+            pub fn key_high(&self) -> u64 {
+                let mut mem = ::core::mem::MaybeUninit::<
+                    <u64 as ::flatbuffers::EndianScalar>::Scalar,
+                >::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[8..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
 
-  pub fn key_high(&self) -> u64 {
-    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[8..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
+            pub fn set_key_high(&mut self, x: u64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[8..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
 
-  pub fn set_key_high(&mut self, x: u64) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[8..].as_mut_ptr(),
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
+            pub fn key_low(&self) -> u64 {
+                let mut mem = ::core::mem::MaybeUninit::<
+                    <u64 as ::flatbuffers::EndianScalar>::Scalar,
+                >::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[16..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
 
-  pub fn key_low(&self) -> u64 {
-    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[16..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
+            pub fn set_key_low(&mut self, x: u64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[16..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
 
-  pub fn set_key_low(&mut self, x: u64) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[16..].as_mut_ptr(),
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
+            pub fn reservation_high(&self) -> u64 {
+                let mut mem = ::core::mem::MaybeUninit::<
+                    <u64 as ::flatbuffers::EndianScalar>::Scalar,
+                >::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[24..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
 
-  pub fn reservation_high(&self) -> u64 {
-    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[24..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
+            pub fn set_reservation_high(&mut self, x: u64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[24..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
 
-  pub fn set_reservation_high(&mut self, x: u64) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[24..].as_mut_ptr(),
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
+            pub fn reservation_low(&self) -> u64 {
+                let mut mem = ::core::mem::MaybeUninit::<
+                    <u64 as ::flatbuffers::EndianScalar>::Scalar,
+                >::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[32..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
 
-  pub fn reservation_low(&self) -> u64 {
-    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[32..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
+            pub fn set_reservation_low(&mut self, x: u64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[32..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
 
-  pub fn set_reservation_low(&mut self, x: u64) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[32..].as_mut_ptr(),
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
+            pub fn pool(&self) -> u64 {
+                let mut mem = ::core::mem::MaybeUninit::<
+                    <u64 as ::flatbuffers::EndianScalar>::Scalar,
+                >::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[40..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
 
-  pub fn pool(&self) -> u64 {
-    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[40..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
+            pub fn set_pool(&mut self, x: u64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[40..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
 
-  pub fn set_pool(&mut self, x: u64) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[40..].as_mut_ptr(),
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
+            /// The caller's business time, microseconds since 1970; the least value when none was given.
+            pub fn occurred_at(&self) -> i64 {
+                let mut mem = ::core::mem::MaybeUninit::<
+                    <i64 as ::flatbuffers::EndianScalar>::Scalar,
+                >::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[48..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
 
-  /// The caller's business time, microseconds since 1970; the least value when none was given.
-  pub fn occurred_at(&self) -> i64 {
-    let mut mem = ::core::mem::MaybeUninit::<<i64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[48..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
+            pub fn set_occurred_at(&mut self, x: i64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[48..].as_mut_ptr(),
+                        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+        }
 
-  pub fn set_occurred_at(&mut self, x: i64) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[48..].as_mut_ptr(),
-        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
+        /// Kinds 17 to 19: what happens to a reservation as a whole.
+        // struct Moved, aligned to 8
+        #[repr(transparent)]
+        #[derive(Clone, Copy, PartialEq)]
+        pub struct Moved(pub [u8; 40]);
+        impl Default for Moved {
+            fn default() -> Self {
+                Self([0; 40])
+            }
+        }
+        impl ::core::fmt::Debug for Moved {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+                f.debug_struct("Moved")
+                    .field("sequence", &self.sequence())
+                    .field("reservation_high", &self.reservation_high())
+                    .field("reservation_low", &self.reservation_low())
+                    .field("pool", &self.pool())
+                    .field("occurred_at", &self.occurred_at())
+                    .finish()
+            }
+        }
 
-}
+        impl ::flatbuffers::SimpleToVerifyInSlice for Moved {}
+        impl<'a> ::flatbuffers::Follow<'a> for Moved {
+            type Inner = &'a Moved;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                unsafe { <&'a Moved>::follow(buf, loc) }
+            }
+        }
+        impl<'a> ::flatbuffers::Follow<'a> for &'a Moved {
+            type Inner = &'a Moved;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                unsafe { ::flatbuffers::follow_cast_ref::<Moved>(buf, loc) }
+            }
+        }
+        impl<'b> ::flatbuffers::Push for Moved {
+            type Output = Moved;
+            #[inline]
+            unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+                let src = unsafe {
+                    ::core::slice::from_raw_parts(
+                        self as *const Moved as *const u8,
+                        <Self as ::flatbuffers::Push>::size(),
+                    )
+                };
+                dst.copy_from_slice(src);
+            }
+            #[inline]
+            fn alignment() -> ::flatbuffers::PushAlignment {
+                ::flatbuffers::PushAlignment::new(8)
+            }
+        }
 
-/// Kinds 17 to 19: what happens to a reservation as a whole.
-// struct Moved, aligned to 8
-#[repr(transparent)]
-#[derive(Clone, Copy, PartialEq)]
-pub struct Moved(pub [u8; 40]);
-impl Default for Moved { 
-  fn default() -> Self { 
-    Self([0; 40])
-  }
-}
-impl ::core::fmt::Debug for Moved {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
-    f.debug_struct("Moved")
-      .field("sequence", &self.sequence())
-      .field("reservation_high", &self.reservation_high())
-      .field("reservation_low", &self.reservation_low())
-      .field("pool", &self.pool())
-      .field("occurred_at", &self.occurred_at())
-      .finish()
-  }
-}
+        impl<'a> ::flatbuffers::Verifiable for Moved {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.in_buffer::<Self>(pos)
+            }
+        }
 
-impl ::flatbuffers::SimpleToVerifyInSlice for Moved {}
-impl<'a> ::flatbuffers::Follow<'a> for Moved {
-  type Inner = &'a Moved;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    unsafe { <&'a Moved>::follow(buf, loc) }
-  }
-}
-impl<'a> ::flatbuffers::Follow<'a> for &'a Moved {
-  type Inner = &'a Moved;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    unsafe { ::flatbuffers::follow_cast_ref::<Moved>(buf, loc) }
-  }
-}
-impl<'b> ::flatbuffers::Push for Moved {
-    type Output = Moved;
-    #[inline]
-    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
-        let src = unsafe { ::core::slice::from_raw_parts(self as *const Moved as *const u8, <Self as ::flatbuffers::Push>::size()) };
-        dst.copy_from_slice(src);
-    }
-    #[inline]
-    fn alignment() -> ::flatbuffers::PushAlignment {
-        ::flatbuffers::PushAlignment::new(8)
-    }
-}
+        impl<'a> Moved {
+            #[allow(clippy::too_many_arguments)]
+            pub fn new(
+                sequence: u64,
+                reservation_high: u64,
+                reservation_low: u64,
+                pool: u64,
+                occurred_at: i64,
+            ) -> Self {
+                let mut s = Self([0; 40]);
+                s.set_sequence(sequence);
+                s.set_reservation_high(reservation_high);
+                s.set_reservation_low(reservation_low);
+                s.set_pool(pool);
+                s.set_occurred_at(occurred_at);
+                s
+            }
 
-impl<'a> ::flatbuffers::Verifiable for Moved {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.in_buffer::<Self>(pos)
-  }
-}
+            pub fn sequence(&self) -> u64 {
+                let mut mem = ::core::mem::MaybeUninit::<
+                    <u64 as ::flatbuffers::EndianScalar>::Scalar,
+                >::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[0..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
 
-impl<'a> Moved {
-  #[allow(clippy::too_many_arguments)]
-  pub fn new(
-    sequence: u64,
-    reservation_high: u64,
-    reservation_low: u64,
-    pool: u64,
-    occurred_at: i64,
-  ) -> Self {
-    let mut s = Self([0; 40]);
-    s.set_sequence(sequence);
-    s.set_reservation_high(reservation_high);
-    s.set_reservation_low(reservation_low);
-    s.set_pool(pool);
-    s.set_occurred_at(occurred_at);
-    s
-  }
+            pub fn set_sequence(&mut self, x: u64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[0..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
 
-  pub fn sequence(&self) -> u64 {
-    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[0..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
+            pub fn reservation_high(&self) -> u64 {
+                let mut mem = ::core::mem::MaybeUninit::<
+                    <u64 as ::flatbuffers::EndianScalar>::Scalar,
+                >::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[8..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
 
-  pub fn set_sequence(&mut self, x: u64) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[0..].as_mut_ptr(),
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
+            pub fn set_reservation_high(&mut self, x: u64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[8..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
 
-  pub fn reservation_high(&self) -> u64 {
-    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[8..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
+            pub fn reservation_low(&self) -> u64 {
+                let mut mem = ::core::mem::MaybeUninit::<
+                    <u64 as ::flatbuffers::EndianScalar>::Scalar,
+                >::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[16..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
 
-  pub fn set_reservation_high(&mut self, x: u64) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[8..].as_mut_ptr(),
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
+            pub fn set_reservation_low(&mut self, x: u64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[16..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
 
-  pub fn reservation_low(&self) -> u64 {
-    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[16..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
+            pub fn pool(&self) -> u64 {
+                let mut mem = ::core::mem::MaybeUninit::<
+                    <u64 as ::flatbuffers::EndianScalar>::Scalar,
+                >::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[24..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
 
-  pub fn set_reservation_low(&mut self, x: u64) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[16..].as_mut_ptr(),
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
+            pub fn set_pool(&mut self, x: u64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[24..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
 
-  pub fn pool(&self) -> u64 {
-    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[24..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
+            pub fn occurred_at(&self) -> i64 {
+                let mut mem = ::core::mem::MaybeUninit::<
+                    <i64 as ::flatbuffers::EndianScalar>::Scalar,
+                >::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[32..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
 
-  pub fn set_pool(&mut self, x: u64) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[24..].as_mut_ptr(),
-        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
+            pub fn set_occurred_at(&mut self, x: i64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[32..].as_mut_ptr(),
+                        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+        }
 
-  pub fn occurred_at(&self) -> i64 {
-    let mut mem = ::core::mem::MaybeUninit::<<i64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        self.0[32..].as_ptr(),
-        mem.as_mut_ptr() as *mut u8,
-        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-      mem.assume_init()
-    })
-  }
+        pub enum PoolDefinedOffset {}
+        #[derive(Copy, Clone, PartialEq)]
 
-  pub fn set_occurred_at(&mut self, x: i64) {
-    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
-    // Safety:
-    // Created from a valid Table for this object
-    // Which contains a valid value in this slot
-    unsafe {
-      ::core::ptr::copy_nonoverlapping(
-        &x_le as *const _ as *const u8,
-        self.0[32..].as_mut_ptr(),
-        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
-      );
-    }
-  }
+        /// Kinds 1 and 2: the whole definition, as it is from now on. Times are microseconds since 1970.
+        pub struct PoolDefined<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
 
-}
+        impl<'a> ::flatbuffers::Follow<'a> for PoolDefined<'a> {
+            type Inner = PoolDefined<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self {
+                    _tab: unsafe { ::flatbuffers::Table::new(buf, loc) },
+                }
+            }
+        }
 
-pub enum PoolDefinedOffset {}
-#[derive(Copy, Clone, PartialEq)]
+        impl<'a> PoolDefined<'a> {
+            pub const VT_SEQUENCE: ::flatbuffers::VOffsetT = 4;
+            pub const VT_POOL: ::flatbuffers::VOffsetT = 6;
+            pub const VT_VERSION: ::flatbuffers::VOffsetT = 8;
+            pub const VT_NAME: ::flatbuffers::VOffsetT = 10;
+            pub const VT_ZONE: ::flatbuffers::VOffsetT = 12;
+            pub const VT_KIND: ::flatbuffers::VOffsetT = 14;
+            pub const VT_STARTS_AT: ::flatbuffers::VOffsetT = 16;
+            pub const VT_ENDS_AT: ::flatbuffers::VOffsetT = 18;
+            pub const VT_OPENS_AT: ::flatbuffers::VOffsetT = 20;
+            pub const VT_CLOSES_AT: ::flatbuffers::VOffsetT = 22;
+            pub const VT_COVERAGE: ::flatbuffers::VOffsetT = 24;
+            pub const VT_CLOSED: ::flatbuffers::VOffsetT = 26;
+            pub const VT_SHADOW: ::flatbuffers::VOffsetT = 28;
+            pub const VT_LIMITS: ::flatbuffers::VOffsetT = 30;
+            pub const VT_OVERBOOK: ::flatbuffers::VOffsetT = 32;
 
-/// Kinds 1 and 2: the whole definition, as it is from now on. Times are microseconds since 1970.
-pub struct PoolDefined<'a> {
-  pub _tab: ::flatbuffers::Table<'a>,
-}
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                PoolDefined { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<
+                'bldr: 'args,
+                'args: 'mut_bldr,
+                'mut_bldr,
+                A: ::flatbuffers::Allocator + 'bldr,
+            >(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args PoolDefinedArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<PoolDefined<'bldr>> {
+                let mut builder = PoolDefinedBuilder::new(_fbb);
+                builder.add_closes_at(args.closes_at);
+                builder.add_opens_at(args.opens_at);
+                builder.add_ends_at(args.ends_at);
+                builder.add_starts_at(args.starts_at);
+                builder.add_version(args.version);
+                builder.add_pool(args.pool);
+                builder.add_sequence(args.sequence);
+                if let Some(x) = args.overbook {
+                    builder.add_overbook(x);
+                }
+                if let Some(x) = args.limits {
+                    builder.add_limits(x);
+                }
+                if let Some(x) = args.coverage {
+                    builder.add_coverage(x);
+                }
+                if let Some(x) = args.kind {
+                    builder.add_kind(x);
+                }
+                if let Some(x) = args.zone {
+                    builder.add_zone(x);
+                }
+                if let Some(x) = args.name {
+                    builder.add_name(x);
+                }
+                builder.add_shadow(args.shadow);
+                builder.add_closed(args.closed);
+                builder.finish()
+            }
 
-impl<'a> ::flatbuffers::Follow<'a> for PoolDefined<'a> {
-  type Inner = PoolDefined<'a>;
-  #[inline]
-  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
-  }
-}
+            #[inline]
+            pub fn sequence(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<u64>(PoolDefined::VT_SEQUENCE, Some(0))
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn pool(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(PoolDefined::VT_POOL, Some(0)).unwrap() }
+            }
+            /// Counts the definitions of this pool, from 1.
+            #[inline]
+            pub fn version(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<u64>(PoolDefined::VT_VERSION, Some(0))
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn name(&self) -> &'a str {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(PoolDefined::VT_NAME, None)
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn zone(&self) -> &'a str {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(PoolDefined::VT_ZONE, None)
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn kind(&self) -> &'a str {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(PoolDefined::VT_KIND, None)
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn starts_at(&self) -> i64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<i64>(PoolDefined::VT_STARTS_AT, Some(0))
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn ends_at(&self) -> i64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<i64>(PoolDefined::VT_ENDS_AT, Some(0))
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn opens_at(&self) -> i64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<i64>(PoolDefined::VT_OPENS_AT, Some(0))
+                        .unwrap()
+                }
+            }
+            /// The greatest value: never.
+            #[inline]
+            pub fn closes_at(&self) -> i64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<i64>(PoolDefined::VT_CLOSES_AT, Some(0))
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn coverage(
+                &self,
+            ) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<
+                            ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>,
+                        >>(PoolDefined::VT_COVERAGE, None)
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn closed(&self) -> bool {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<bool>(PoolDefined::VT_CLOSED, Some(false))
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn shadow(&self) -> bool {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<bool>(PoolDefined::VT_SHADOW, Some(false))
+                        .unwrap()
+                }
+            }
+            /// A value for each dimension.
+            #[inline]
+            pub fn limits(&self) -> ::flatbuffers::Vector<'a, u32> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u32>>>(
+                            PoolDefined::VT_LIMITS,
+                            None,
+                        )
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn overbook(&self) -> ::flatbuffers::Vector<'a, u32> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u32>>>(
+                            PoolDefined::VT_OVERBOOK,
+                            None,
+                        )
+                        .unwrap()
+                }
+            }
+        }
 
-impl<'a> PoolDefined<'a> {
-  pub const VT_SEQUENCE: ::flatbuffers::VOffsetT = 4;
-  pub const VT_POOL: ::flatbuffers::VOffsetT = 6;
-  pub const VT_VERSION: ::flatbuffers::VOffsetT = 8;
-  pub const VT_NAME: ::flatbuffers::VOffsetT = 10;
-  pub const VT_ZONE: ::flatbuffers::VOffsetT = 12;
-  pub const VT_KIND: ::flatbuffers::VOffsetT = 14;
-  pub const VT_STARTS_AT: ::flatbuffers::VOffsetT = 16;
-  pub const VT_ENDS_AT: ::flatbuffers::VOffsetT = 18;
-  pub const VT_OPENS_AT: ::flatbuffers::VOffsetT = 20;
-  pub const VT_CLOSES_AT: ::flatbuffers::VOffsetT = 22;
-  pub const VT_COVERAGE: ::flatbuffers::VOffsetT = 24;
-  pub const VT_CLOSED: ::flatbuffers::VOffsetT = 26;
-  pub const VT_SHADOW: ::flatbuffers::VOffsetT = 28;
-  pub const VT_LIMITS: ::flatbuffers::VOffsetT = 30;
-  pub const VT_OVERBOOK: ::flatbuffers::VOffsetT = 32;
+        impl ::flatbuffers::Verifiable for PoolDefined<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<u64>("sequence", Self::VT_SEQUENCE, false)?
+                    .visit_field::<u64>("pool", Self::VT_POOL, false)?
+                    .visit_field::<u64>("version", Self::VT_VERSION, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>(
+                        "name",
+                        Self::VT_NAME,
+                        true,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>(
+                        "zone",
+                        Self::VT_ZONE,
+                        true,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>(
+                        "kind",
+                        Self::VT_KIND,
+                        true,
+                    )?
+                    .visit_field::<i64>("starts_at", Self::VT_STARTS_AT, false)?
+                    .visit_field::<i64>("ends_at", Self::VT_ENDS_AT, false)?
+                    .visit_field::<i64>("opens_at", Self::VT_OPENS_AT, false)?
+                    .visit_field::<i64>("closes_at", Self::VT_CLOSES_AT, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<
+                        ::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<&'_ str>>,
+                    >>("coverage", Self::VT_COVERAGE, true)?
+                    .visit_field::<bool>("closed", Self::VT_CLOSED, false)?
+                    .visit_field::<bool>("shadow", Self::VT_SHADOW, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>(
+                        "limits",
+                        Self::VT_LIMITS,
+                        true,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>(
+                        "overbook",
+                        Self::VT_OVERBOOK,
+                        true,
+                    )?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct PoolDefinedArgs<'a> {
+            pub sequence: u64,
+            pub pool: u64,
+            pub version: u64,
+            pub name: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub zone: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub kind: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub starts_at: i64,
+            pub ends_at: i64,
+            pub opens_at: i64,
+            pub closes_at: i64,
+            pub coverage: Option<
+                ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>,
+                >,
+            >,
+            pub closed: bool,
+            pub shadow: bool,
+            pub limits: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
+            pub overbook: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
+        }
+        impl<'a> Default for PoolDefinedArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                PoolDefinedArgs {
+                    sequence: 0,
+                    pool: 0,
+                    version: 0,
+                    name: None, // required field
+                    zone: None, // required field
+                    kind: None, // required field
+                    starts_at: 0,
+                    ends_at: 0,
+                    opens_at: 0,
+                    closes_at: 0,
+                    coverage: None, // required field
+                    closed: false,
+                    shadow: false,
+                    limits: None,   // required field
+                    overbook: None, // required field
+                }
+            }
+        }
 
-  #[inline]
-  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
-    PoolDefined { _tab: table }
-  }
-  #[allow(unused_mut)]
-  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
-    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args PoolDefinedArgs<'args>
-  ) -> ::flatbuffers::WIPOffset<PoolDefined<'bldr>> {
-    let mut builder = PoolDefinedBuilder::new(_fbb);
-    builder.add_closes_at(args.closes_at);
-    builder.add_opens_at(args.opens_at);
-    builder.add_ends_at(args.ends_at);
-    builder.add_starts_at(args.starts_at);
-    builder.add_version(args.version);
-    builder.add_pool(args.pool);
-    builder.add_sequence(args.sequence);
-    if let Some(x) = args.overbook { builder.add_overbook(x); }
-    if let Some(x) = args.limits { builder.add_limits(x); }
-    if let Some(x) = args.coverage { builder.add_coverage(x); }
-    if let Some(x) = args.kind { builder.add_kind(x); }
-    if let Some(x) = args.zone { builder.add_zone(x); }
-    if let Some(x) = args.name { builder.add_name(x); }
-    builder.add_shadow(args.shadow);
-    builder.add_closed(args.closed);
-    builder.finish()
-  }
+        pub struct PoolDefinedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PoolDefinedBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_sequence(&mut self, sequence: u64) {
+                self.fbb_
+                    .push_slot::<u64>(PoolDefined::VT_SEQUENCE, sequence, 0);
+            }
+            #[inline]
+            pub fn add_pool(&mut self, pool: u64) {
+                self.fbb_.push_slot::<u64>(PoolDefined::VT_POOL, pool, 0);
+            }
+            #[inline]
+            pub fn add_version(&mut self, version: u64) {
+                self.fbb_
+                    .push_slot::<u64>(PoolDefined::VT_VERSION, version, 0);
+            }
+            #[inline]
+            pub fn add_name(&mut self, name: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(PoolDefined::VT_NAME, name);
+            }
+            #[inline]
+            pub fn add_zone(&mut self, zone: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(PoolDefined::VT_ZONE, zone);
+            }
+            #[inline]
+            pub fn add_kind(&mut self, kind: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(PoolDefined::VT_KIND, kind);
+            }
+            #[inline]
+            pub fn add_starts_at(&mut self, starts_at: i64) {
+                self.fbb_
+                    .push_slot::<i64>(PoolDefined::VT_STARTS_AT, starts_at, 0);
+            }
+            #[inline]
+            pub fn add_ends_at(&mut self, ends_at: i64) {
+                self.fbb_
+                    .push_slot::<i64>(PoolDefined::VT_ENDS_AT, ends_at, 0);
+            }
+            #[inline]
+            pub fn add_opens_at(&mut self, opens_at: i64) {
+                self.fbb_
+                    .push_slot::<i64>(PoolDefined::VT_OPENS_AT, opens_at, 0);
+            }
+            #[inline]
+            pub fn add_closes_at(&mut self, closes_at: i64) {
+                self.fbb_
+                    .push_slot::<i64>(PoolDefined::VT_CLOSES_AT, closes_at, 0);
+            }
+            #[inline]
+            pub fn add_coverage(
+                &mut self,
+                coverage: ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<&'b str>>,
+                >,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
+                    PoolDefined::VT_COVERAGE,
+                    coverage,
+                );
+            }
+            #[inline]
+            pub fn add_closed(&mut self, closed: bool) {
+                self.fbb_
+                    .push_slot::<bool>(PoolDefined::VT_CLOSED, closed, false);
+            }
+            #[inline]
+            pub fn add_shadow(&mut self, shadow: bool) {
+                self.fbb_
+                    .push_slot::<bool>(PoolDefined::VT_SHADOW, shadow, false);
+            }
+            #[inline]
+            pub fn add_limits(
+                &mut self,
+                limits: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u32>>,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
+                    PoolDefined::VT_LIMITS,
+                    limits,
+                );
+            }
+            #[inline]
+            pub fn add_overbook(
+                &mut self,
+                overbook: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u32>>,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
+                    PoolDefined::VT_OVERBOOK,
+                    overbook,
+                );
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> PoolDefinedBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                PoolDefinedBuilder {
+                    fbb_: _fbb,
+                    start_: start,
+                }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<PoolDefined<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, PoolDefined::VT_NAME, "name");
+                self.fbb_.required(o, PoolDefined::VT_ZONE, "zone");
+                self.fbb_.required(o, PoolDefined::VT_KIND, "kind");
+                self.fbb_.required(o, PoolDefined::VT_COVERAGE, "coverage");
+                self.fbb_.required(o, PoolDefined::VT_LIMITS, "limits");
+                self.fbb_.required(o, PoolDefined::VT_OVERBOOK, "overbook");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
 
+        impl ::core::fmt::Debug for PoolDefined<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("PoolDefined");
+                ds.field("sequence", &self.sequence());
+                ds.field("pool", &self.pool());
+                ds.field("version", &self.version());
+                ds.field("name", &self.name());
+                ds.field("zone", &self.zone());
+                ds.field("kind", &self.kind());
+                ds.field("starts_at", &self.starts_at());
+                ds.field("ends_at", &self.ends_at());
+                ds.field("opens_at", &self.opens_at());
+                ds.field("closes_at", &self.closes_at());
+                ds.field("coverage", &self.coverage());
+                ds.field("closed", &self.closed());
+                ds.field("shadow", &self.shadow());
+                ds.field("limits", &self.limits());
+                ds.field("overbook", &self.overbook());
+                ds.finish()
+            }
+        }
+        #[inline]
+        /// Verifies that a buffer of bytes contains a `PoolDefined`
+        /// and returns it.
+        /// Note that verification is still experimental and may not
+        /// catch every error, or be maximally performant. For the
+        /// previous, unchecked, behavior use
+        /// `root_as_pool_defined_unchecked`.
+        pub fn root_as_pool_defined(
+            buf: &[u8],
+        ) -> Result<PoolDefined<'_>, ::flatbuffers::InvalidFlatbuffer> {
+            ::flatbuffers::root::<PoolDefined>(buf)
+        }
+        #[inline]
+        /// Verifies that a buffer of bytes contains a size prefixed
+        /// `PoolDefined` and returns it.
+        /// Note that verification is still experimental and may not
+        /// catch every error, or be maximally performant. For the
+        /// previous, unchecked, behavior use
+        /// `size_prefixed_root_as_pool_defined_unchecked`.
+        pub fn size_prefixed_root_as_pool_defined(
+            buf: &[u8],
+        ) -> Result<PoolDefined<'_>, ::flatbuffers::InvalidFlatbuffer> {
+            ::flatbuffers::size_prefixed_root::<PoolDefined>(buf)
+        }
+        #[inline]
+        /// Verifies, with the given options, that a buffer of bytes
+        /// contains a `PoolDefined` and returns it.
+        /// Note that verification is still experimental and may not
+        /// catch every error, or be maximally performant. For the
+        /// previous, unchecked, behavior use
+        /// `root_as_pool_defined_unchecked`.
+        pub fn root_as_pool_defined_with_opts<'b, 'o>(
+            opts: &'o ::flatbuffers::VerifierOptions,
+            buf: &'b [u8],
+        ) -> Result<PoolDefined<'b>, ::flatbuffers::InvalidFlatbuffer> {
+            ::flatbuffers::root_with_opts::<PoolDefined<'b>>(opts, buf)
+        }
+        #[inline]
+        /// Verifies, with the given verifier options, that a buffer of
+        /// bytes contains a size prefixed `PoolDefined` and returns
+        /// it. Note that verification is still experimental and may not
+        /// catch every error, or be maximally performant. For the
+        /// previous, unchecked, behavior use
+        /// `root_as_pool_defined_unchecked`.
+        pub fn size_prefixed_root_as_pool_defined_with_opts<'b, 'o>(
+            opts: &'o ::flatbuffers::VerifierOptions,
+            buf: &'b [u8],
+        ) -> Result<PoolDefined<'b>, ::flatbuffers::InvalidFlatbuffer> {
+            ::flatbuffers::size_prefixed_root_with_opts::<PoolDefined<'b>>(opts, buf)
+        }
+        #[inline]
+        /// Assumes, without verification, that a buffer of bytes contains a PoolDefined and returns it.
+        /// # Safety
+        /// Callers must trust the given bytes do indeed contain a valid `PoolDefined`.
+        pub unsafe fn root_as_pool_defined_unchecked(buf: &[u8]) -> PoolDefined<'_> {
+            unsafe { ::flatbuffers::root_unchecked::<PoolDefined>(buf) }
+        }
+        #[inline]
+        /// Assumes, without verification, that a buffer of bytes contains a size prefixed PoolDefined and returns it.
+        /// # Safety
+        /// Callers must trust the given bytes do indeed contain a valid size prefixed `PoolDefined`.
+        pub unsafe fn size_prefixed_root_as_pool_defined_unchecked(buf: &[u8]) -> PoolDefined<'_> {
+            unsafe { ::flatbuffers::size_prefixed_root_unchecked::<PoolDefined>(buf) }
+        }
+        #[inline]
+        pub fn finish_pool_defined_buffer<'a, 'b, A: ::flatbuffers::Allocator + 'a>(
+            fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            root: ::flatbuffers::WIPOffset<PoolDefined<'a>>,
+        ) {
+            fbb.finish(root, None);
+        }
 
-  #[inline]
-  pub fn sequence(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(PoolDefined::VT_SEQUENCE, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn pool(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(PoolDefined::VT_POOL, Some(0)).unwrap()}
-  }
-  /// Counts the definitions of this pool, from 1.
-  #[inline]
-  pub fn version(&self) -> u64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(PoolDefined::VT_VERSION, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn name(&self) -> &'a str {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(PoolDefined::VT_NAME, None).unwrap()}
-  }
-  #[inline]
-  pub fn zone(&self) -> &'a str {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(PoolDefined::VT_ZONE, None).unwrap()}
-  }
-  #[inline]
-  pub fn kind(&self) -> &'a str {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(PoolDefined::VT_KIND, None).unwrap()}
-  }
-  #[inline]
-  pub fn starts_at(&self) -> i64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<i64>(PoolDefined::VT_STARTS_AT, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn ends_at(&self) -> i64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<i64>(PoolDefined::VT_ENDS_AT, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn opens_at(&self) -> i64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<i64>(PoolDefined::VT_OPENS_AT, Some(0)).unwrap()}
-  }
-  /// The greatest value: never.
-  #[inline]
-  pub fn closes_at(&self) -> i64 {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<i64>(PoolDefined::VT_CLOSES_AT, Some(0)).unwrap()}
-  }
-  #[inline]
-  pub fn coverage(&self) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>>>(PoolDefined::VT_COVERAGE, None).unwrap()}
-  }
-  #[inline]
-  pub fn closed(&self) -> bool {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<bool>(PoolDefined::VT_CLOSED, Some(false)).unwrap()}
-  }
-  #[inline]
-  pub fn shadow(&self) -> bool {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<bool>(PoolDefined::VT_SHADOW, Some(false)).unwrap()}
-  }
-  /// A value for each dimension.
-  #[inline]
-  pub fn limits(&self) -> ::flatbuffers::Vector<'a, u32> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u32>>>(PoolDefined::VT_LIMITS, None).unwrap()}
-  }
-  #[inline]
-  pub fn overbook(&self) -> ::flatbuffers::Vector<'a, u32> {
-    // Safety:
-    // Created from valid Table for this object
-    // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u32>>>(PoolDefined::VT_OVERBOOK, None).unwrap()}
-  }
-}
-
-impl ::flatbuffers::Verifiable for PoolDefined<'_> {
-  #[inline]
-  fn run_verifier(
-    v: &mut ::flatbuffers::Verifier, pos: usize
-  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
-    v.visit_table(pos)?
-     .visit_field::<u64>("sequence", Self::VT_SEQUENCE, false)?
-     .visit_field::<u64>("pool", Self::VT_POOL, false)?
-     .visit_field::<u64>("version", Self::VT_VERSION, false)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("name", Self::VT_NAME, true)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("zone", Self::VT_ZONE, true)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("kind", Self::VT_KIND, true)?
-     .visit_field::<i64>("starts_at", Self::VT_STARTS_AT, false)?
-     .visit_field::<i64>("ends_at", Self::VT_ENDS_AT, false)?
-     .visit_field::<i64>("opens_at", Self::VT_OPENS_AT, false)?
-     .visit_field::<i64>("closes_at", Self::VT_CLOSES_AT, false)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<&'_ str>>>>("coverage", Self::VT_COVERAGE, true)?
-     .visit_field::<bool>("closed", Self::VT_CLOSED, false)?
-     .visit_field::<bool>("shadow", Self::VT_SHADOW, false)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>("limits", Self::VT_LIMITS, true)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>("overbook", Self::VT_OVERBOOK, true)?
-     .finish();
-    Ok(())
-  }
-}
-pub struct PoolDefinedArgs<'a> {
-    pub sequence: u64,
-    pub pool: u64,
-    pub version: u64,
-    pub name: Option<::flatbuffers::WIPOffset<&'a str>>,
-    pub zone: Option<::flatbuffers::WIPOffset<&'a str>>,
-    pub kind: Option<::flatbuffers::WIPOffset<&'a str>>,
-    pub starts_at: i64,
-    pub ends_at: i64,
-    pub opens_at: i64,
-    pub closes_at: i64,
-    pub coverage: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>>>,
-    pub closed: bool,
-    pub shadow: bool,
-    pub limits: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
-    pub overbook: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
-}
-impl<'a> Default for PoolDefinedArgs<'a> {
-  #[inline]
-  fn default() -> Self {
-    PoolDefinedArgs {
-      sequence: 0,
-      pool: 0,
-      version: 0,
-      name: None, // required field
-      zone: None, // required field
-      kind: None, // required field
-      starts_at: 0,
-      ends_at: 0,
-      opens_at: 0,
-      closes_at: 0,
-      coverage: None, // required field
-      closed: false,
-      shadow: false,
-      limits: None, // required field
-      overbook: None, // required field
-    }
-  }
-}
-
-pub struct PoolDefinedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
-  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
-}
-impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PoolDefinedBuilder<'a, 'b, A> {
-  #[inline]
-  pub fn add_sequence(&mut self, sequence: u64) {
-    self.fbb_.push_slot::<u64>(PoolDefined::VT_SEQUENCE, sequence, 0);
-  }
-  #[inline]
-  pub fn add_pool(&mut self, pool: u64) {
-    self.fbb_.push_slot::<u64>(PoolDefined::VT_POOL, pool, 0);
-  }
-  #[inline]
-  pub fn add_version(&mut self, version: u64) {
-    self.fbb_.push_slot::<u64>(PoolDefined::VT_VERSION, version, 0);
-  }
-  #[inline]
-  pub fn add_name(&mut self, name: ::flatbuffers::WIPOffset<&'b  str>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(PoolDefined::VT_NAME, name);
-  }
-  #[inline]
-  pub fn add_zone(&mut self, zone: ::flatbuffers::WIPOffset<&'b  str>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(PoolDefined::VT_ZONE, zone);
-  }
-  #[inline]
-  pub fn add_kind(&mut self, kind: ::flatbuffers::WIPOffset<&'b  str>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(PoolDefined::VT_KIND, kind);
-  }
-  #[inline]
-  pub fn add_starts_at(&mut self, starts_at: i64) {
-    self.fbb_.push_slot::<i64>(PoolDefined::VT_STARTS_AT, starts_at, 0);
-  }
-  #[inline]
-  pub fn add_ends_at(&mut self, ends_at: i64) {
-    self.fbb_.push_slot::<i64>(PoolDefined::VT_ENDS_AT, ends_at, 0);
-  }
-  #[inline]
-  pub fn add_opens_at(&mut self, opens_at: i64) {
-    self.fbb_.push_slot::<i64>(PoolDefined::VT_OPENS_AT, opens_at, 0);
-  }
-  #[inline]
-  pub fn add_closes_at(&mut self, closes_at: i64) {
-    self.fbb_.push_slot::<i64>(PoolDefined::VT_CLOSES_AT, closes_at, 0);
-  }
-  #[inline]
-  pub fn add_coverage(&mut self, coverage: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<&'b  str>>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(PoolDefined::VT_COVERAGE, coverage);
-  }
-  #[inline]
-  pub fn add_closed(&mut self, closed: bool) {
-    self.fbb_.push_slot::<bool>(PoolDefined::VT_CLOSED, closed, false);
-  }
-  #[inline]
-  pub fn add_shadow(&mut self, shadow: bool) {
-    self.fbb_.push_slot::<bool>(PoolDefined::VT_SHADOW, shadow, false);
-  }
-  #[inline]
-  pub fn add_limits(&mut self, limits: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u32>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(PoolDefined::VT_LIMITS, limits);
-  }
-  #[inline]
-  pub fn add_overbook(&mut self, overbook: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u32>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(PoolDefined::VT_OVERBOOK, overbook);
-  }
-  #[inline]
-  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> PoolDefinedBuilder<'a, 'b, A> {
-    let start = _fbb.start_table();
-    PoolDefinedBuilder {
-      fbb_: _fbb,
-      start_: start,
-    }
-  }
-  #[inline]
-  pub fn finish(self) -> ::flatbuffers::WIPOffset<PoolDefined<'a>> {
-    let o = self.fbb_.end_table(self.start_);
-    self.fbb_.required(o, PoolDefined::VT_NAME,"name");
-    self.fbb_.required(o, PoolDefined::VT_ZONE,"zone");
-    self.fbb_.required(o, PoolDefined::VT_KIND,"kind");
-    self.fbb_.required(o, PoolDefined::VT_COVERAGE,"coverage");
-    self.fbb_.required(o, PoolDefined::VT_LIMITS,"limits");
-    self.fbb_.required(o, PoolDefined::VT_OVERBOOK,"overbook");
-    ::flatbuffers::WIPOffset::new(o.value())
-  }
-}
-
-impl ::core::fmt::Debug for PoolDefined<'_> {
-  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-    let mut ds = f.debug_struct("PoolDefined");
-      ds.field("sequence", &self.sequence());
-      ds.field("pool", &self.pool());
-      ds.field("version", &self.version());
-      ds.field("name", &self.name());
-      ds.field("zone", &self.zone());
-      ds.field("kind", &self.kind());
-      ds.field("starts_at", &self.starts_at());
-      ds.field("ends_at", &self.ends_at());
-      ds.field("opens_at", &self.opens_at());
-      ds.field("closes_at", &self.closes_at());
-      ds.field("coverage", &self.coverage());
-      ds.field("closed", &self.closed());
-      ds.field("shadow", &self.shadow());
-      ds.field("limits", &self.limits());
-      ds.field("overbook", &self.overbook());
-      ds.finish()
-  }
-}
-#[inline]
-/// Verifies that a buffer of bytes contains a `PoolDefined`
-/// and returns it.
-/// Note that verification is still experimental and may not
-/// catch every error, or be maximally performant. For the
-/// previous, unchecked, behavior use
-/// `root_as_pool_defined_unchecked`.
-pub fn root_as_pool_defined(buf: &[u8]) -> Result<PoolDefined<'_>, ::flatbuffers::InvalidFlatbuffer> {
-  ::flatbuffers::root::<PoolDefined>(buf)
-}
-#[inline]
-/// Verifies that a buffer of bytes contains a size prefixed
-/// `PoolDefined` and returns it.
-/// Note that verification is still experimental and may not
-/// catch every error, or be maximally performant. For the
-/// previous, unchecked, behavior use
-/// `size_prefixed_root_as_pool_defined_unchecked`.
-pub fn size_prefixed_root_as_pool_defined(buf: &[u8]) -> Result<PoolDefined<'_>, ::flatbuffers::InvalidFlatbuffer> {
-  ::flatbuffers::size_prefixed_root::<PoolDefined>(buf)
-}
-#[inline]
-/// Verifies, with the given options, that a buffer of bytes
-/// contains a `PoolDefined` and returns it.
-/// Note that verification is still experimental and may not
-/// catch every error, or be maximally performant. For the
-/// previous, unchecked, behavior use
-/// `root_as_pool_defined_unchecked`.
-pub fn root_as_pool_defined_with_opts<'b, 'o>(
-  opts: &'o ::flatbuffers::VerifierOptions,
-  buf: &'b [u8],
-) -> Result<PoolDefined<'b>, ::flatbuffers::InvalidFlatbuffer> {
-  ::flatbuffers::root_with_opts::<PoolDefined<'b>>(opts, buf)
-}
-#[inline]
-/// Verifies, with the given verifier options, that a buffer of
-/// bytes contains a size prefixed `PoolDefined` and returns
-/// it. Note that verification is still experimental and may not
-/// catch every error, or be maximally performant. For the
-/// previous, unchecked, behavior use
-/// `root_as_pool_defined_unchecked`.
-pub fn size_prefixed_root_as_pool_defined_with_opts<'b, 'o>(
-  opts: &'o ::flatbuffers::VerifierOptions,
-  buf: &'b [u8],
-) -> Result<PoolDefined<'b>, ::flatbuffers::InvalidFlatbuffer> {
-  ::flatbuffers::size_prefixed_root_with_opts::<PoolDefined<'b>>(opts, buf)
-}
-#[inline]
-/// Assumes, without verification, that a buffer of bytes contains a PoolDefined and returns it.
-/// # Safety
-/// Callers must trust the given bytes do indeed contain a valid `PoolDefined`.
-pub unsafe fn root_as_pool_defined_unchecked(buf: &[u8]) -> PoolDefined<'_> {
-  unsafe { ::flatbuffers::root_unchecked::<PoolDefined>(buf) }
-}
-#[inline]
-/// Assumes, without verification, that a buffer of bytes contains a size prefixed PoolDefined and returns it.
-/// # Safety
-/// Callers must trust the given bytes do indeed contain a valid size prefixed `PoolDefined`.
-pub unsafe fn size_prefixed_root_as_pool_defined_unchecked(buf: &[u8]) -> PoolDefined<'_> {
-  unsafe { ::flatbuffers::size_prefixed_root_unchecked::<PoolDefined>(buf) }
-}
-#[inline]
-pub fn finish_pool_defined_buffer<'a, 'b, A: ::flatbuffers::Allocator + 'a>(
-    fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-    root: ::flatbuffers::WIPOffset<PoolDefined<'a>>) {
-  fbb.finish(root, None);
-}
-
-#[inline]
-pub fn finish_size_prefixed_pool_defined_buffer<'a, 'b, A: ::flatbuffers::Allocator + 'a>(fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>, root: ::flatbuffers::WIPOffset<PoolDefined<'a>>) {
-  fbb.finish_size_prefixed(root, None);
-}
-}  // pub mod journal
-}  // pub mod plimsoll
-
+        #[inline]
+        pub fn finish_size_prefixed_pool_defined_buffer<
+            'a,
+            'b,
+            A: ::flatbuffers::Allocator + 'a,
+        >(
+            fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            root: ::flatbuffers::WIPOffset<PoolDefined<'a>>,
+        ) {
+            fbb.finish_size_prefixed(root, None);
+        }
+    } // pub mod journal
+} // pub mod plimsoll
