@@ -1,0 +1,45 @@
+//! A vector in chunks of at most 64 KiB, so that growing never copies more than one chunk.
+
+use alloc::vec::Vec;
+
+pub(crate) struct Chunked<T> {
+    chunks: Vec<Vec<T>>,
+    count: usize,
+}
+
+impl<T> Chunked<T> {
+    /// A power of two, so that an index is split by shifting.
+    const CHUNK_COUNT: usize = 1 << (65_536 / size_of::<T>()).ilog2();
+
+    pub(crate) fn new() -> Chunked<T> {
+        Chunked { chunks: Vec::new(), count: 0 }
+    }
+
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.count
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, index: usize) -> Option<&T> {
+        self.chunks.get(index / Self::CHUNK_COUNT)?.get(index % Self::CHUNK_COUNT)
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut T> {
+        self.chunks.get_mut(index / Self::CHUNK_COUNT)?.get_mut(index % Self::CHUNK_COUNT)
+    }
+
+    pub(crate) fn push(&mut self, value: T) {
+        if self.count.is_multiple_of(Self::CHUNK_COUNT) {
+            self.chunks.push(Vec::new());
+        }
+        let chunk = self.chunks.last_mut().expect("a chunk was pushed when the last one was full");
+        chunk.push(value);
+        self.count += 1;
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.chunks.iter().flatten()
+    }
+}

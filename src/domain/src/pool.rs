@@ -1,0 +1,263 @@
+//! Pools: what the planner says of them, and what is reserved.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::limits::{
+    COVERAGE_PREFIX_COUNT_MAX, COVERAGE_PREFIX_SIZE_MAX, LABEL_SIZE_MAX, POOL_NAME_SIZE_MAX, TIME_MAX, UNITS_MAX,
+};
+use crate::{Counters, Refusal, Timestamp, Units};
+
+/// What the planner says of a pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolDefinition {
+    /// Unique; matches `[A-Za-z0-9][A-Za-z0-9._:-]{0,127}` and is not `import`.
+    pub name: Box<str>,
+    /// Where the pool applies.
+    pub zone: Box<str>,
+    /// What sort of capacity it is.
+    pub kind: Box<str>,
+    /// The window in which the capacity is used; decides nothing.
+    pub starts_at: Timestamp,
+    /// The window's end.
+    pub ends_at: Timestamp,
+    /// Refuses reserves before this time.
+    pub opens_at: Timestamp,
+    /// Refuses reserves from this time on.
+    pub closes_at: Timestamp,
+    /// Prefixes of the locations that the pool serves.
+    pub coverage: Vec<Box<str>>,
+    /// Closed by the planner.
+    pub closed: bool,
+    /// Records also what enforcement would refuse.
+    pub shadow: bool,
+    /// The most that may be reserved, by dimension.
+    pub limits: Units,
+    /// What may be reserved past the limit, by dimension.
+    pub overbook: Units,
+}
+
+/// Which part of a definition is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DefinitionField {
+    /// `name`
+    Name,
+    /// `zone`
+    Zone,
+    /// `kind`
+    Kind,
+    /// `starts_at`
+    StartsAt,
+    /// `ends_at`
+    EndsAt,
+    /// `opens_at`
+    OpensAt,
+    /// `closes_at`
+    ClosesAt,
+    /// `coverage`
+    Coverage,
+    /// `limits`, of the dimension with this index
+    Limits(usize),
+    /// `overbook`, of the dimension with this index
+    Overbook(usize),
+}
+
+/// Why a definition is not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DefinitionError {
+    /// Where.
+    pub field: DefinitionField,
+    /// What is asked for.
+    pub rule: &'static str,
+}
+
+impl fmt::Display for DefinitionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.field {
+            DefinitionField::Name => f.write_str("name"),
+            DefinitionField::Zone => f.write_str("zone"),
+            DefinitionField::Kind => f.write_str("kind"),
+            DefinitionField::StartsAt => f.write_str("starts_at"),
+            DefinitionField::EndsAt => f.write_str("ends_at"),
+            DefinitionField::OpensAt => f.write_str("opens_at"),
+            DefinitionField::ClosesAt => f.write_str("closes_at"),
+            DefinitionField::Coverage => f.write_str("coverage"),
+            DefinitionField::Limits(dimension) => write!(f, "limits[{dimension}]"),
+            DefinitionField::Overbook(dimension) => write!(f, "overbook[{dimension}]"),
+        }?;
+        write!(f, ": {}", self.rule)
+    }
+}
+
+impl core::error::Error for DefinitionError {}
+
+fn is_pool_name(name: &str) -> bool {
+    let bytes = name.as_bytes();
+    !bytes.is_empty()
+        && bytes.len() <= POOL_NAME_SIZE_MAX
+        && bytes[0].is_ascii_alphanumeric()
+        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._:-".contains(byte))
+        && name != "import"
+}
+
+fn is_label(label: &str) -> bool {
+    !label.is_empty() && label.len() <= LABEL_SIZE_MAX && !label.chars().any(char::is_control)
+}
+
+impl PoolDefinition {
+    /// Checks every value against the rules of the outward contract.
+    ///
+    /// # Errors
+    /// The first field that breaks its rule.
+    pub fn check(&self) -> Result<(), DefinitionError> {
+        let rule = |holds: bool, field, rule| if holds { Ok(()) } else { Err(DefinitionError { field, rule }) };
+        rule(
+            is_pool_name(&self.name),
+            DefinitionField::Name,
+            "must match [A-Za-z0-9][A-Za-z0-9._:-]{0,127} and not be `import`",
+        )?;
+        let label = "must have 1 to 64 bytes and no control characters";
+        rule(is_label(&self.zone), DefinitionField::Zone, label)?;
+        rule(is_label(&self.kind), DefinitionField::Kind, label)?;
+        for (time, field) in [
+            (self.starts_at, DefinitionField::StartsAt),
+            (self.ends_at, DefinitionField::EndsAt),
+            (self.opens_at, DefinitionField::OpensAt),
+        ] {
+            rule((0..=TIME_MAX).contains(&time.0), field, "must lie between 1970 and 9999")?;
+        }
+        rule(
+            self.closes_at == Timestamp::NEVER || (0..=TIME_MAX).contains(&self.closes_at.0),
+            DefinitionField::ClosesAt,
+            "must lie between 1970 and 9999, or be absent",
+        )?;
+        rule(self.starts_at <= self.ends_at, DefinitionField::EndsAt, "must not be before starts_at")?;
+        rule(self.coverage.len() <= COVERAGE_PREFIX_COUNT_MAX, DefinitionField::Coverage, "must have at most 1,024 prefixes")?;
+        for prefix in &self.coverage {
+            let holds = !prefix.is_empty()
+                && prefix.len() <= COVERAGE_PREFIX_SIZE_MAX
+                && prefix.bytes().all(|byte| byte.is_ascii_graphic());
+            rule(holds, DefinitionField::Coverage, "each prefix must have 1 to 32 visible ASCII characters")?;
+        }
+        for (dimension, (limit, overbook)) in self.limits.0.iter().zip(self.overbook.0).enumerate() {
+            rule(*limit <= UNITS_MAX, DefinitionField::Limits(dimension), "must be at most 2147483647")?;
+            rule(overbook <= UNITS_MAX, DefinitionField::Overbook(dimension), "must be at most 2147483647")?;
+        }
+        Ok(())
+    }
+}
+
+/// A pool and its counters. What a reserve reads stands together; the definition stands apart.
+#[derive(Debug)]
+pub struct Pool {
+    pub(crate) generation: u32,
+    version: u64,
+    closed: bool,
+    shadow: bool,
+    opens_at: Timestamp,
+    closes_at: Timestamp,
+    ceiling: Counters,
+    pub(crate) held: Counters,
+    pub(crate) confirmed: Counters,
+    definition: Box<PoolDefinition>,
+}
+
+impl Pool {
+    pub(crate) fn new(generation: u32, version: u64, definition: Box<PoolDefinition>) -> Pool {
+        let mut ceiling = Counters::default();
+        ceiling.add(&definition.limits);
+        ceiling.add(&definition.overbook);
+        Pool {
+            generation,
+            version,
+            closed: definition.closed,
+            shadow: definition.shadow,
+            opens_at: definition.opens_at,
+            closes_at: definition.closes_at,
+            ceiling,
+            held: Counters::default(),
+            confirmed: Counters::default(),
+            definition,
+        }
+    }
+
+    pub(crate) fn redefine(&mut self, version: u64, definition: Box<PoolDefinition>) {
+        let (held, confirmed) = (self.held, self.confirmed);
+        *self = Pool { held, confirmed, ..Pool::new(self.generation, version, definition) };
+    }
+
+    /// Counts the definitions of this pool, from 1.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// What the planner says of it.
+    pub fn definition(&self) -> &PoolDefinition {
+        &self.definition
+    }
+
+    /// Units of reservations that wait for their confirmation.
+    pub fn held(&self) -> &Counters {
+        &self.held
+    }
+
+    /// Units of confirmed reservations.
+    pub fn confirmed(&self) -> &Counters {
+        &self.confirmed
+    }
+
+    /// Limit plus allowance minus what is reserved; may be below zero.
+    pub fn remaining(&self) -> Counters {
+        let mut remaining = self.ceiling;
+        for (dimension, left) in remaining.0.iter_mut().enumerate() {
+            *left -= self.held.0[dimension] + self.confirmed.0[dimension];
+        }
+        remaining
+    }
+
+    /// Whether state and times let the pool sell now.
+    #[inline]
+    pub(crate) fn check_selling(&self, now: Timestamp) -> Result<(), Refusal> {
+        if self.closed {
+            Err(Refusal::PoolClosed)
+        } else if now < self.opens_at {
+            Err(Refusal::PoolNotOpenYet)
+        } else if now >= self.closes_at {
+            Err(Refusal::PoolPastClosing)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The dimensions in which the units do not fit, a bit each.
+    #[inline]
+    pub(crate) fn short_dimensions(&self, units: &Units) -> u8 {
+        let mut short = 0;
+        for (dimension, unit) in units.0.iter().enumerate() {
+            let reserved = self.held.0[dimension] + self.confirmed.0[dimension];
+            let fits = *unit == 0 || reserved + i64::from(*unit) <= self.ceiling.0[dimension];
+            short |= u8::from(!fits) << dimension;
+        }
+        short
+    }
+
+    #[inline]
+    pub(crate) fn is_shadow(&self) -> bool {
+        self.shadow
+    }
+
+    /// The law: an event that adds units in an enforcing pool leaves it at its ceiling or below in every dimension that it adds to.
+    #[inline]
+    pub(crate) fn assert_not_oversold(&self, added: &Units) {
+        for (dimension, unit) in added.0.iter().enumerate() {
+            let reserved = self.held.0[dimension] + self.confirmed.0[dimension];
+            assert!(
+                *unit == 0 || reserved <= self.ceiling.0[dimension],
+                "pool {} is oversold in dimension {dimension}: {reserved} of {}",
+                self.definition.name,
+                self.ceiling.0[dimension],
+            );
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Why a command has no effect.
+
+use crate::Counters;
+
+/// A business refusal: the command has no effect and leaves no trace. When several apply, the order of this list decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The key belongs to another request.
+    KeyReused,
+    /// No pool of this name or id.
+    PoolNotFound,
+    /// No reservation of this id, or it ended longer than the key retention ago.
+    ReservationNotFound,
+    /// The planner closed the pool.
+    PoolClosed,
+    /// Before the pool's opening time.
+    PoolNotOpenYet,
+    /// At the pool's closing time or later.
+    PoolPastClosing,
+    /// The units do not fit.
+    InsufficientCapacity {
+        /// Bit d is set where dimension d is short.
+        short: u8,
+        /// Limit plus allowance minus what is reserved; may be below zero.
+        remaining: Counters,
+    },
+    /// The version that the change was made from is not current.
+    ChangedMeanwhile,
+    /// The partition has no room for another pool or reservation.
+    Full,
+}
