@@ -921,7 +921,7 @@ pub mod plimsoll {
                 }
             }
 
-            /// The reservation's version, for a resize.
+            /// The reservation's version, for a resize; it does not wrap around.
             pub fn version(&self) -> u16 {
                 let mut mem = ::core::mem::MaybeUninit::<
                     <u16 as ::flatbuffers::EndianScalar>::Scalar,
@@ -3116,7 +3116,7 @@ pub mod plimsoll {
                         )
                 }
             }
-            /// On a request, the version that the change was made from; 0: any. On an answer, the version that stands.
+            /// On a request, the version that the change was made from; 0: any; the greatest value: the pool must not exist. On an answer, the version that stands.
             #[inline]
             pub fn version(&self) -> u64 {
                 // Safety:
