@@ -316,7 +316,7 @@ pub mod plimsoll {
             }
         }
 
-        /// Kinds 17 to 19: what happens to a reservation as a whole.
+        /// Kind 18: what happens to a reservation as a whole. Its units follow, one uint for each dimension.
         // struct Moved, aligned to 8
         #[repr(transparent)]
         #[derive(Clone, Copy, PartialEq)]
