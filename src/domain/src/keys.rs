@@ -44,16 +44,17 @@ fn spread(hash: u32) -> u64 {
 }
 
 impl KeyTable {
-    /// `seed` keeps callers from choosing keys that collide; it does not show in any result.
+    /// `seed`, 64 random bits, keeps callers from choosing keys that collide; it does not show in any result.
     pub(crate) fn new(seed: u64) -> KeyTable {
         KeyTable { directory: vec![0], shards: vec![Shard { depth: 0, table: HashTable::new() }], seed }
     }
 
     #[inline]
     fn hash(&self, key: Key) -> u32 {
-        // A folded multiplication, as in wyhash: every bit of both halves reaches every bit of the result.
+        // A folded multiplication, as in wyhash: every bit of both halves reaches every bit of the result. The seed goes into
+        // both factors: a caller that knew a half for which one of them is 0 could make any number of keys that collide.
         let left = (key.0 >> 64) as u64 ^ self.seed;
-        let right = key.0 as u64 ^ 0x9E37_79B9_7F4A_7C15;
+        let right = key.0 as u64 ^ self.seed.rotate_left(32) ^ 0x9E37_79B9_7F4A_7C15;
         let product = u128::from(left) * u128::from(right);
         let folded = (product >> 64) as u64 ^ product as u64;
         let product = u128::from(folded ^ 0xD6E8_FEB8_6659_FD93) * u128::from(self.seed | 1);
@@ -131,6 +132,21 @@ impl KeyTable {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Without the seed in both factors, all keys with this lower half have one hash.
+    #[test]
+    fn no_half_of_a_key_that_callers_can_know_makes_all_keys_collide() {
+        let table = KeyTable::new(0x3C6E_F372_FE94_F82B);
+        for half in [0, u64::MAX, 0x9E37_79B9_7F4A_7C15, 0xD6E8_FEB8_6659_FD93] {
+            for shift in [0, 64] {
+                let mut hashes: Vec<u32> =
+                    (0..1_000_u128).map(|n| table.hash(Key(u128::from(half) << shift | n << (64 - shift)))).collect();
+                hashes.sort_unstable();
+                hashes.dedup();
+                assert!(hashes.len() > 990, "half {half:#x} << {shift} gives {} hashes", hashes.len());
+            }
+        }
+    }
 
     #[test]
     fn a_hundred_thousand_keys_are_found_moved_and_forgotten() {

@@ -261,3 +261,133 @@ impl Pool {
         }
     }
 }
+
+#[cfg(test)]
+impl PoolDefinition {
+    /// A pool that sells always, for tests.
+    pub(crate) fn sample(name: &str, limits: &[u32]) -> PoolDefinition {
+        PoolDefinition {
+            name: name.into(),
+            zone: "north".into(),
+            kind: "delivery".into(),
+            starts_at: Timestamp(10),
+            ends_at: Timestamp(20),
+            opens_at: Timestamp(0),
+            closes_at: Timestamp::NEVER,
+            coverage: Vec::new(),
+            closed: false,
+            shadow: false,
+            limits: Units::from_slice(limits),
+            overbook: Units::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+    use alloc::vec;
+
+    use super::*;
+
+    /// Expects the text of the error, or "" for none, of a sample definition changed like this.
+    fn check(change: impl FnOnce(&mut PoolDefinition), expected: &str) {
+        let mut definition = PoolDefinition::sample("slot-1", &[1, 2]);
+        change(&mut definition);
+        let found = definition.check().map_or_else(|error| error.to_string(), |()| "".into());
+        let begins = if expected.is_empty() { found.is_empty() } else { found.starts_with(expected) };
+        assert!(begins, "{found:?} instead of {expected:?}");
+    }
+
+    #[test]
+    fn a_definition_is_checked_field_by_field() {
+        check(|_| (), "");
+        check(|pool| pool.name = "A".into(), "");
+        check(|pool| pool.name = "0.a_b:c-d".into(), "");
+        check(|pool| pool.name = "a".repeat(128).into(), "");
+        for name in ["", "-a", ".a", "a b", "a/b", "\u{e9}", "import"] {
+            check(|pool| pool.name = name.into(), "name: must match");
+        }
+        check(|pool| pool.name = "a".repeat(129).into(), "name: ");
+        check(|pool| pool.zone = "\u{e9}".repeat(32).into(), "");
+        check(|pool| pool.zone = "\u{e9}".repeat(33).into(), "zone: ");
+        check(|pool| pool.zone = "".into(), "zone: ");
+        check(|pool| pool.kind = "a\nb".into(), "kind: ");
+        check(|pool| pool.starts_at = Timestamp(-1), "starts_at: ");
+        check(|pool| pool.ends_at = Timestamp(TIME_MAX), "");
+        check(|pool| pool.ends_at = Timestamp(TIME_MAX + 1), "ends_at: must lie");
+        check(|pool| pool.ends_at = Timestamp(9), "ends_at: must not be before");
+        check(|pool| pool.ends_at = Timestamp(10), "");
+        check(|pool| pool.opens_at = Timestamp::NEVER, "opens_at: ");
+        check(|pool| pool.closes_at = Timestamp::ABSENT, "closes_at: ");
+        check(|pool| pool.coverage = vec!["1".into(); 1024], "");
+        check(|pool| pool.coverage = vec!["1".into(); 1025], "coverage: must have at most");
+        check(|pool| pool.coverage = vec!["1".repeat(32).into()], "");
+        for prefix in ["", "1 2", "\u{e9}", &"1".repeat(33)] {
+            check(|pool| pool.coverage = vec![prefix.into()], "coverage: each prefix");
+        }
+        check(|pool| pool.limits.0[1] = UNITS_MAX, "");
+        check(|pool| pool.limits.0[1] = UNITS_MAX + 1, "limits[1]: ");
+        check(|pool| pool.overbook.0[0] = u32::MAX, "overbook[0]: ");
+        // Several are wrong: the first in the order of the fields is told.
+        check(|pool| (pool.zone, pool.limits.0[0]) = ("".into(), u32::MAX), "zone: ");
+    }
+
+    fn pool(limits: &[u32], overbook: &[u32], held: &[u32], confirmed: &[u32]) -> Pool {
+        let mut definition = PoolDefinition::sample("slot-1", limits);
+        definition.overbook = Units::from_slice(overbook);
+        let mut pool = Pool::new(1, 1, Box::new(definition));
+        pool.held.add(&Units::from_slice(held));
+        pool.confirmed.add(&Units::from_slice(confirmed));
+        pool
+    }
+
+    #[test]
+    fn remaining_counts_the_allowance_and_what_is_held() {
+        let pool = pool(&[10, UNITS_MAX, 0], &[2, UNITS_MAX, 0], &[3, 1, 0], &[4, 0, 5]);
+        assert_eq!(pool.remaining().0, [5, 2 * i64::from(UNITS_MAX) - 1, -5, 0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn a_dimension_is_short_only_if_something_of_it_is_asked_for() {
+        let pool = pool(&[10, 10, 0], &[0, 1, 0], &[4, 4, 0], &[5, 6, 5]);
+        for (units, short) in [
+            (&[0, 0, 0, 0][..], 0),
+            (&[1, 1, 0, 0], 0),
+            (&[2, 1, 0, 0], 0b1),
+            (&[1, 2, 0, 0], 0b10),
+            (&[2, 2, 1, 0], 0b111),
+            (&[0, 0, 0, 1], 0b1000),
+            (&[UNITS_MAX; 8], 0xFF),
+        ] {
+            assert_eq!(pool.short_dimensions(&Units::from_slice(units)), short, "{units:?}");
+        }
+    }
+
+    #[test]
+    fn a_pool_sells_from_its_opening_until_before_its_closing() {
+        let mut definition = PoolDefinition::sample("slot-1", &[1]);
+        (definition.opens_at, definition.closes_at) = (Timestamp(100), Timestamp(200));
+        let mut pool = Pool::new(1, 1, Box::new(definition.clone()));
+        for (now, expected) in [
+            (99, Err(Refusal::PoolNotOpenYet)),
+            (100, Ok(())),
+            (199, Ok(())),
+            (200, Err(Refusal::PoolPastClosing)),
+        ] {
+            assert_eq!(pool.check_selling(Timestamp(now)), expected, "at {now}");
+        }
+        definition.closed = true;
+        pool.redefine(2, Box::new(definition));
+        for now in [99, 100, 200] {
+            assert_eq!(pool.check_selling(Timestamp(now)), Err(Refusal::PoolClosed), "at {now}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "pool slot-1 is oversold in dimension 1: 11 of 10")]
+    fn the_law_is_asserted() {
+        let pool = pool(&[10, 10], &[0, 0], &[20, 11], &[0, 0]);
+        pool.assert_not_oversold(&Units::from_slice(&[0, 1]));
+    }
+}
