@@ -1,1 +1,18 @@
 //! One core's work without system calls.
+//!
+//! The seam to the world is small. Whoever owns an [`Engine`] (the server, or the simulator) calls
+//! - [`Engine::submit`] with messages that have arrived,
+//! - [`Engine::turn`] with the time, which decides, applies and appends, and may return a [`Ticket`](plimsoll_journal::Ticket) to sync,
+//! - [`Engine::segment_synced`] and [`Engine::durable`] when a ticket's sync has finished, or [`Engine::sync_failed`],
+//! - [`Engine::next_reply`] until it returns nothing.
+//!
+//! Storage, time and randomness come in from outside, so that the simulator runs the production code.
+
+mod engine;
+pub mod limits;
+mod message;
+mod process;
+
+pub use engine::{Effects, Engine, EngineOptions, RecoverError, Recovered};
+pub use message::{Answer, Batch, Call, Entry, Message, PoolReport, PutResult, Request, ReservationReport};
+pub use process::wire_state;

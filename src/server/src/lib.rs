@@ -3,6 +3,25 @@
 //! [`Server::start`] checks the host, takes the data directory, starts an executor for each core and returns when every listener
 //! accepts; [`Server::wait`] returns after [`Handle::shutdown`] or SIGTERM, when what was accepted is finished and synced.
 
+mod connection;
+mod core;
+mod dispatch;
+mod encode;
+mod fatal;
+mod frames;
+mod heartbeat;
+mod host;
+mod limits;
+mod listen;
+mod mailbox;
 mod options;
+mod outgoing;
+mod requests;
+mod runtime;
+mod server;
+mod shared;
+mod sync;
 
+pub use fatal::{CatalogueEntry, Fatal};
 pub use options::{Cores, Options};
+pub use server::{Handle, Server};

@@ -1,0 +1,211 @@
+//! Deciding, recording and applying one message.
+
+use plimsoll_domain::{
+    Decision, Event, PutOutcome, Refusal, ReservationState, ReservationView, State, Timestamp,
+};
+use plimsoll_journal::{Framing, Full, Journal, Priority, Storage, Tag};
+use plimsoll_protocol::{Applies, Status, wire};
+
+use crate::limits::ITEM_COUNT_MAX;
+use crate::message::{Answer, Batch, Call, PoolReport, PutResult, Request, ReservationReport, micros_or_zero};
+
+/// The wire's number for a refusal.
+fn refusal_status(refusal: &Refusal) -> Status {
+    match refusal {
+        Refusal::KeyReused => Status::KeyReused,
+        Refusal::PoolNotFound => Status::PoolNotFound,
+        Refusal::ReservationNotFound => Status::ReservationNotFound,
+        Refusal::PoolClosed => Status::PoolClosed,
+        Refusal::PoolNotOpenYet => Status::PoolNotOpenYet,
+        Refusal::PoolPastClosing => Status::PoolPastClosing,
+        Refusal::InsufficientCapacity { .. } => Status::InsufficientCapacity,
+        Refusal::ChangedMeanwhile => Status::ChangedMeanwhile,
+        Refusal::Full => Status::Overloaded,
+    }
+}
+
+/// The wire's form of a state.
+pub fn wire_state(state: ReservationState) -> wire::State {
+    match state {
+        ReservationState::Held => wire::State::held,
+        ReservationState::Confirmed => wire::State::confirmed,
+        ReservationState::Released => wire::State::released,
+        ReservationState::Expired => wire::State::expired,
+    }
+}
+
+fn outcome_of_view(view: &ReservationView, repeated: bool) -> wire::Outcome {
+    wire::Outcome::about(
+        Status::Ok,
+        &Applies {
+            reservation: plimsoll_protocol::ReservationId(view.id.0),
+            state: wire_state(view.state),
+            version: 0,
+            created_at: view.created_at.0,
+            expires_at: micros_or_zero(view.expires_at),
+            repeated,
+            would_refuse: view.would_refuse,
+        },
+    )
+}
+
+/// What a message is decided against.
+pub(crate) struct Processing<'engine, S: Storage, F: Framing> {
+    pub(crate) state: &'engine mut State,
+    pub(crate) journal: &'engine mut Journal<S, F>,
+    pub(crate) body: &'engine mut Vec<u8>,
+    /// By sender, the frame of which a command was refused as overloaded: later ones of it are refused too.
+    pub(crate) overloaded: &'engine mut Vec<Option<u32>>,
+    pub(crate) now: Timestamp,
+}
+
+impl<S: Storage, F: Framing> Processing<'_, S, F> {
+    pub(crate) fn batch(&mut self, batch: &mut Batch) {
+        if self.overloaded.len() <= batch.sender {
+            self.overloaded.resize(batch.sender + 1, None);
+        }
+        let mut overloaded = self.overloaded[batch.sender].take().filter(|_| batch.continues);
+        let dimension_count = self.state.dimension_count();
+        batch.outcomes.clear();
+        batch.remaining.clear();
+        for entry in &batch.entries {
+            if overloaded == Some(entry.frame) {
+                batch.outcomes.push(wire::Outcome::refused(Status::Overloaded));
+                continue;
+            }
+            let outcome = match self.state.decide(&entry.command, self.now) {
+                Ok(Decision::Change(event)) => match self.record(&event) {
+                    Ok(()) => outcome_of_event(&event, self.state, self.now),
+                    Err(status) => wire::Outcome::refused(status),
+                },
+                Ok(Decision::Standing(view)) => outcome_of_view(&view, true),
+                Err(Refusal::InsufficientCapacity { short, remaining }) => {
+                    batch.remaining.extend_from_slice(&remaining.0[..dimension_count]);
+                    wire::Outcome::insufficient(short)
+                }
+                Err(refusal) => wire::Outcome::refused(refusal_status(&refusal)),
+            };
+            if outcome.status() == Status::Overloaded.number() {
+                overloaded = Some(entry.frame);
+            }
+            batch.outcomes.push(outcome);
+        }
+        self.overloaded[batch.sender] = overloaded;
+    }
+
+    /// Appends the event, then applies it. Nothing changes when there is no room for it.
+    #[inline]
+    fn record(&mut self, event: &Event) -> Result<(), Status> {
+        let tag = plimsoll_record::encode(event, self.state.dimension_count(), self.body);
+        let priority = match event {
+            Event::Released(_) => Priority::Essential,
+            Event::Reserved(_) | Event::PoolCreated(_) | Event::PoolChanged(_) => Priority::Normal,
+        };
+        let tag = Tag { kind: tag.kind, partition: tag.partition, detail: tag.detail };
+        match self.journal.append(priority, tag, self.body) {
+            Ok(_) => {
+                self.state.apply(event);
+                Ok(())
+            }
+            Err(full) => Err(full_status(&full)),
+        }
+    }
+
+    pub(crate) fn request(&mut self, request: &mut Request) {
+        request.answer = match &request.call {
+            Call::ResolvePools(names) => {
+                Answer::ResolvedPools(names.iter().map(|name| self.state.pool_id(name)).collect())
+            }
+            Call::PutPools { puts, dry_run } => {
+                let dry_run = *dry_run;
+                let mut results = Vec::with_capacity(puts.len());
+                for put in puts {
+                    results.push(self.put(put, dry_run));
+                }
+                Answer::PutPools(results)
+            }
+            Call::GetPools(names) => Answer::Pools(
+                names.iter().filter_map(|name| self.state.pool_id(name)).filter_map(|id| report(self.state, id)).collect(),
+            ),
+            Call::ListPools { after, limit } => Answer::Pools(
+                self.state
+                    .pools_after(after)
+                    .take((*limit).min(ITEM_COUNT_MAX + 1))
+                    .filter_map(|(id, _)| report(self.state, id))
+                    .collect(),
+            ),
+            Call::GetReservations(ids) => Answer::Reservations(
+                ids.iter()
+                    .map(|id| {
+                        let view = self.state.reservation(*id, self.now)?;
+                        let pool = self.state.pool(view.pool)?;
+                        Some(ReservationReport {
+                            view,
+                            pool_name: pool.definition().name.clone(),
+                            reference: self.state.reference(*id).map(Box::from),
+                        })
+                    })
+                    .collect(),
+            ),
+        };
+    }
+
+    fn put(&mut self, put: &plimsoll_domain::PutPool, dry_run: bool) -> PutResult {
+        let refused = |status| PutResult { status, change: wire::Change::none, pool: 0, version: 0 };
+        let (event, change) = match self.state.decide_put(put) {
+            Ok(PutOutcome::Created(defined)) => (Event::PoolCreated(defined), wire::Change::created),
+            Ok(PutOutcome::Changed(defined)) => (Event::PoolChanged(defined), wire::Change::changed),
+            Ok(PutOutcome::Unchanged { pool, version }) => {
+                return PutResult { status: Status::Ok, change: wire::Change::unchanged, pool: pool.0, version };
+            }
+            Err(refusal) => return refused(refusal_status(&refusal)),
+        };
+        if !dry_run && let Err(status) = self.record(&event) {
+            return refused(status);
+        }
+        let (Event::PoolCreated(defined) | Event::PoolChanged(defined)) = event else {
+            unreachable!("putting a pool leads to events of pools");
+        };
+        PutResult { status: Status::Ok, change, pool: defined.pool.0, version: defined.version }
+    }
+}
+
+fn full_status(full: &Full) -> Status {
+    match full {
+        Full::Storage => Status::StorageFull,
+        Full::Ring => Status::Overloaded,
+    }
+}
+
+fn outcome_of_event(event: &Event, state: &State, now: Timestamp) -> wire::Outcome {
+    match event {
+        Event::Reserved(event) => wire::Outcome::about(
+            Status::Ok,
+            &Applies {
+                reservation: plimsoll_protocol::ReservationId(event.reservation.0),
+                state: if event.hold_seconds == 0 { wire::State::confirmed } else { wire::State::held },
+                version: 0,
+                created_at: event.at.0,
+                expires_at: if event.hold_seconds == 0 { 0 } else { event.at.plus_seconds(event.hold_seconds).0 },
+                repeated: false,
+                would_refuse: event.would_refuse,
+            },
+        ),
+        Event::Released(event) => {
+            let view = state.reservation(event.reservation, now).expect("a reservation that ended now is remembered");
+            outcome_of_view(&view, false)
+        }
+        Event::PoolCreated(_) | Event::PoolChanged(_) => unreachable!("commands on reservations do not define pools"),
+    }
+}
+
+fn report(state: &State, id: plimsoll_domain::PoolId) -> Option<PoolReport> {
+    let pool = state.pool(id)?;
+    Some(PoolReport {
+        id,
+        definition: pool.definition().clone(),
+        version: pool.version(),
+        held: *pool.held(),
+        confirmed: *pool.confirmed(),
+    })
+}

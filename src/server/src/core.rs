@@ -1,0 +1,427 @@
+//! One core: its connections, its engine, and the messages between it and the others.
+//!
+//! Everything happens in passes: what the connections have read and what other cores have sent goes to the owners' engines, the own engine
+//! takes a turn, and what has become durable goes out. A pass is bounded and never waits.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use plimsoll_domain::Timestamp;
+use plimsoll_engine::{Batch, Engine, Message};
+use plimsoll_journal::{Lsn, MmapStorage, Ticket};
+use plimsoll_protocol::frame::{Frame, Head};
+use plimsoll_protocol::{CommandsView, Encoder, Operation, Outcomes, Status, wire};
+
+use crate::connection::Connection;
+use crate::dispatch::dispatch;
+use crate::frames::{Frames, PendingFrame};
+use crate::limits::{ACCEPTED_COMMANDS_MAX, COMMANDS_MAX, CONNECTION_COUNT_MAX, MESSAGES_IN_FLIGHT_MAX, MESSAGES_PER_PASS_MAX};
+use crate::outgoing::Outgoing;
+use crate::requests::Requests;
+use crate::runtime::{self, Listener, Signal};
+use crate::shared::Shared;
+
+/// How long a core that has more to do waits, so that the runtime looks at its sockets in between.
+const BETWEEN_PASSES: Duration = Duration::from_micros(20);
+
+/// One core.
+pub(crate) struct Core {
+    index: usize,
+    pub(crate) shared: Arc<Shared>,
+    inner: RefCell<Inner>,
+    /// Something has arrived on this executor.
+    arrived: Signal,
+    /// A ticket waits for its sync.
+    pub(crate) unsynced: Signal,
+    connections: RefCell<Vec<Weak<Connection>>>,
+    is_drained: Cell<bool>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) engine: Engine<MmapStorage>,
+    pub(crate) outgoing: Outgoing,
+    pub(crate) frames: Frames,
+    pub(crate) requests: Requests,
+    pub(crate) encoder: Encoder,
+    random: Random,
+    /// Messages that each owner has not answered yet.
+    unanswered: Vec<usize>,
+    /// Commands that were accepted here and are not answered yet.
+    accepted_commands: usize,
+    tickets: VecDeque<Ticket>,
+    dirty: Vec<Rc<Connection>>,
+    remaining: Vec<i64>,
+}
+
+impl Core {
+    pub(crate) fn new(index: usize, shared: Arc<Shared>, engine: Engine<MmapStorage>, seed: u64) -> Core {
+        let core_count = shared.core_count();
+        Core {
+            index,
+            inner: RefCell::new(Inner {
+                engine,
+                outgoing: Outgoing::new(index, core_count),
+                frames: Frames::default(),
+                requests: Requests::default(),
+                encoder: Encoder::new(),
+                random: Random(seed),
+                unanswered: vec![0; core_count],
+                accepted_commands: 0,
+                tickets: VecDeque::new(),
+                dirty: Vec::new(),
+                remaining: Vec::new(),
+            }),
+            shared,
+            arrived: Signal::default(),
+            unsynced: Signal::default(),
+            connections: RefCell::new(Vec::new()),
+            is_drained: Cell::new(false),
+        }
+    }
+
+    /// Accepts connections until the server stops.
+    pub(crate) async fn accept(self: Rc<Core>, listener: Listener) {
+        while !self.shared.is_stopping() {
+            match listener.accept().await {
+                Ok((stream, peer)) => {
+                    let mut connections = self.connections.borrow_mut();
+                    connections.retain(|connection| connection.strong_count() > 0);
+                    if connections.len() >= CONNECTION_COUNT_MAX || self.shared.is_stopping() {
+                        tracing::warn!(%peer, limit = CONNECTION_COUNT_MAX, "connection refused: too many");
+                        continue;
+                    }
+                    let connection = Rc::new(Connection::new(stream, peer));
+                    connections.push(Rc::downgrade(&connection));
+                    runtime::spawn_local(Rc::clone(&connection).write());
+                    runtime::spawn_local(connection.read(Rc::clone(&self)));
+                }
+                Err(error) => {
+                    // Out of file descriptors, most likely; accepting goes on when some are free.
+                    tracing::warn!(%error, "accepting a connection failed");
+                    runtime::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    /// A read brought something: a pass follows.
+    pub(crate) fn something_arrived(&self) {
+        self.shared.asked.fetch_add(1, Ordering::Relaxed);
+        self.arrived.notify();
+    }
+
+    /// Answers were put into the connection's buffer outside of a pass.
+    pub(crate) fn wants_flush(&self, connection: &Rc<Connection>) {
+        if connection.mark_dirty() {
+            self.inner.borrow_mut().dirty.push(Rc::clone(connection));
+        }
+        self.arrived.notify();
+    }
+
+    /// Takes a whole frame in: its commands go to their owners with the next pass.
+    pub(crate) fn take_frame(&self, connection: &Rc<Connection>, frame: &Frame<'_>) {
+        let head = Head::answer_to(&frame.header);
+        let result = match frame.header.request() {
+            Err(status) => Err((status, "not an operation of this server".into())),
+            Ok(_) if self.shared.is_stopping() => Err((Status::Unavailable, "the server is stopping".into())),
+            Ok(Operation::Commands) if connection.is_welcome.get() => self.take_commands(connection, frame),
+            Ok(operation) => self.take_request(connection, frame, operation),
+        };
+        if let Err((status, detail)) = result {
+            self.inner.borrow_mut().encoder.failure(&mut connection.unsent.borrow_mut(), head, status, &detail);
+            self.wants_flush(connection);
+        }
+    }
+
+    fn take_commands(&self, connection: &Rc<Connection>, frame: &Frame<'_>) -> Result<(), (Status, String)> {
+        let inner = &mut *self.inner.borrow_mut();
+        let count = usize::from(frame.header.count);
+        if frame.header.count > COMMANDS_MAX {
+            return Err((Status::FrameTooLarge, format!("at most {COMMANDS_MAX} commands in a frame, found {count}")));
+        }
+        // From the header alone, before anything is checksummed or decoded.
+        if inner.accepted_commands + count > ACCEPTED_COMMANDS_MAX {
+            return Err((Status::Overloaded, "too many commands wait".into()));
+        }
+        frame.check_payload().map_err(|error| (error.status(), error.to_string()))?;
+        let view = CommandsView::new(frame.payload, frame.header.count, self.shared.dimensions.len())
+            .map_err(|error| (error.status(), error.to_string()))?;
+        inner.accepted_commands += count;
+        connection.add_in_flight(count);
+        let frame_index = inner.frames.insert(Rc::clone(connection), frame.header.correlation, count);
+        for command in view.iter() {
+            match dispatch(&command, inner.random.next()) {
+                Ok(dispatched) => {
+                    let owner = usize::from(self.shared.owners[dispatched.partition.index()]);
+                    inner.outgoing.push_command(owner, frame_index, command.index as u32, dispatched.command);
+                }
+                Err(status) => {
+                    let outcome = wire::Outcome::refused(status);
+                    if let Some(frame) = inner.frames.complete(frame_index, command.index as u32, outcome) {
+                        self.answer(inner, frame);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One pass: true when there is more to do at once.
+    pub(crate) fn pass(&self) -> bool {
+        let inner = &mut *self.inner.borrow_mut();
+        let mailbox = &self.shared.mailboxes[self.index];
+        let mut more = false;
+        for other in (0..self.shared.core_count()).filter(|other| *other != self.index) {
+            for taken in 1..=MESSAGES_PER_PASS_MAX {
+                let Some(message) = mailbox.pop_request(other) else { break };
+                self.submit(inner, message);
+                more |= taken == MESSAGES_PER_PASS_MAX;
+            }
+            for taken in 1..=MESSAGES_PER_PASS_MAX {
+                let Some(message) = mailbox.pop_reply(other) else { break };
+                inner.unanswered[other] -= 1;
+                self.take_reply(inner, message);
+                more |= taken == MESSAGES_PER_PASS_MAX;
+            }
+        }
+        self.send_outgoing(inner);
+        let effects = inner.engine.turn(now());
+        if let Some(ticket) = effects.ticket {
+            inner.tickets.push_back(ticket);
+            self.unsynced.notify();
+        }
+        self.send_replies(inner);
+        for connection in inner.dirty.drain(..) {
+            connection.flush();
+        }
+        more || inner.engine.wants_turn()
+    }
+
+    /// To the own engine; what it does not take goes back refused.
+    fn submit(&self, inner: &mut Inner, message: Message) {
+        if let Err(mut message) = inner.engine.submit(message) {
+            message.refuse(Status::Overloaded);
+            self.send_reply(inner, message);
+        }
+    }
+
+    /// Sends what the connections have brought to the owners. Once an owner refuses a message, it gets no other one in this pass, so that no later
+    /// command of a frame overtakes an earlier one.
+    fn send_outgoing(&self, inner: &mut Inner) {
+        for owner in 0..self.shared.core_count() {
+            let mut is_refused = false;
+            let mut is_sent = false;
+            while let Some(mut message) = inner.outgoing.pop(owner) {
+                if !is_refused {
+                    let result = if owner == self.index {
+                        inner.engine.submit(message)
+                    } else if inner.unanswered[owner] < MESSAGES_IN_FLIGHT_MAX {
+                        self.shared.mailboxes[owner].push_request(self.index, message)
+                    } else {
+                        Err(message)
+                    };
+                    match result {
+                        Ok(()) => {
+                            inner.unanswered[owner] += usize::from(owner != self.index);
+                            is_sent = true;
+                            continue;
+                        }
+                        Err(back) => message = back,
+                    }
+                }
+                is_refused = true;
+                message.refuse(Status::Overloaded);
+                self.take_reply(inner, message);
+            }
+            if is_sent && owner != self.index {
+                self.shared.mailboxes[owner].notify();
+            }
+        }
+    }
+
+    /// Sends what has become durable to where it came from.
+    fn send_replies(&self, inner: &mut Inner) {
+        while let Some(message) = inner.engine.next_reply() {
+            self.send_reply(inner, message);
+        }
+    }
+
+    fn send_reply(&self, inner: &mut Inner, message: Message) {
+        let sender = message.sender();
+        if sender == self.index {
+            self.take_reply(inner, message);
+        } else {
+            self.shared.mailboxes[sender].push_reply(self.index, message);
+            self.shared.mailboxes[sender].notify();
+        }
+    }
+
+    /// Takes the outcomes of a message that was sent from here.
+    fn take_reply(&self, inner: &mut Inner, message: Message) {
+        match message {
+            Message::Commands(batch) => self.take_outcomes(inner, batch),
+            Message::Request(request) => self.take_answer(inner, *request),
+        }
+    }
+
+    fn take_outcomes(&self, inner: &mut Inner, batch: Box<Batch>) {
+        let dimension_count = self.shared.dimensions.len();
+        let mut remaining = batch.remaining.chunks_exact(dimension_count);
+        for (entry, outcome) in batch.entries.iter().zip(&batch.outcomes) {
+            if outcome.has_remaining()
+                && let Some(values) = remaining.next()
+            {
+                inner.frames.add_remaining(entry.frame, entry.index, values);
+            }
+            if let Some(frame) = inner.frames.complete(entry.frame, entry.index, *outcome) {
+                self.answer(inner, frame);
+            }
+        }
+        inner.outgoing.recycle(batch);
+    }
+
+    /// Puts the answer to a whole frame into its connection's buffer.
+    fn answer(&self, inner: &mut Inner, mut frame: PendingFrame) {
+        let count = frame.outcomes.len();
+        inner.accepted_commands -= count;
+        frame.remaining_values(self.shared.dimensions.len(), &mut inner.remaining);
+        let connection = Rc::clone(&frame.connection);
+        let outcomes = Outcomes { outcomes: &frame.outcomes, remaining: &inner.remaining };
+        let unsent = &mut connection.unsent.borrow_mut();
+        if let Err(error) = inner.encoder.outcomes(unsent, frame.correlation, outcomes) {
+            // The limit on commands leaves room for every outcome, so this is a bug; the client learns that its outcomes are unknown.
+            tracing::error!(%error, "an answer does not fit a frame");
+            let head = Head::answer(Operation::Commands, frame.correlation);
+            inner.encoder.failure(unsent, head, Status::OutcomeUnknown, "the answer does not fit a frame");
+        }
+        inner.frames.recycle(frame);
+        connection.answered(count);
+        inner.mark_dirty(&connection);
+    }
+
+    /// Runs passes until the server has stopped and everything is answered and synced.
+    pub(crate) async fn run(self: Rc<Core>, drain_timeout: Duration) {
+        let mut stop_at = None;
+        loop {
+            if self.pass() {
+                runtime::sleep(BETWEEN_PASSES).await;
+            } else {
+                self.wait().await;
+            }
+            if self.shared.is_stopping() {
+                let stop_at = *stop_at.get_or_insert_with(|| std::time::Instant::now() + drain_timeout);
+                if self.drain(std::time::Instant::now() >= stop_at) {
+                    break;
+                }
+            }
+        }
+        self.close().await;
+    }
+
+    async fn wait(&self) {
+        let mailbox = &self.shared.mailboxes[self.index];
+        poll_fn(|context| {
+            if mailbox.poll_notified(context) || self.arrived.poll(context).is_ready() {
+                return Poll::Ready(());
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Whether this core may end: its connections are settled, and no core needs it any more.
+    fn drain(&self, is_late: bool) -> bool {
+        let connections: Vec<_> = self.connections.borrow().iter().filter_map(Weak::upgrade).collect();
+        for connection in &connections {
+            connection.close();
+        }
+        let inner = self.inner.borrow();
+        let is_answered = inner.accepted_commands == 0 && inner.requests.is_empty();
+        let is_settled = is_answered && connections.iter().all(|connection| connection.is_settled());
+        if (is_settled || is_late) && !self.is_drained.replace(true) {
+            if !is_settled {
+                tracing::warn!(core = self.index, "stopping with answers that clients have not taken");
+            }
+            self.shared.core_drained();
+        }
+        self.shared.all_drained() && (inner.engine.is_idle() || is_late)
+    }
+
+    /// The commit record that proves everything durable, for a clean stop.
+    async fn close(&self) {
+        let effects = self.inner.borrow_mut().engine.close(now());
+        if let Some(ticket) = effects.ticket {
+            self.inner.borrow_mut().tickets.push_back(ticket);
+            self.unsynced.notify();
+        }
+        while !self.inner.borrow().engine.is_idle() {
+            self.arrived.wait().await;
+        }
+    }
+
+    /// The tickets that wait, as one: a sync covers everything before it.
+    pub(crate) fn take_tickets(&self) -> Vec<Ticket> {
+        self.inner.borrow_mut().tickets.drain(..).collect()
+    }
+
+    /// A segment has had its first sync.
+    pub(crate) fn segment_synced(&self, number: plimsoll_journal::SegmentNumber) {
+        self.inner.borrow_mut().engine.segment_synced(number);
+    }
+
+    /// A ticket's sync has finished: its replies go out with this pass.
+    pub(crate) fn durable(&self, tickets: &[Lsn]) {
+        {
+            let inner = &mut *self.inner.borrow_mut();
+            for upto in tickets {
+                inner.engine.durable(*upto);
+            }
+        }
+        self.pass();
+        self.arrived.notify();
+    }
+
+    /// Runs with the core's insides, outside of a pass.
+    pub(crate) fn with<T>(&self, run: impl FnOnce(&mut Inner) -> T) -> T {
+        run(&mut self.inner.borrow_mut())
+    }
+
+    pub(crate) fn index(&self) -> usize {
+        self.index
+    }
+}
+
+impl Inner {
+    /// The connection's answers are sent at the end of the pass.
+    pub(crate) fn mark_dirty(&mut self, connection: &Rc<Connection>) {
+        if connection.mark_dirty() {
+            self.dirty.push(Rc::clone(connection));
+        }
+    }
+}
+
+/// The owner's clock.
+pub(crate) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// SplitMix64: random bits for reservation ids, seeded from the kernel. They keep ids from being guessed by accident; they are no secret.
+struct Random(u64);
+
+impl Random {
+    #[inline]
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ mixed >> 31
+    }
+}

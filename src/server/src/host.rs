@@ -1,0 +1,79 @@
+//! What the host must grant, checked and explained before anything else happens.
+#![allow(unsafe_code)]
+
+use std::io;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::fatal::Fatal;
+use crate::options::Cores;
+
+/// What the rings of one executor lock: with less the runtime refuses to start, for root too (measured).
+const LOCKED_MEMORY_PER_CORE: u64 = 512 * 1024;
+
+/// Checks that an executor can be started on each of so many cores.
+pub(crate) fn check(core_count: usize) -> Result<(), Fatal> {
+    check_io_uring().map_err(|source| Fatal::IoUringRefused { source })?;
+    check_locked_memory(core_count)
+}
+
+/// Makes a ring and closes it. The runtime would panic, or end the process without a word, where io_uring is refused.
+fn check_io_uring() -> io::Result<()> {
+    // 120 bytes of struct io_uring_params, all zero: no flags.
+    let mut parameters = [0_u64; 15];
+    // SAFETY: the kernel reads and writes a struct io_uring_params, which is 120 bytes long and aligned to 8, and keeps no pointer to it.
+    let result = unsafe { libc::syscall(libc::SYS_io_uring_setup, 1_u32, parameters.as_mut_ptr()) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call returned a descriptor that nobody else knows.
+    drop(unsafe { <std::os::fd::OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(result as i32) });
+    Ok(())
+}
+
+fn check_locked_memory(core_count: usize) -> Result<(), Fatal> {
+    let needed = LOCKED_MEMORY_PER_CORE * core_count as u64;
+    let limit = getrlimit(Resource::Memlock);
+    let suffices = |limit: Option<u64>| limit.is_none_or(|limit| limit >= needed);
+    if suffices(limit.current) {
+        return Ok(());
+    }
+    // A process may raise its own limit up to the hard one.
+    if suffices(limit.maximum)
+        && setrlimit(Resource::Memlock, Rlimit { current: Some(needed), maximum: limit.maximum }).is_ok()
+    {
+        return Ok(());
+    }
+    Err(Fatal::LockedMemory { found: limit.current.unwrap_or(u64::MAX), needed, cores: core_count })
+}
+
+/// The processors that this process may run on.
+pub(crate) fn allowed_processors() -> Vec<usize> {
+    match rustix::thread::sched_getaffinity(None) {
+        Ok(set) => (0..rustix::thread::CpuSet::MAX_CPU).filter(|processor| set.is_set(*processor)).collect(),
+        Err(_) => vec![0],
+    }
+}
+
+/// The processors that the executors are pinned to. `journal_count` is `None` for a new directory.
+pub(crate) fn processors(cores: &Cores, journal_count: Option<usize>) -> Result<Vec<usize>, Fatal> {
+    let allowed = allowed_processors();
+    let chosen = match cores {
+        // A directory that was made on a larger host still starts: several executors then share a processor.
+        Cores::Auto => (0..journal_count.unwrap_or(allowed.len())).map(|core| allowed[core % allowed.len()]).collect(),
+        Cores::Count(count) => match allowed.get(..*count) {
+            Some(chosen) => chosen.to_vec(),
+            None => return Err(Fatal::Processor { asked: allowed.len(), allowed }),
+        },
+        Cores::List(list) => {
+            if let Some(asked) = list.iter().find(|asked| !allowed.contains(asked)) {
+                return Err(Fatal::Processor { asked: *asked, allowed });
+            }
+            list.clone()
+        }
+    };
+    match journal_count {
+        Some(found) if found != chosen.len() => Err(Fatal::CoreCount { found, asked: chosen.len() }),
+        _ => Ok(chosen),
+    }
+}

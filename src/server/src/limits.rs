@@ -1,0 +1,29 @@
+//! The bounds of the server.
+
+/// The most commands in one frame.
+pub(crate) const COMMANDS_MAX: u16 = 8192;
+/// The most commands in flight on one connection; the server reads no further while they are.
+pub(crate) const WINDOW_COMMANDS: usize = 32 * 1024;
+/// A connection whose unsent answers take more than this is not read either.
+pub(crate) const UNSENT_SIZE_MAX: usize = 4 << 20;
+/// The most connections of one core.
+pub(crate) const CONNECTION_COUNT_MAX: usize = 16 * 1024;
+/// The most commands that one core has accepted and not answered; past that frames are refused by their header. Four times what the
+/// engines of two cores hold.
+pub(crate) const ACCEPTED_COMMANDS_MAX: usize = 512 * 1024;
+/// The most requests of rare operations that one core has accepted and not answered.
+pub(crate) const ACCEPTED_REQUESTS_MAX: usize = 1024;
+/// The most commands in one message to another core.
+pub(crate) const MESSAGE_COMMANDS_MAX: usize = 4096;
+/// The most messages from one core to another that are not answered.
+pub(crate) const MESSAGES_IN_FLIGHT_MAX: usize = 512;
+/// The most messages of one mailbox that one pass takes.
+pub(crate) const MESSAGES_PER_PASS_MAX: usize = 256;
+/// What a connection's receive buffer starts with; it grows to the size of the frame that is on its way.
+pub(crate) const RECEIVE_BUFFER_SIZE: usize = 64 * 1024;
+/// Emptied messages that are kept for the next commands: up to 30 MiB.
+pub(crate) const SPARE_MESSAGE_COUNT_MAX: usize = 64;
+/// Answered frames whose memory is kept for the next ones.
+pub(crate) const SPARE_FRAME_COUNT_MAX: usize = 4096;
+/// Only small frames are kept: for a large one an allocation is nothing beside its commands.
+pub(crate) const SPARE_FRAME_COMMANDS_MAX: usize = 64;

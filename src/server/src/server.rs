@@ -1,0 +1,248 @@
+//! Starting, running and stopping.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use plimsoll_domain::StateOptions;
+use plimsoll_engine::{Engine, EngineOptions};
+use plimsoll_journal::{Directory, MmapStorage, NewDirectory};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::core::{Core, now};
+use crate::fatal::Fatal;
+use crate::options::Options;
+use crate::runtime::{self, Executor, Listener};
+use crate::shared::Shared;
+use crate::{heartbeat, host, listen, sync};
+
+/// A running server.
+pub struct Server {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    executors: Vec<Executor>,
+    heartbeat: JoinHandle<()>,
+    /// Kept until every core has ended: it holds the lock.
+    directory: Directory,
+}
+
+/// Stops a server from any thread.
+#[derive(Clone)]
+pub struct Handle(Arc<Shared>);
+
+impl Handle {
+    /// Asks the server to finish what it accepted and end; returns at once.
+    pub fn shutdown(&self) {
+        self.0.stop();
+    }
+}
+
+impl Server {
+    /// Starts a server: checks the host, takes the data directory, recovers every journal, listens.
+    ///
+    /// # Errors
+    /// A [`Fatal`], with its exit code and remedy. Nothing is left running then.
+    pub fn start(options: &Options) -> Result<Server, Fatal> {
+        if !options.insecure_listen && !options.listen.ip().is_loopback() {
+            return Err(Fatal::InsecureListen { address: options.listen });
+        }
+        abort_on_panic();
+        host::check(1)?;
+        let (directory, processors) = opendirectory(options)?;
+        host::check(processors.len())?;
+        let (sockets, address) = listen::listen(options.listen, processors.len())
+            .map_err(|source| Fatal::Listen { address: options.listen, source })?;
+        let shared = Arc::new(Shared::new(
+            directory.owners().to_vec(),
+            directory.dimensions().to_vec(),
+            directory.id().to_string(),
+            processors.len(),
+        ));
+        let heartbeat =
+            heartbeat::start(Arc::clone(&shared)).map_err(|source| Fatal::Executor { core: 0, source })?;
+        let mut server =
+            Server { address, shared: Arc::clone(&shared), executors: Vec::new(), heartbeat, directory: directory };
+        let (started, starts) = mpsc::channel();
+        for (core, (processor, socket)) in processors.iter().zip(sockets).enumerate() {
+            let setup = CoreSetup {
+                core,
+                journal: server.directory.journals()[core].clone(),
+                segment_size: server.directory.segment_size(),
+                options: options.clone(),
+                shared: Arc::clone(&shared),
+                socket,
+            };
+            let started = started.clone();
+            let name = format!("core-{core}");
+            match Executor::start(&name, *processor, move || run_core(setup, started)) {
+                Ok(executor) => server.executors.push(executor),
+                Err(source) => return server.abandon(Some(Fatal::Executor { core, source })),
+            }
+        }
+        drop(started);
+        for _ in &server.executors {
+            match starts.recv() {
+                Ok(Ok(())) => {}
+                Ok(Err(fatal)) => return server.abandon(Some(fatal)),
+                // An executor ended without a word: joining it tells why.
+                Err(_) => return server.abandon(None),
+            }
+        }
+        Ok(server)
+    }
+
+    /// Where the binary protocol listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Names of the dimensions.
+    pub fn dimensions(&self) -> &[String] {
+        &self.shared.dimensions
+    }
+
+    /// Stops the server from any thread.
+    pub fn handle(&self) -> Handle {
+        Handle(Arc::clone(&self.shared))
+    }
+
+    /// Stops the server when the process gets SIGTERM or SIGINT.
+    ///
+    /// # Errors
+    /// When the handlers cannot be installed.
+    pub fn stop_on_signals(&self) -> std::io::Result<()> {
+        let mut signals = Signals::new([SIGTERM, SIGINT])?;
+        let shared = Arc::clone(&self.shared);
+        std::thread::Builder::new().name("signals".into()).spawn(move || {
+            for signal in signals.forever() {
+                tracing::info!(signal, "stopping");
+                shared.stop();
+            }
+        })?;
+        Ok(())
+    }
+
+    /// Waits until the server has stopped, by [`Handle::shutdown`] or a signal: what was accepted is then finished and synced.
+    ///
+    /// # Errors
+    /// An executor that ended by itself.
+    pub fn wait(self) -> Result<(), Fatal> {
+        self.join()
+    }
+
+    fn join(self) -> Result<(), Fatal> {
+        let mut result = Ok(());
+        for (core, executor) in self.executors.into_iter().enumerate() {
+            if let Err(source) = executor.join() {
+                self.shared.stop();
+                result = result.and(Err(Fatal::Executor { core, source }));
+            }
+        }
+        self.shared.finish();
+        if result.is_ok() && self.heartbeat.join().is_err() {
+            result = Err(Fatal::Executor { core: 0, source: std::io::Error::other("the heartbeat panicked") });
+        }
+        result
+    }
+
+    /// A core did not come up: the others end, and the first reason is told.
+    fn abandon(self, fatal: Option<Fatal>) -> Result<Server, Fatal> {
+        self.shared.abandon();
+        let joined = self.join();
+        match fatal {
+            Some(fatal) => Err(fatal),
+            None => Err(joined.err().unwrap_or(Fatal::Executor {
+                core: 0,
+                source: std::io::Error::other("it ended before it had started"),
+            })),
+        }
+    }
+}
+
+/// Opens the data directory, or makes it, and chooses the processors.
+fn opendirectory(options: &Options) -> Result<(Directory, Vec<usize>), Fatal> {
+    let asked = options.dimensions.clone().unwrap_or_default();
+    if let Some(directory) = Directory::open(&options.data)? {
+        if !asked.is_empty() && asked != directory.dimensions() {
+            return Err(Fatal::Dimensions { found: directory.dimensions().to_vec(), asked });
+        }
+        let processors = host::processors(&options.cores, Some(directory.journals().len()))?;
+        return Ok((directory, processors));
+    }
+    if asked.is_empty() {
+        return Err(Fatal::Dimensions { found: Vec::new(), asked });
+    }
+    let processors = host::processors(&options.cores, None)?;
+    let new = NewDirectory { dimensions: asked, journal_count: processors.len(), segment_size: options.segment_size };
+    Ok((Directory::create(&options.data, new)?, processors))
+}
+
+/// What one core's executor starts from.
+struct CoreSetup {
+    core: usize,
+    journal: plimsoll_journal::JournalEntry,
+    segment_size: u64,
+    options: Options,
+    shared: Arc<Shared>,
+    socket: socket2::Socket,
+}
+
+/// Recovers, listens, tells that it has started, and runs until the server stops.
+async fn run_core(setup: CoreSetup, started: mpsc::Sender<Result<(), Fatal>>) {
+    match start_core(setup) {
+        Ok((core, listener, drain_timeout)) => {
+            runtime::spawn_local(Rc::clone(&core).accept(listener));
+            if started.send(Ok(())).is_ok() {
+                drop(started);
+                core.run(drain_timeout).await;
+            }
+        }
+        Err(fatal) => {
+            // The one who started us is gone only if another core has failed already.
+            let _ = started.send(Err(fatal));
+        }
+    }
+}
+
+fn start_core(setup: CoreSetup) -> Result<(Rc<Core>, Listener, std::time::Duration), Fatal> {
+    let CoreSetup { core, journal, segment_size, options, shared, socket } = setup;
+    let path = journal.path.clone();
+    let recovery = |source| Fatal::Recovery { path: path.clone(), source: Box::new(source) };
+    let storage = MmapStorage::open(&journal.path, journal.id, segment_size).map_err(|error| recovery(error.into()))?;
+    let (segment_path, control_path) = (storage.segment_paths(), storage.control_path());
+    let engine_options = EngineOptions {
+        state: StateOptions {
+            dimension_count: shared.dimensions.len(),
+            key_retention_micros: i64::try_from(options.key_retention.as_micros()).unwrap_or(i64::MAX),
+            hash_seed: random(),
+        },
+    };
+    let begun = std::time::Instant::now();
+    let recovered = Engine::recover(storage, engine_options, now(), random).map_err(recovery)?;
+    tracing::info!(core, summary = ?recovered.summary, elapsed = ?begun.elapsed(), "journal recovered");
+    let core = Rc::new(Core::new(core, shared, recovered.engine, random()));
+    runtime::spawn_local(sync::run(Rc::clone(&core), journal.path, segment_path, control_path));
+    Ok((core, Listener::new(socket), options.drain_timeout))
+}
+
+/// A process with one dead core is worse than a restart, so a panic on an executor ends the process, in debug builds too.
+fn abort_on_panic() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let previous = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            previous(panic);
+            if std::thread::current().name().is_some_and(|name| name.starts_with("core-")) {
+                std::process::abort();
+            }
+        }));
+    });
+}
+
+/// 64 random bits from the kernel.
+fn random() -> u64 {
+    getrandom::u64().expect("the kernel gives random bits")
+}

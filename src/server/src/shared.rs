@@ -1,0 +1,85 @@
+//! What all cores see. Nothing here is locked.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use crate::mailbox::Mailbox;
+
+/// What all cores see.
+pub(crate) struct Shared {
+    /// By core.
+    pub(crate) mailboxes: Vec<Mailbox>,
+    /// The core that owns each partition.
+    pub(crate) owners: Vec<u16>,
+    /// Names of the dimensions.
+    pub(crate) dimensions: Vec<String>,
+    /// 32 hexadecimal digits.
+    pub(crate) directory_id: String,
+    /// Grows with every read that brought something, so that the heartbeat knows that the server is in use.
+    pub(crate) asked: AtomicU64,
+    stopping: AtomicBool,
+    /// The server did not come up: no core waits for the others.
+    abandoned: AtomicBool,
+    /// Cores that have answered all that they had accepted.
+    drained: AtomicUsize,
+    finished: AtomicBool,
+}
+
+impl Shared {
+    pub(crate) fn new(owners: Vec<u16>, dimensions: Vec<String>, directory_id: String, core_count: usize) -> Shared {
+        Shared {
+            mailboxes: (0..core_count).map(|_| Mailbox::new(core_count)).collect(),
+            owners,
+            dimensions,
+            directory_id,
+            asked: AtomicU64::new(0),
+            stopping: AtomicBool::new(false),
+            abandoned: AtomicBool::new(false),
+            drained: AtomicUsize::new(0),
+            finished: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn core_count(&self) -> usize {
+        self.mailboxes.len()
+    }
+
+    /// Asks every core to finish what it accepted and end.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.notify_all();
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Asks every core that came up to end, whatever the others do.
+    pub(crate) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Release);
+        self.stop();
+    }
+
+    pub(crate) fn core_drained(&self) {
+        self.drained.fetch_add(1, Ordering::AcqRel);
+        self.notify_all();
+    }
+
+    pub(crate) fn all_drained(&self) -> bool {
+        self.drained.load(Ordering::Acquire) == self.core_count() || self.abandoned.load(Ordering::Acquire)
+    }
+
+    /// Every executor has ended.
+    pub(crate) fn finish(&self) {
+        self.finished.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        self.finished.load(Ordering::Acquire)
+    }
+
+    fn notify_all(&self) {
+        for mailbox in &self.mailboxes {
+            mailbox.notify();
+        }
+    }
+}
