@@ -1,0 +1,189 @@
+//! Reading a journal back, and deciding where it ends.
+//!
+//! Invariants:
+//! - Nothing is changed before the end of the journal is known: damage and refusals leave everything as it was.
+//! - Records are handed out only batch by batch, each batch once its commit record was found valid.
+//! - When the next segment is opened, everything kept is durable and everything cut off is durably gone.
+
+mod error;
+mod read;
+mod table;
+
+pub use error::{Damage, RecoveryError, Refusal};
+pub use table::Found;
+
+use std::hint::black_box;
+
+use crate::control::ControlField;
+use crate::error::StorageError;
+use crate::framing::{CrcFraming, Framing};
+use crate::header::HEADER_PAGE_SIZE;
+use crate::identifier::{Lsn, Position, Record, SegmentNumber};
+use crate::journal::{Journal, Start};
+use crate::limits::{PAGE_SIZE, is_segment_size};
+use crate::record::read_checked;
+use crate::storage::{Segment, Storage};
+
+use read::{Kept, Reader};
+
+/// A journal that is ready to run.
+#[derive(Debug)]
+pub struct Recovered<S: Storage, F: Framing = CrcFraming> {
+    /// The journal.
+    pub journal: Journal<S, F>,
+    /// What was found.
+    pub summary: Summary,
+}
+
+/// What recovery found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Records, without commit records.
+    pub records: u64,
+    /// Batches, empty ones included.
+    pub batches: u64,
+    /// Bytes of records and commit records, padding included.
+    pub bytes: u64,
+    /// Segments that were kept.
+    pub segments: u64,
+    /// Where the journal was cut, if something of it lay behind its last whole batch: the end of that batch.
+    pub cut: Option<Position>,
+    /// The last commit record, 0 if there is none.
+    pub last_lsn: Lsn,
+    /// The last commit record's time, in microseconds since 1970; 0 if there is none.
+    pub last_time: i64,
+}
+
+impl<S: Storage, F: Framing> Journal<S, F> {
+    /// Reads the journal, hands every record of every whole batch to `each` in order, removes what lies behind the last of them, and opens a new segment
+    /// with the first number of `incarnations`, which must be random: neither 0 nor ever equal to an earlier one. `now` is in microseconds since
+    /// 1970. Waits for the disk.
+    ///
+    /// Everything that was handed out is durable when this returns. A crash at any step leaves a journal that recovers to the same records, or to those
+    /// without batches at the end that never were durable.
+    ///
+    /// # Errors
+    /// Damage, refusals, and errors of `each` change nothing and stay. Errors of the storage may be retried with a new storage; for want of room
+    /// ([`StorageError::is_out_of_space`]) once there is some.
+    pub fn recover<E>(
+        mut storage: S,
+        now: i64,
+        incarnations: impl FnMut() -> u64 + 'static,
+        each: impl FnMut(Record<'_>) -> Result<(), E>,
+    ) -> Result<Recovered<S, F>, RecoveryError<E>> {
+        let segment_size = storage.segment_size();
+        if !is_segment_size(segment_size) {
+            return Err(StorageError::SegmentSize {
+                bytes: segment_size,
+            }
+            .into());
+        }
+        let mut reader = Reader::<S, F>::new(&mut storage)?;
+        reader.read(each)?;
+        let Reader {
+            mut kept,
+            summary,
+            evidence,
+            newest_durable,
+            is_proven,
+            ..
+        } = reader;
+
+        while kept
+            .last()
+            .is_some_and(|segment| segment.last_lsn < segment.first_lsn)
+        {
+            kept.pop();
+        }
+        let last = kept
+            .last()
+            .map_or(SegmentNumber(0), |segment| segment.number);
+        let previous_incarnation = kept.last().map_or(0, |segment| segment.incarnation);
+        assert!(
+            last >= newest_durable,
+            "the journal ends in segment {last}, before segment {newest_durable}"
+        );
+        remove_after(&mut storage, last)?;
+        for segment in &kept {
+            rewrite(&mut storage, segment, evidence, newest_durable)?;
+        }
+        // Stored even where nothing changes: the page may be clean and yet not on the disk.
+        storage.control_store(ControlField::DurableLsn, summary.last_lsn.0);
+        storage.control_store(ControlField::NewestDurableSegment, last.0);
+        storage.sync_control()?;
+
+        let segment = storage.prepare(last.next())?;
+        let start = Start {
+            number: last.next(),
+            previous_incarnation,
+            last_lsn: summary.last_lsn,
+            time: if summary.batches == 0 {
+                now
+            } else {
+                summary.last_time.max(now)
+            },
+            is_proven,
+        };
+        let journal = Journal::start(storage, segment, Box::new(incarnations), &start);
+        let summary = Summary {
+            segments: kept.len() as u64,
+            ..summary
+        };
+        Ok(Recovered { journal, summary })
+    }
+}
+
+/// Removes every segment behind the last one that is kept, newest first, so that a crash in between leaves no gap.
+fn remove_after<S: Storage>(storage: &mut S, last: SegmentNumber) -> Result<(), StorageError> {
+    let mut numbers = storage.segments()?;
+    numbers.retain(|number| *number > last);
+    numbers.sort_unstable();
+    for number in numbers.into_iter().rev() {
+        storage.remove(number)?;
+    }
+    // Even if nothing was removed now: a removal by a recovery that was cut short may not be durable yet, and a segment that comes back could be
+    // taken for one that continues the journal.
+    storage.sync_removals()
+}
+
+/// Stores what was kept beyond the evidence once more and syncs it. After a failed sync the kernel may hold it in clean pages that never
+/// reached the disk; only storing makes them dirty again.
+fn rewrite<S: Storage>(
+    storage: &mut S,
+    kept: &Kept,
+    evidence: Lsn,
+    newest_durable: SegmentNumber,
+) -> Result<(), StorageError> {
+    let header_is_durable = kept.number <= newest_durable;
+    if header_is_durable && kept.last_lsn <= evidence {
+        return Ok(());
+    }
+    let mut segment = storage.open(kept.number)?;
+    let mut from = HEADER_PAGE_SIZE;
+    while from < kept.end {
+        let (record, end) = read_checked(segment.bytes(), from);
+        if record.lsn > evidence {
+            break;
+        }
+        from = end;
+    }
+    if !header_is_durable {
+        store_again(&mut segment, 0, HEADER_PAGE_SIZE);
+    }
+    store_again(&mut segment, from, kept.end);
+    storage.sync_segment(&segment)
+}
+
+fn store_again<T: Segment>(segment: &mut T, from: usize, to: usize) {
+    let mut copy = [0; PAGE_SIZE];
+    let mut from = from;
+    while from < to {
+        let size = (to - from).min(PAGE_SIZE);
+        copy[..size].copy_from_slice(&segment.bytes()[from..from + size]);
+        // Storing what was just loaded changes nothing that the compiler can see.
+        segment
+            .slice_mut(from..from + size)
+            .copy_from_slice(&black_box(&copy)[..size]);
+        from += size;
+    }
+}
