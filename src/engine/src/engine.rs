@@ -82,7 +82,7 @@ impl<S: Storage, F: Framing> Engine<S, F> {
         storage: S,
         options: EngineOptions,
         now: Timestamp,
-        incarnations: impl FnMut() -> u64,
+        incarnations: impl FnMut() -> u64 + 'static,
     ) -> Result<Recovered<S, F>, RecoveryError<RecoverError>> {
         let mut state = State::new(options.state);
         let dimension_count = options.state.dimension_count;

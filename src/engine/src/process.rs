@@ -173,7 +173,7 @@ impl<S: Storage, F: Framing> Processing<'_, S, F> {
 fn full_status(full: &Full) -> Status {
     match full {
         Full::Storage => Status::StorageFull,
-        Full::Ring => Status::Overloaded,
+        _ => Status::Overloaded,
     }
 }
 
