@@ -12,8 +12,7 @@ use std::time::Duration;
 use criterion::{Criterion, criterion_group, criterion_main};
 use plimsoll_benches::{SEED, sized};
 use plimsoll_domain::{
-    Event, Key, PartitionId, PoolId, Released, ReservationId, ReservationParts, Reserved,
-    Timestamp, Units,
+    Event, Key, PartitionId, PoolId, Released, ReservationId, ReservationParts, Reserved, Timestamp, Units,
 };
 use plimsoll_record::{RecordTag, decode, encode};
 use rand::{RngExt, SeedableRng};
@@ -69,15 +68,10 @@ fn inputs() -> [(&'static str, Vec<Event>); 3] {
     let random = &mut Pcg64::seed_from_u64(SEED);
     let count = sized(1_024, 4);
     [
-        (
-            "reserved",
-            (0..count).map(|_| reserved(random, None)).collect(),
-        ),
+        ("reserved", (0..count).map(|_| reserved(random, None)).collect()),
         (
             "reserved_with_reference",
-            (0..count)
-                .map(|_| reserved(random, Some("order-4711-2026")))
-                .collect(),
+            (0..count).map(|_| reserved(random, Some("order-4711-2026"))).collect(),
         ),
         ("released", (0..count).map(|_| released(random)).collect()),
     ]

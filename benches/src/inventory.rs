@@ -2,8 +2,8 @@
 
 use plimsoll_domain::limits::UNITS_MAX;
 use plimsoll_domain::{
-    Command, Decision, Event, Key, PoolDefinition, PoolId, PutOutcome, PutPool, Release,
-    ReservationId, Reserve, State, StateOptions, Timestamp, Units,
+    Command, Decision, Event, Key, PoolDefinition, PoolId, PutOutcome, PutPool, Release, ReservationId, Reserve, State,
+    StateOptions, Timestamp, Units,
 };
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;

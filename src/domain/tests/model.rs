@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 
 use plimsoll_domain::limits::{DIMENSION_COUNT_MAX, UNITS_MAX};
 use plimsoll_domain::{
-    Command, Counters, Decision, Event, Key, PartitionId, PoolDefined, PoolDefinition, PoolId,
-    PutOutcome, PutPool, Refusal, Release, Released, ReservationId, ReservationState,
-    ReservationView, Reserve, Reserved, State, StateOptions, Timestamp, Units, partition_of,
+    Command, Counters, Decision, Event, Key, PartitionId, PoolDefined, PoolDefinition, PoolId, PutOutcome, PutPool,
+    Refusal, Release, Released, ReservationId, ReservationState, ReservationView, Reserve, Reserved, State,
+    StateOptions, Timestamp, Units, partition_of,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -101,9 +101,8 @@ impl Model {
                 Some(Fault::AllowanceOverlooked) => 0,
                 _ => i64::from(pool.definition.overbook.0[dimension]),
             };
-            remaining.0[dimension] = i64::from(pool.definition.limits.0[dimension]) + allowance
-                - held.0[dimension]
-                - confirmed.0[dimension];
+            remaining.0[dimension] =
+                i64::from(pool.definition.limits.0[dimension]) + allowance - held.0[dimension] - confirmed.0[dimension];
         }
         remaining
     }
@@ -153,8 +152,7 @@ impl Model {
         if let Some(earlier) = earlier {
             let same = earlier.event.pool == reserve.pool
                 && earlier.event.units == reserve.units
-                && (self.fault == Some(Fault::HoldNotCompared)
-                    || earlier.event.hold_seconds == reserve.hold_seconds)
+                && (self.fault == Some(Fault::HoldNotCompared) || earlier.event.hold_seconds == reserve.hold_seconds)
                 && earlier.event.reference == reserve.reference;
             return if same {
                 Ok(Decision::Standing(Model::view(earlier)))
@@ -396,10 +394,7 @@ fn names() -> Vec<String> {
     let mut by_partition = BTreeMap::<u16, Vec<String>>::new();
     for number in 0..4_000 {
         let name = format!("pool-{number}");
-        by_partition
-            .entry(partition_of(&name).0)
-            .or_default()
-            .push(name);
+        by_partition.entry(partition_of(&name).0).or_default().push(name);
     }
     let mut names = Vec::new();
     for (members, count) in by_partition.into_values().zip([3, 2, 1]) {
@@ -460,10 +455,7 @@ fn step(dimension_count: usize) -> impl Strategy<Value = Step> {
             1 => Just(Version::Other),
         ],
     )
-        .prop_map(|(definition, version)| Step::Put {
-            definition,
-            version,
-        });
+        .prop_map(|(definition, version)| Step::Put { definition, version });
     let turned = prop_oneof![20 => Just(0), 1 => (0..64_u32).prop_map(|bit| 1_u64 << bit)];
     let hold_seconds = prop_oneof![Just(0), Just(600)];
     let reference = prop_oneof![2 => Just(None), 1 => "[ab]".prop_map(Some)];
@@ -564,11 +556,7 @@ fn made(model: &Model, index: Index) -> Option<ReservationId> {
     (!model.reservations.is_empty()).then(|| index.get(&model.reservations).event.reservation)
 }
 
-fn run(
-    steps: Vec<Step>,
-    dimension_count: usize,
-    fault: Option<Fault>,
-) -> Result<(), TestCaseError> {
+fn run(steps: Vec<Step>, dimension_count: usize, fault: Option<Fault>) -> Result<(), TestCaseError> {
     let names = names();
     let mut state = State::new(options(dimension_count));
     let mut model = Model {
@@ -584,10 +572,7 @@ fn run(
     let mut reserves: Vec<Command> = Vec::new();
     for step in steps {
         let event = match step {
-            Step::Put {
-                definition,
-                version,
-            } => decide_put(&model, &state, &definition, version)?,
+            Step::Put { definition, version } => decide_put(&model, &state, &definition, version)?,
             Step::Reserve {
                 name,
                 turned,
@@ -599,10 +584,12 @@ fn run(
             } => {
                 let name = &names[name];
                 // A pool that does not exist has an id in a partition that may exist.
-                let pool = model.pools.get(name).map_or(
-                    PoolId(u64::from(partition_of(name).0) << 48 | 1 << 40 | 1),
-                    |pool| pool.id,
-                );
+                let pool = model
+                    .pools
+                    .get(name)
+                    .map_or(PoolId(u64::from(partition_of(name).0) << 48 | 1 << 40 | 1), |pool| {
+                        pool.id
+                    });
                 let command = Command::Reserve(Reserve {
                     pool: PoolId(pool.0 ^ turned),
                     key: Key(u128::from(key)),
@@ -719,14 +706,9 @@ fn planted_faults_are_found() {
         };
         let mut runner = TestRunner::new_with_rng(
             config,
-            proptest::test_runner::TestRng::deterministic_rng(
-                proptest::test_runner::RngAlgorithm::ChaCha,
-            ),
+            proptest::test_runner::TestRng::deterministic_rng(proptest::test_runner::RngAlgorithm::ChaCha),
         );
         let outcome = runner.run(&steps(2), |steps| run(steps, 2, Some(fault)));
-        assert!(
-            matches!(outcome, Err(TestError::Fail(..))),
-            "{fault:?} is not noticed"
-        );
+        assert!(matches!(outcome, Err(TestError::Fail(..))), "{fault:?} is not noticed");
     }
 }

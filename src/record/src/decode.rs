@@ -4,18 +4,18 @@ use std::fmt;
 
 use flatbuffers::{InvalidFlatbuffer, Vector, VerifierOptions};
 use plimsoll_domain::limits::{
-    DIMENSION_COUNT_MAX, HOLD_SECONDS_MAX, PARTITION_COUNT, REFERENCE_SIZE_MAX,
-    RESERVATIONS_PER_PARTITION_MAX, UNITS_MAX,
+    DIMENSION_COUNT_MAX, HOLD_SECONDS_MAX, PARTITION_COUNT, REFERENCE_SIZE_MAX, RESERVATIONS_PER_PARTITION_MAX,
+    UNITS_MAX,
 };
 use plimsoll_domain::{
-    Event, Key, PartitionId, PoolDefined, PoolDefinition, PoolId, Released, ReservationId,
-    Reserved, Timestamp, Units, partition_of,
+    Event, Key, PartitionId, PoolDefined, PoolDefinition, PoolId, Released, ReservationId, Reserved, Timestamp, Units,
+    partition_of,
 };
 
 use crate::generated::plimsoll::journal as format;
 use crate::{
-    KIND_POOL_CHANGED, KIND_POOL_CREATED, KIND_RELEASED, KIND_RESERVED, MOVED_SIZE, RESERVED_SIZE,
-    RecordTag, UNIT_SIZE, detail,
+    KIND_POOL_CHANGED, KIND_POOL_CREATED, KIND_RELEASED, KIND_RESERVED, MOVED_SIZE, RESERVED_SIZE, RecordTag,
+    UNIT_SIZE, detail,
 };
 
 /// A part of a record.
@@ -159,20 +159,13 @@ pub enum DecodeError {
 ///
 /// # Panics
 /// When `dimension_count`, which is the directory's and not the record's, is not 1 to 8.
-pub fn decode(
-    tag: RecordTag,
-    at: Timestamp,
-    body: &[u8],
-    dimension_count: usize,
-) -> Result<Event, DecodeError> {
+pub fn decode(tag: RecordTag, at: Timestamp, body: &[u8], dimension_count: usize) -> Result<Event, DecodeError> {
     assert!(
         (1..=DIMENSION_COUNT_MAX).contains(&dimension_count),
         "{dimension_count} dimensions"
     );
     if usize::from(tag.partition) >= PARTITION_COUNT {
-        return Err(DecodeError::PartitionOutOfRange {
-            found: tag.partition,
-        });
+        return Err(DecodeError::PartitionOutOfRange { found: tag.partition });
     }
     match tag.kind {
         KIND_RESERVED => reserved(tag, at, body, dimension_count).map(Event::Reserved),
@@ -184,25 +177,16 @@ pub fn decode(
 }
 
 #[inline]
-fn reserved(
-    tag: RecordTag,
-    at: Timestamp,
-    body: &[u8],
-    dimension_count: usize,
-) -> Result<Reserved, DecodeError> {
+fn reserved(tag: RecordTag, at: Timestamp, body: &[u8], dimension_count: usize) -> Result<Reserved, DecodeError> {
     check_detail(tag, detail::RESERVED_BITS)?;
     let hold_seconds = tag.detail & detail::HOLD_SECONDS_MASK;
     if hold_seconds > HOLD_SECONDS_MAX {
-        return Err(DecodeError::HoldOutOfRange {
-            found: hold_seconds,
-        });
+        return Err(DecodeError::HoldOutOfRange { found: hold_seconds });
     }
     let size = tag.detail >> detail::REFERENCE_SIZE_SHIFT & detail::REFERENCE_SIZE_MASK;
     let reference_size = size as usize;
     if reference_size > REFERENCE_SIZE_MAX {
-        return Err(DecodeError::ReferenceSize {
-            found: reference_size,
-        });
+        return Err(DecodeError::ReferenceSize { found: reference_size });
     }
     let parts = split::<RESERVED_SIZE>(tag.kind, body, dimension_count, reference_size)?;
     let fixed = format::Reserved(*parts.fixed);
@@ -212,8 +196,7 @@ fn reserved(
     let reference = if parts.rest.is_empty() {
         None
     } else {
-        let text = std::str::from_utf8(parts.rest)
-            .map_err(|source| DecodeError::ReferenceNotUtf8 { source })?;
+        let text = std::str::from_utf8(parts.rest).map_err(|source| DecodeError::ReferenceNotUtf8 { source })?;
         Some(text.into())
     };
     Ok(Reserved {
@@ -231,12 +214,7 @@ fn reserved(
 }
 
 #[inline]
-fn released(
-    tag: RecordTag,
-    at: Timestamp,
-    body: &[u8],
-    dimension_count: usize,
-) -> Result<Released, DecodeError> {
+fn released(tag: RecordTag, at: Timestamp, body: &[u8], dimension_count: usize) -> Result<Released, DecodeError> {
     check_detail(tag, detail::RELEASED_BITS)?;
     let parts = split::<MOVED_SIZE>(tag.kind, body, dimension_count, 0)?;
     let fixed = format::Moved(*parts.fixed);
@@ -253,11 +231,7 @@ fn released(
     })
 }
 
-fn pool_defined(
-    tag: RecordTag,
-    body: &[u8],
-    dimension_count: usize,
-) -> Result<PoolDefined, DecodeError> {
+fn pool_defined(tag: RecordTag, body: &[u8], dimension_count: usize) -> Result<PoolDefined, DecodeError> {
     check_detail(tag, 0)?;
     // The verifier counts what it visits, a few bytes twice. The bound keeps a list of many offsets that all lead to one long
     // text from being unfolded into far more memory than the body has.
@@ -265,12 +239,8 @@ fn pool_defined(
         max_apparent_size: 2 * body.len() + 64,
         ..VerifierOptions::default()
     };
-    let table = format::root_as_pool_defined_with_opts(&options, body).map_err(|source| {
-        DecodeError::Table {
-            kind: tag.kind,
-            source,
-        }
-    })?;
+    let table = format::root_as_pool_defined_with_opts(&options, body)
+        .map_err(|source| DecodeError::Table { kind: tag.kind, source })?;
     let pool = PoolId(table.pool());
     check_partition(tag, Field::Pool, pool.partition())?;
     check_partition(tag, Field::Name, partition_of(table.name()))?;
@@ -301,10 +271,7 @@ fn check_detail(tag: RecordTag, known: u32) -> Result<(), DecodeError> {
     if bits == 0 {
         return Ok(());
     }
-    Err(DecodeError::UnknownDetail {
-        kind: tag.kind,
-        bits,
-    })
+    Err(DecodeError::UnknownDetail { kind: tag.kind, bits })
 }
 
 #[inline]
@@ -370,11 +337,7 @@ fn units_from_bytes(bytes: &[u8]) -> Result<Units, DecodeError> {
     Ok(units)
 }
 
-fn units_from_table(
-    field: Field,
-    values: Vector<'_, u32>,
-    dimension_count: usize,
-) -> Result<Units, DecodeError> {
+fn units_from_table(field: Field, values: Vector<'_, u32>, dimension_count: usize) -> Result<Units, DecodeError> {
     if values.len() != dimension_count {
         return Err(DecodeError::DimensionCount {
             field,

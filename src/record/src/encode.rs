@@ -1,15 +1,13 @@
 //! From an event to the body of its record.
 
 use flatbuffers::FlatBufferBuilder;
-use plimsoll_domain::limits::{
-    DIMENSION_COUNT_MAX, HOLD_SECONDS_MAX, PARTITION_COUNT, REFERENCE_SIZE_MAX, UNITS_MAX,
-};
+use plimsoll_domain::limits::{DIMENSION_COUNT_MAX, HOLD_SECONDS_MAX, PARTITION_COUNT, REFERENCE_SIZE_MAX, UNITS_MAX};
 use plimsoll_domain::{Event, PoolDefined, Released, Reserved, Units};
 
 use crate::generated::plimsoll::journal as format;
 use crate::{
-    KIND_POOL_CHANGED, KIND_POOL_CREATED, KIND_RELEASED, KIND_RESERVED, MOVED_SIZE, RESERVED_SIZE,
-    RecordTag, UNIT_SIZE, detail,
+    KIND_POOL_CHANGED, KIND_POOL_CREATED, KIND_RELEASED, KIND_RESERVED, MOVED_SIZE, RESERVED_SIZE, RecordTag,
+    UNIT_SIZE, detail,
 };
 
 /// Clears `body` and writes the event's body into it; says what belongs into the record's header. The event's time is not
@@ -28,10 +26,7 @@ pub fn encode(event: &Event, dimension_count: usize, body: &mut Vec<u8>) -> Reco
     );
     body.clear();
     let partition = event.partition().0;
-    assert!(
-        usize::from(partition) < PARTITION_COUNT,
-        "partition {partition}"
-    );
+    assert!(usize::from(partition) < PARTITION_COUNT, "partition {partition}");
     let (kind, detail) = match event {
         Event::Reserved(event) => (KIND_RESERVED, reserved(event, dimension_count, body)),
         Event::Released(event) => (KIND_RELEASED, released(event, dimension_count, body)),
@@ -71,10 +66,7 @@ fn reserved(event: &Reserved, dimension_count: usize, body: &mut Vec<u8>) -> u32
     let mut detail = event.hold_seconds;
     if let Some(reference) = &event.reference {
         let size = reference.len();
-        assert!(
-            (1..=REFERENCE_SIZE_MAX).contains(&size),
-            "a reference of {size} bytes"
-        );
+        assert!((1..=REFERENCE_SIZE_MAX).contains(&size), "a reference of {size} bytes");
         body.extend_from_slice(reference.as_bytes());
         detail |= (size as u32) << detail::REFERENCE_SIZE_SHIFT;
     }
@@ -94,21 +86,12 @@ fn released(event: &Released, dimension_count: usize, body: &mut Vec<u8>) -> u32
         event.occurred_at.0,
     );
     fixed_part::<MOVED_SIZE>(&fixed.0, &event.units, dimension_count, body);
-    if event.was_confirmed {
-        detail::WAS_CONFIRMED
-    } else {
-        0
-    }
+    if event.was_confirmed { detail::WAS_CONFIRMED } else { 0 }
 }
 
 /// Appends a struct and the units.
 #[inline]
-fn fixed_part<const SIZE: usize>(
-    fixed: &[u8; SIZE],
-    units: &Units,
-    dimension_count: usize,
-    body: &mut Vec<u8>,
-) {
+fn fixed_part<const SIZE: usize>(fixed: &[u8; SIZE], units: &Units, dimension_count: usize, body: &mut Vec<u8>) {
     assert_units(units, dimension_count);
     body.extend_from_slice(fixed);
     // All eight are written at once, and the rest cut off: faster than a loop over the ones that count.
@@ -122,11 +105,7 @@ fn fixed_part<const SIZE: usize>(
 #[inline]
 fn assert_units(units: &Units, dimension_count: usize) {
     for (dimension, unit) in units.0.iter().enumerate() {
-        let most = if dimension < dimension_count {
-            UNITS_MAX
-        } else {
-            0
-        };
+        let most = if dimension < dimension_count { UNITS_MAX } else { 0 };
         assert!(*unit <= most, "{unit} units in dimension {dimension}");
     }
 }

@@ -2,12 +2,11 @@
 
 use plimsoll_domain::limits::{HOLD_SECONDS_MAX, RESERVATIONS_PER_PARTITION_MAX, UNITS_MAX};
 use plimsoll_domain::{
-    Event, Key, PartitionId, PoolDefined, PoolDefinition, PoolId, Released, ReservationId,
-    ReservationParts, Reserved, Timestamp, Units, partition_of,
+    Event, Key, PartitionId, PoolDefined, PoolDefinition, PoolId, Released, ReservationId, ReservationParts, Reserved,
+    Timestamp, Units, partition_of,
 };
 use plimsoll_record::{
-    DecodeError, Field, KIND_POOL_CHANGED, KIND_POOL_CREATED, KIND_RELEASED, KIND_RESERVED,
-    RecordTag, decode, encode,
+    DecodeError, Field, KIND_POOL_CHANGED, KIND_POOL_CREATED, KIND_RELEASED, KIND_RESERVED, RecordTag, decode, encode,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -22,18 +21,16 @@ fn units(dimension_count: usize) -> impl Strategy<Value = Units> {
 /// A pool id and a reservation id of one partition.
 fn ids(partition: PartitionId) -> impl Strategy<Value = (PoolId, ReservationId)> {
     let slots = 0..RESERVATIONS_PER_PARTITION_MAX as u64;
-    (0..1_u64 << 48, slots, any::<u16>(), 0..1_u64 << 56).prop_map(
-        move |(pool, slot, generation, random)| {
-            let parts = ReservationParts {
-                partition,
-                slot,
-                generation,
-                random,
-            };
-            let pool = PoolId(u64::from(partition.0) << 48 | pool);
-            (pool, ReservationId::new(parts))
-        },
-    )
+    (0..1_u64 << 48, slots, any::<u16>(), 0..1_u64 << 56).prop_map(move |(pool, slot, generation, random)| {
+        let parts = ReservationParts {
+            partition,
+            slot,
+            generation,
+            random,
+        };
+        let pool = PoolId(u64::from(partition.0) << 48 | pool);
+        (pool, ReservationId::new(parts))
+    })
 }
 
 fn any_ids() -> impl Strategy<Value = (PoolId, ReservationId)> {
@@ -244,10 +241,7 @@ proptest! {
 fn assert_comes_back(event: &Event, dimension_count: usize) {
     let mut body = Vec::new();
     let tag = encode(event, dimension_count, &mut body);
-    assert_eq!(
-        decode(tag, time(event), &body, dimension_count).as_ref(),
-        Ok(event)
-    );
+    assert_eq!(decode(tag, time(event), &body, dimension_count).as_ref(), Ok(event));
 }
 
 fn small_reserved(reference: Option<&str>) -> Reserved {
@@ -408,9 +402,7 @@ fn errors_say_what_is_wrong() {
     check(
         &reserved,
         |tag, _| tag.detail |= 86_401,
-        &DecodeError::HoldOutOfRange {
-            found: 600 | 86_401,
-        },
+        &DecodeError::HoldOutOfRange { found: 600 | 86_401 },
     );
     check(
         &reserved,
@@ -500,10 +492,7 @@ fn errors_of_tables_say_what_is_wrong() {
         decode(tag, AT, &body[..20], 2),
         Err(DecodeError::Table { kind: 1, .. })
     ));
-    let moved = RecordTag {
-        partition: 7,
-        ..tag
-    };
+    let moved = RecordTag { partition: 7, ..tag };
     let partition_error = DecodeError::PartitionMismatch {
         field: Field::Pool,
         expected: 7,

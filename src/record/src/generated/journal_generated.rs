@@ -98,9 +98,7 @@ pub mod plimsoll {
             }
 
             pub fn sequence(&self) -> u64 {
-                let mut mem = ::core::mem::MaybeUninit::<
-                    <u64 as ::flatbuffers::EndianScalar>::Scalar,
-                >::uninit();
+                let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
                 // Safety:
                 // Created from a valid Table for this object
                 // Which contains a valid value in this slot
@@ -129,9 +127,7 @@ pub mod plimsoll {
             }
 
             pub fn key_high(&self) -> u64 {
-                let mut mem = ::core::mem::MaybeUninit::<
-                    <u64 as ::flatbuffers::EndianScalar>::Scalar,
-                >::uninit();
+                let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
                 // Safety:
                 // Created from a valid Table for this object
                 // Which contains a valid value in this slot
@@ -160,9 +156,7 @@ pub mod plimsoll {
             }
 
             pub fn key_low(&self) -> u64 {
-                let mut mem = ::core::mem::MaybeUninit::<
-                    <u64 as ::flatbuffers::EndianScalar>::Scalar,
-                >::uninit();
+                let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
                 // Safety:
                 // Created from a valid Table for this object
                 // Which contains a valid value in this slot
@@ -191,9 +185,7 @@ pub mod plimsoll {
             }
 
             pub fn reservation_high(&self) -> u64 {
-                let mut mem = ::core::mem::MaybeUninit::<
-                    <u64 as ::flatbuffers::EndianScalar>::Scalar,
-                >::uninit();
+                let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
                 // Safety:
                 // Created from a valid Table for this object
                 // Which contains a valid value in this slot
@@ -222,9 +214,7 @@ pub mod plimsoll {
             }
 
             pub fn reservation_low(&self) -> u64 {
-                let mut mem = ::core::mem::MaybeUninit::<
-                    <u64 as ::flatbuffers::EndianScalar>::Scalar,
-                >::uninit();
+                let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
                 // Safety:
                 // Created from a valid Table for this object
                 // Which contains a valid value in this slot
@@ -253,9 +243,7 @@ pub mod plimsoll {
             }
 
             pub fn pool(&self) -> u64 {
-                let mut mem = ::core::mem::MaybeUninit::<
-                    <u64 as ::flatbuffers::EndianScalar>::Scalar,
-                >::uninit();
+                let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
                 // Safety:
                 // Created from a valid Table for this object
                 // Which contains a valid value in this slot
@@ -285,9 +273,7 @@ pub mod plimsoll {
 
             /// The caller's business time, microseconds since 1970; the least value when none was given.
             pub fn occurred_at(&self) -> i64 {
-                let mut mem = ::core::mem::MaybeUninit::<
-                    <i64 as ::flatbuffers::EndianScalar>::Scalar,
-                >::uninit();
+                let mut mem = ::core::mem::MaybeUninit::<<i64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
                 // Safety:
                 // Created from a valid Table for this object
                 // Which contains a valid value in this slot
@@ -400,9 +386,7 @@ pub mod plimsoll {
             }
 
             pub fn sequence(&self) -> u64 {
-                let mut mem = ::core::mem::MaybeUninit::<
-                    <u64 as ::flatbuffers::EndianScalar>::Scalar,
-                >::uninit();
+                let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
                 // Safety:
                 // Created from a valid Table for this object
                 // Which contains a valid value in this slot
@@ -431,9 +415,7 @@ pub mod plimsoll {
             }
 
             pub fn reservation_high(&self) -> u64 {
-                let mut mem = ::core::mem::MaybeUninit::<
-                    <u64 as ::flatbuffers::EndianScalar>::Scalar,
-                >::uninit();
+                let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
                 // Safety:
                 // Created from a valid Table for this object
                 // Which contains a valid value in this slot
@@ -462,9 +444,7 @@ pub mod plimsoll {
             }
 
             pub fn reservation_low(&self) -> u64 {
-                let mut mem = ::core::mem::MaybeUninit::<
-                    <u64 as ::flatbuffers::EndianScalar>::Scalar,
-                >::uninit();
+                let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
                 // Safety:
                 // Created from a valid Table for this object
                 // Which contains a valid value in this slot
@@ -493,9 +473,7 @@ pub mod plimsoll {
             }
 
             pub fn pool(&self) -> u64 {
-                let mut mem = ::core::mem::MaybeUninit::<
-                    <u64 as ::flatbuffers::EndianScalar>::Scalar,
-                >::uninit();
+                let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
                 // Safety:
                 // Created from a valid Table for this object
                 // Which contains a valid value in this slot
@@ -524,9 +502,7 @@ pub mod plimsoll {
             }
 
             pub fn occurred_at(&self) -> i64 {
-                let mut mem = ::core::mem::MaybeUninit::<
-                    <i64 as ::flatbuffers::EndianScalar>::Scalar,
-                >::uninit();
+                let mut mem = ::core::mem::MaybeUninit::<<i64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
                 // Safety:
                 // Created from a valid Table for this object
                 // Which contains a valid value in this slot
@@ -595,12 +571,7 @@ pub mod plimsoll {
                 PoolDefined { _tab: table }
             }
             #[allow(unused_mut)]
-            pub fn create<
-                'bldr: 'args,
-                'args: 'mut_bldr,
-                'mut_bldr,
-                A: ::flatbuffers::Allocator + 'bldr,
-            >(
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
                 _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
                 args: &'args PoolDefinedArgs<'args>,
             ) -> ::flatbuffers::WIPOffset<PoolDefined<'bldr>> {
@@ -640,11 +611,7 @@ pub mod plimsoll {
                 // Safety:
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
-                unsafe {
-                    self._tab
-                        .get::<u64>(PoolDefined::VT_SEQUENCE, Some(0))
-                        .unwrap()
-                }
+                unsafe { self._tab.get::<u64>(PoolDefined::VT_SEQUENCE, Some(0)).unwrap() }
             }
             #[inline]
             pub fn pool(&self) -> u64 {
@@ -659,11 +626,7 @@ pub mod plimsoll {
                 // Safety:
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
-                unsafe {
-                    self._tab
-                        .get::<u64>(PoolDefined::VT_VERSION, Some(0))
-                        .unwrap()
-                }
+                unsafe { self._tab.get::<u64>(PoolDefined::VT_VERSION, Some(0)).unwrap() }
             }
             #[inline]
             pub fn name(&self) -> &'a str {
@@ -703,33 +666,21 @@ pub mod plimsoll {
                 // Safety:
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
-                unsafe {
-                    self._tab
-                        .get::<i64>(PoolDefined::VT_STARTS_AT, Some(0))
-                        .unwrap()
-                }
+                unsafe { self._tab.get::<i64>(PoolDefined::VT_STARTS_AT, Some(0)).unwrap() }
             }
             #[inline]
             pub fn ends_at(&self) -> i64 {
                 // Safety:
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
-                unsafe {
-                    self._tab
-                        .get::<i64>(PoolDefined::VT_ENDS_AT, Some(0))
-                        .unwrap()
-                }
+                unsafe { self._tab.get::<i64>(PoolDefined::VT_ENDS_AT, Some(0)).unwrap() }
             }
             #[inline]
             pub fn opens_at(&self) -> i64 {
                 // Safety:
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
-                unsafe {
-                    self._tab
-                        .get::<i64>(PoolDefined::VT_OPENS_AT, Some(0))
-                        .unwrap()
-                }
+                unsafe { self._tab.get::<i64>(PoolDefined::VT_OPENS_AT, Some(0)).unwrap() }
             }
             /// The greatest value: never.
             #[inline]
@@ -737,16 +688,10 @@ pub mod plimsoll {
                 // Safety:
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
-                unsafe {
-                    self._tab
-                        .get::<i64>(PoolDefined::VT_CLOSES_AT, Some(0))
-                        .unwrap()
-                }
+                unsafe { self._tab.get::<i64>(PoolDefined::VT_CLOSES_AT, Some(0)).unwrap() }
             }
             #[inline]
-            pub fn coverage(
-                &self,
-            ) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>> {
+            pub fn coverage(&self) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>> {
                 // Safety:
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
@@ -763,22 +708,14 @@ pub mod plimsoll {
                 // Safety:
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
-                unsafe {
-                    self._tab
-                        .get::<bool>(PoolDefined::VT_CLOSED, Some(false))
-                        .unwrap()
-                }
+                unsafe { self._tab.get::<bool>(PoolDefined::VT_CLOSED, Some(false)).unwrap() }
             }
             #[inline]
             pub fn shadow(&self) -> bool {
                 // Safety:
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
-                unsafe {
-                    self._tab
-                        .get::<bool>(PoolDefined::VT_SHADOW, Some(false))
-                        .unwrap()
-                }
+                unsafe { self._tab.get::<bool>(PoolDefined::VT_SHADOW, Some(false)).unwrap() }
             }
             /// A value for each dimension.
             #[inline]
@@ -818,44 +755,22 @@ pub mod plimsoll {
                 pos: usize,
             ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
                 v.visit_table(pos)?
-                    .visit_field::<u64>("sequence", Self::VT_SEQUENCE, false)?
-                    .visit_field::<u64>("pool", Self::VT_POOL, false)?
-                    .visit_field::<u64>("version", Self::VT_VERSION, false)?
-                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>(
-                        "name",
-                        Self::VT_NAME,
-                        true,
-                    )?
-                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>(
-                        "zone",
-                        Self::VT_ZONE,
-                        true,
-                    )?
-                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>(
-                        "kind",
-                        Self::VT_KIND,
-                        true,
-                    )?
-                    .visit_field::<i64>("starts_at", Self::VT_STARTS_AT, false)?
-                    .visit_field::<i64>("ends_at", Self::VT_ENDS_AT, false)?
-                    .visit_field::<i64>("opens_at", Self::VT_OPENS_AT, false)?
-                    .visit_field::<i64>("closes_at", Self::VT_CLOSES_AT, false)?
-                    .visit_field::<::flatbuffers::ForwardsUOffset<
-                        ::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<&'_ str>>,
-                    >>("coverage", Self::VT_COVERAGE, true)?
-                    .visit_field::<bool>("closed", Self::VT_CLOSED, false)?
-                    .visit_field::<bool>("shadow", Self::VT_SHADOW, false)?
-                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>(
-                        "limits",
-                        Self::VT_LIMITS,
-                        true,
-                    )?
-                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>(
-                        "overbook",
-                        Self::VT_OVERBOOK,
-                        true,
-                    )?
-                    .finish();
+     .visit_field::<u64>("sequence", Self::VT_SEQUENCE, false)?
+     .visit_field::<u64>("pool", Self::VT_POOL, false)?
+     .visit_field::<u64>("version", Self::VT_VERSION, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("name", Self::VT_NAME, true)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("zone", Self::VT_ZONE, true)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("kind", Self::VT_KIND, true)?
+     .visit_field::<i64>("starts_at", Self::VT_STARTS_AT, false)?
+     .visit_field::<i64>("ends_at", Self::VT_ENDS_AT, false)?
+     .visit_field::<i64>("opens_at", Self::VT_OPENS_AT, false)?
+     .visit_field::<i64>("closes_at", Self::VT_CLOSES_AT, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<&'_ str>>>>("coverage", Self::VT_COVERAGE, true)?
+     .visit_field::<bool>("closed", Self::VT_CLOSED, false)?
+     .visit_field::<bool>("shadow", Self::VT_SHADOW, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>("limits", Self::VT_LIMITS, true)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>("overbook", Self::VT_OVERBOOK, true)?
+     .finish();
                 Ok(())
             }
         }
@@ -870,11 +785,8 @@ pub mod plimsoll {
             pub ends_at: i64,
             pub opens_at: i64,
             pub closes_at: i64,
-            pub coverage: Option<
-                ::flatbuffers::WIPOffset<
-                    ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>,
-                >,
-            >,
+            pub coverage:
+                Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>>>,
             pub closed: bool,
             pub shadow: bool,
             pub limits: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
@@ -910,8 +822,7 @@ pub mod plimsoll {
         impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PoolDefinedBuilder<'a, 'b, A> {
             #[inline]
             pub fn add_sequence(&mut self, sequence: u64) {
-                self.fbb_
-                    .push_slot::<u64>(PoolDefined::VT_SEQUENCE, sequence, 0);
+                self.fbb_.push_slot::<u64>(PoolDefined::VT_SEQUENCE, sequence, 0);
             }
             #[inline]
             pub fn add_pool(&mut self, pool: u64) {
@@ -919,8 +830,7 @@ pub mod plimsoll {
             }
             #[inline]
             pub fn add_version(&mut self, version: u64) {
-                self.fbb_
-                    .push_slot::<u64>(PoolDefined::VT_VERSION, version, 0);
+                self.fbb_.push_slot::<u64>(PoolDefined::VT_VERSION, version, 0);
             }
             #[inline]
             pub fn add_name(&mut self, name: ::flatbuffers::WIPOffset<&'b str>) {
@@ -939,70 +849,48 @@ pub mod plimsoll {
             }
             #[inline]
             pub fn add_starts_at(&mut self, starts_at: i64) {
-                self.fbb_
-                    .push_slot::<i64>(PoolDefined::VT_STARTS_AT, starts_at, 0);
+                self.fbb_.push_slot::<i64>(PoolDefined::VT_STARTS_AT, starts_at, 0);
             }
             #[inline]
             pub fn add_ends_at(&mut self, ends_at: i64) {
-                self.fbb_
-                    .push_slot::<i64>(PoolDefined::VT_ENDS_AT, ends_at, 0);
+                self.fbb_.push_slot::<i64>(PoolDefined::VT_ENDS_AT, ends_at, 0);
             }
             #[inline]
             pub fn add_opens_at(&mut self, opens_at: i64) {
-                self.fbb_
-                    .push_slot::<i64>(PoolDefined::VT_OPENS_AT, opens_at, 0);
+                self.fbb_.push_slot::<i64>(PoolDefined::VT_OPENS_AT, opens_at, 0);
             }
             #[inline]
             pub fn add_closes_at(&mut self, closes_at: i64) {
-                self.fbb_
-                    .push_slot::<i64>(PoolDefined::VT_CLOSES_AT, closes_at, 0);
+                self.fbb_.push_slot::<i64>(PoolDefined::VT_CLOSES_AT, closes_at, 0);
             }
             #[inline]
             pub fn add_coverage(
                 &mut self,
-                coverage: ::flatbuffers::WIPOffset<
-                    ::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<&'b str>>,
-                >,
+                coverage: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<&'b str>>>,
             ) {
-                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
-                    PoolDefined::VT_COVERAGE,
-                    coverage,
-                );
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(PoolDefined::VT_COVERAGE, coverage);
             }
             #[inline]
             pub fn add_closed(&mut self, closed: bool) {
-                self.fbb_
-                    .push_slot::<bool>(PoolDefined::VT_CLOSED, closed, false);
+                self.fbb_.push_slot::<bool>(PoolDefined::VT_CLOSED, closed, false);
             }
             #[inline]
             pub fn add_shadow(&mut self, shadow: bool) {
+                self.fbb_.push_slot::<bool>(PoolDefined::VT_SHADOW, shadow, false);
+            }
+            #[inline]
+            pub fn add_limits(&mut self, limits: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u32>>) {
                 self.fbb_
-                    .push_slot::<bool>(PoolDefined::VT_SHADOW, shadow, false);
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(PoolDefined::VT_LIMITS, limits);
             }
             #[inline]
-            pub fn add_limits(
-                &mut self,
-                limits: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u32>>,
-            ) {
-                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
-                    PoolDefined::VT_LIMITS,
-                    limits,
-                );
+            pub fn add_overbook(&mut self, overbook: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u32>>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(PoolDefined::VT_OVERBOOK, overbook);
             }
             #[inline]
-            pub fn add_overbook(
-                &mut self,
-                overbook: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u32>>,
-            ) {
-                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
-                    PoolDefined::VT_OVERBOOK,
-                    overbook,
-                );
-            }
-            #[inline]
-            pub fn new(
-                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-            ) -> PoolDefinedBuilder<'a, 'b, A> {
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> PoolDefinedBuilder<'a, 'b, A> {
                 let start = _fbb.start_table();
                 PoolDefinedBuilder {
                     fbb_: _fbb,
@@ -1050,9 +938,7 @@ pub mod plimsoll {
         /// catch every error, or be maximally performant. For the
         /// previous, unchecked, behavior use
         /// `root_as_pool_defined_unchecked`.
-        pub fn root_as_pool_defined(
-            buf: &[u8],
-        ) -> Result<PoolDefined<'_>, ::flatbuffers::InvalidFlatbuffer> {
+        pub fn root_as_pool_defined(buf: &[u8]) -> Result<PoolDefined<'_>, ::flatbuffers::InvalidFlatbuffer> {
             ::flatbuffers::root::<PoolDefined>(buf)
         }
         #[inline]
@@ -1116,11 +1002,7 @@ pub mod plimsoll {
         }
 
         #[inline]
-        pub fn finish_size_prefixed_pool_defined_buffer<
-            'a,
-            'b,
-            A: ::flatbuffers::Allocator + 'a,
-        >(
+        pub fn finish_size_prefixed_pool_defined_buffer<'a, 'b, A: ::flatbuffers::Allocator + 'a>(
             fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
             root: ::flatbuffers::WIPOffset<PoolDefined<'a>>,
         ) {
