@@ -50,22 +50,9 @@ impl wire::Command {
         Self::of_reservation(wire::Action::confirm, reservation, occurred_at)
     }
 
-    fn of_reservation(
-        action: wire::Action,
-        reservation: ReservationId,
-        occurred_at: Option<i64>,
-    ) -> Self {
+    fn of_reservation(action: wire::Action, reservation: ReservationId, occurred_at: Option<i64>) -> Self {
         let Halves { high, low } = reservation.halves();
-        Self::new(
-            action,
-            0,
-            0,
-            0,
-            0,
-            high,
-            low,
-            occurred_at.unwrap_or(OCCURRED_AT_NONE),
-        )
+        Self::new(action, 0, 0, 0, 0, high, low, occurred_at.unwrap_or(OCCURRED_AT_NONE))
     }
 
     /// Whether units for each dimension belong to the command.
@@ -105,6 +92,28 @@ impl wire::Command {
     }
 }
 
+impl From<&wire::ReservationId> for ReservationId {
+    fn from(id: &wire::ReservationId) -> Self {
+        Self::from_halves(Halves {
+            high: id.high(),
+            low: id.low(),
+        })
+    }
+}
+
+impl From<wire::ReservationId> for ReservationId {
+    fn from(id: wire::ReservationId) -> Self {
+        Self::from(&id)
+    }
+}
+
+impl From<ReservationId> for wire::ReservationId {
+    fn from(id: ReservationId) -> Self {
+        let Halves { high, low } = id.halves();
+        Self::new(high, low)
+    }
+}
+
 /// The units of one command, a value for each dimension; empty for commands that take none. Read in place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Units<'payload>(&'payload [u8]);
@@ -124,11 +133,7 @@ impl<'payload> Units<'payload> {
 
     /// The values, in the order of the dimensions.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = u32> + use<'payload> {
-        self.0
-            .as_chunks()
-            .0
-            .iter()
-            .map(|value| u32::from_le_bytes(*value))
+        self.0.as_chunks().0.iter().map(|value| u32::from_le_bytes(*value))
     }
 
     /// Copies the values into the first places of `target` and returns that part of it. Values for which there is no
@@ -157,8 +162,7 @@ pub struct Command<'payload> {
 }
 
 /// A vector of references, as the generated code gives it.
-type References<'payload> =
-    flatbuffers::Vector<'payload, flatbuffers::ForwardsUOffset<wire::Reference<'payload>>>;
+type References<'payload> = flatbuffers::Vector<'payload, flatbuffers::ForwardsUOffset<wire::Reference<'payload>>>;
 
 /// A payload `Commands` whose shape has been checked: as many commands as the header says, at least one, units for each
 /// command that takes them, and references that name reserves in ascending order.
@@ -179,11 +183,7 @@ impl<'payload> CommandsView<'payload> {
     ///
     /// A [`PayloadError`]: the frame is answered with [`Status::Malformed`](crate::Status::Malformed), and none of its
     /// commands has an effect.
-    pub fn new(
-        payload: &'payload [u8],
-        count: u16,
-        dimensions: usize,
-    ) -> Result<Self, PayloadError> {
+    pub fn new(payload: &'payload [u8], count: u16, dimensions: usize) -> Result<Self, PayloadError> {
         let count = usize::from(count);
         if count == 0 {
             return Err(PayloadError::NoCommands);
@@ -197,10 +197,7 @@ impl<'payload> CommandsView<'payload> {
                 found: commands.len(),
             });
         }
-        let reserves = commands
-            .iter()
-            .filter(|command| command.takes_units())
-            .count();
+        let reserves = commands.iter().filter(|command| command.takes_units()).count();
         let units = table.units().map_or(&[][..], |units| units.bytes());
         let expected = reserves * dimensions;
         let found = units.len() / size_of::<u32>();
@@ -295,11 +292,7 @@ fn check_references(
             });
         }
         if let Some(previous) = previous.filter(|&previous| previous >= found) {
-            return Err(PayloadError::ReferenceOrder {
-                index,
-                previous,
-                found,
-            });
+            return Err(PayloadError::ReferenceOrder { index, previous, found });
         }
         if !commands.get(found as usize).takes_units() {
             return Err(PayloadError::ReferenceAction { index, found });

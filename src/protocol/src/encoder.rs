@@ -6,8 +6,8 @@ use flatbuffers::{FlatBufferBuilder, WIPOffset};
 
 use crate::frame::{CorrelationId, Head, Header};
 use crate::limits::{
-    COMMANDS_COUNT_MAX, FAILURE_DETAIL_SIZE_BYTES_MAX, FRAME_ALIGNMENT_BYTES,
-    FRAME_HEADER_SIZE_BYTES, FRAME_SIZE_BYTES_MAX,
+    COMMANDS_COUNT_MAX, FAILURE_DETAIL_SIZE_BYTES_MAX, FRAME_ALIGNMENT_BYTES, FRAME_HEADER_SIZE_BYTES,
+    FRAME_SIZE_BYTES_MAX,
 };
 use crate::wire;
 use crate::{Operation, Status};
@@ -122,14 +122,11 @@ impl Encoder {
                 });
             }
             let text = Some(builder.create_string(text));
-            self.references.push(wire::Reference::create(
-                builder,
-                &wire::ReferenceArgs { command, text },
-            ));
+            self.references
+                .push(wire::Reference::create(builder, &wire::ReferenceArgs { command, text }));
         }
         let traceparent = batch.traceparent.map(|text| builder.create_string(text));
-        let references =
-            (!self.references.is_empty()).then(|| builder.create_vector(&self.references));
+        let references = (!self.references.is_empty()).then(|| builder.create_vector(&self.references));
         let units = (!batch.units.is_empty()).then(|| builder.create_vector(batch.units));
         let commands = Some(builder.create_vector(batch.commands));
         let root = wire::Commands::create(
@@ -166,16 +163,9 @@ impl Encoder {
         self.check_size(size_of_val(batch.outcomes) + size_of_val(batch.remaining))?;
         let builder = &mut self.builder;
         builder.reset();
-        let remaining =
-            (!batch.remaining.is_empty()).then(|| builder.create_vector(batch.remaining));
+        let remaining = (!batch.remaining.is_empty()).then(|| builder.create_vector(batch.remaining));
         let outcomes = Some(builder.create_vector(batch.outcomes));
-        let root = wire::Outcomes::create(
-            builder,
-            &wire::OutcomesArgs {
-                outcomes,
-                remaining,
-            },
-        );
+        let root = wire::Outcomes::create(builder, &wire::OutcomesArgs { outcomes, remaining });
         builder.finish_minimal(root);
         self.append(
             out,

@@ -115,9 +115,7 @@ impl FrameError {
     #[must_use]
     pub fn status(&self) -> Status {
         match self {
-            Self::Magic { .. } | Self::HeaderChecksum { .. } | Self::Size { .. } => {
-                Status::FrameInvalid
-            }
+            Self::Magic { .. } | Self::HeaderChecksum { .. } | Self::Size { .. } => Status::FrameInvalid,
             Self::PayloadChecksum { .. } => Status::ChecksumMismatch,
         }
     }
@@ -147,8 +145,7 @@ impl Header {
         Ok(Self {
             size,
             correlation: CorrelationId(
-                u64::from(u32_at(bytes, at::CORRELATION))
-                    | u64::from(u32_at(bytes, at::CORRELATION + 4)) << 32,
+                u64::from(u32_at(bytes, at::CORRELATION)) | u64::from(u32_at(bytes, at::CORRELATION + 4)) << 32,
             ),
             operation: u16_at(bytes, at::OPERATION),
             flags: u16_at(bytes, at::FLAGS),
@@ -271,9 +268,7 @@ impl Head {
     #[must_use]
     pub const fn answer_to(request: &Header) -> Self {
         let Header {
-            correlation,
-            operation,
-            ..
+            correlation, operation, ..
         } = *request;
         Self {
             correlation,
@@ -370,12 +365,7 @@ pub fn decode(bytes: &[u8]) -> Result<Decoded<'_>, FrameError> {
 
 /// Little-endian, of four bytes that exist because the array is a header.
 fn u32_at(bytes: &[u8; FRAME_HEADER_SIZE_BYTES], offset: usize) -> u32 {
-    u32::from_le_bytes([
-        bytes[offset],
-        bytes[offset + 1],
-        bytes[offset + 2],
-        bytes[offset + 3],
-    ])
+    u32::from_le_bytes([bytes[offset], bytes[offset + 1], bytes[offset + 2], bytes[offset + 3]])
 }
 
 /// Little-endian, of two bytes that exist because the array is a header.
@@ -412,8 +402,8 @@ mod tests {
         }
         .encode();
         let expected = [
-            b'P', b'L', b'M', b'1', 32, 0, 0, 0, 8, 7, 6, 5, 4, 3, 2, 1, 2, 0, 1, 0, 80, 0, 8, 9,
-            0x0A, 0x0B, 0x0C, 0x0D,
+            b'P', b'L', b'M', b'1', 32, 0, 0, 0, 8, 7, 6, 5, 4, 3, 2, 1, 2, 0, 1, 0, 80, 0, 8, 9, 0x0A, 0x0B, 0x0C,
+            0x0D,
         ];
         assert_eq!(bytes[..28], expected);
         assert_eq!(crc32c::crc32c(b"123456789"), 0xE306_9283);
@@ -423,16 +413,10 @@ mod tests {
     #[test]
     fn sizes() {
         for size in [32, 40, FRAME_SIZE_BYTES_MAX] {
-            assert_eq!(
-                Header::decode(&with(size)).map(|header| header.size),
-                Ok(size)
-            );
+            assert_eq!(Header::decode(&with(size)).map(|header| header.size), Ok(size));
         }
         for found in [0, 8, 24, 31, 33, 36, FRAME_SIZE_BYTES_MAX + 8, u32::MAX] {
-            assert_eq!(
-                Header::decode(&with(found)),
-                Err(FrameError::Size { found })
-            );
+            assert_eq!(Header::decode(&with(found)), Err(FrameError::Size { found }));
         }
     }
 
@@ -445,10 +429,7 @@ mod tests {
             ));
         }
         let error = header(b"PLM2").unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "expected \"PLM1\" at offset 0, found \"PLM2\""
-        );
+        assert_eq!(error.to_string(), "expected \"PLM1\" at offset 0, found \"PLM2\"");
         assert_eq!(error.offset(), 0);
         assert_eq!(error.status(), Status::FrameInvalid);
     }
@@ -473,19 +454,7 @@ mod tests {
             Err(Status::Malformed),
         );
         check(Header { flags: 2, ..PING }, Err(Status::Unsupported));
-        check(
-            Header {
-                operation: 3,
-                ..PING
-            },
-            Err(Status::Unsupported),
-        );
-        check(
-            Header {
-                operation: 32,
-                ..PING
-            },
-            Err(Status::Unsupported),
-        );
+        check(Header { operation: 3, ..PING }, Err(Status::Unsupported));
+        check(Header { operation: 32, ..PING }, Err(Status::Unsupported));
     }
 }

@@ -207,11 +207,7 @@ mod tests {
     use super::*;
 
     fn check(text: &str, expected: Result<u128, IdentifierError>) {
-        assert_eq!(
-            text.parse::<ReservationId>().map(|id| id.0),
-            expected,
-            "{text}"
-        );
+        assert_eq!(text.parse::<ReservationId>().map(|id| id.0), expected, "{text}");
     }
 
     #[test]
@@ -229,28 +225,16 @@ mod tests {
             Ok(0x0156_3E3A_B5D3_D676_4C61_EFB9_9302_BD5B),
         );
         check("", Err(IdentifierError::Length { found: 0 }));
-        check(
-            "0000000000000000000000000",
-            Err(IdentifierError::Length { found: 25 }),
-        );
+        check("0000000000000000000000000", Err(IdentifierError::Length { found: 25 }));
         check(
             "000000000000000000000000000",
             Err(IdentifierError::Length { found: 27 }),
         );
-        check(
-            "8ZZZZZZZZZZZZZZZZZZZZZZZZZ",
-            Err(IdentifierError::Range { found: '8' }),
-        );
-        check(
-            "z0000000000000000000000000",
-            Err(IdentifierError::Range { found: 'z' }),
-        );
+        check("8ZZZZZZZZZZZZZZZZZZZZZZZZZ", Err(IdentifierError::Range { found: '8' }));
+        check("z0000000000000000000000000", Err(IdentifierError::Range { found: 'z' }));
         check(
             "I0000000000000000000000000",
-            Err(IdentifierError::Digit {
-                offset: 0,
-                found: 'I',
-            }),
+            Err(IdentifierError::Digit { offset: 0, found: 'I' }),
         );
         for found in ['i', 'L', 'o', 'U', '-', ' ', '\u{7f}'] {
             check(
@@ -260,10 +244,7 @@ mod tests {
         }
         check(
             "000000é000000000000000000",
-            Err(IdentifierError::Digit {
-                offset: 6,
-                found: 'é',
-            }),
+            Err(IdentifierError::Digit { offset: 6, found: 'é' }),
         );
         check(
             "000000\u{130}000000000000000000",
@@ -277,8 +258,7 @@ mod tests {
     #[test]
     fn text_of_a_key_is_its_uuid() {
         let key = Key::from_bytes([
-            0x12, 0x3e, 0x45, 0x67, 0xe8, 0x9b, 0x12, 0xd3, 0xa4, 0x56, 0x42, 0x66, 0x14, 0x17,
-            0x40, 0x00,
+            0x12, 0x3e, 0x45, 0x67, 0xe8, 0x9b, 0x12, 0xd3, 0xa4, 0x56, 0x42, 0x66, 0x14, 0x17, 0x40, 0x00,
         ]);
         assert_eq!(key.to_string(), "123e4567-e89b-12d3-a456-426614174000");
         assert_eq!(Key::from_halves(key.halves()), key);

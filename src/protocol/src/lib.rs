@@ -87,7 +87,7 @@ pub use commands::{Command, CommandsIter, CommandsView, Reserve, Units};
 pub use encoder::{Commands, EncodeError, Encoder, Outcomes};
 pub use flatbuffers;
 pub use frame::{CorrelationId, FrameError, Header};
-pub use identifier::{IdentifierError, Key, PoolId, ReservationId};
+pub use identifier::{Halves, IdentifierError, Key, PoolId, ReservationId};
 pub use operation::Operation;
 pub use outcomes::{Applies, Outcome, OutcomesIter, OutcomesView, Remaining};
 pub use payload::PayloadError;

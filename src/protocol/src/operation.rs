@@ -138,9 +138,7 @@ mod tests {
                 // A row may hold several numbers and as many names.
                 let names = cells[2].split(", ").map(str::to_owned);
                 let reserved = cells[3] == "reserved";
-                let numbers = cells[1]
-                    .split(", ")
-                    .map(|number| number.parse().expect("a number"));
+                let numbers = cells[1].split(", ").map(|number| number.parse().expect("a number"));
                 numbers
                     .zip(names)
                     .map(|(number, name)| (number, name, reserved))
@@ -161,11 +159,7 @@ mod tests {
         for number in 0..=u16::MAX {
             if let Some(operation) = Operation::from_number(number) {
                 assert_eq!(operation.number(), number);
-                assert_eq!(
-                    operation.entry().0,
-                    operation,
-                    "{operation:?} is not in the table"
-                );
+                assert_eq!(operation.entry().0, operation, "{operation:?} is not in the table");
                 count += 1;
             }
         }

@@ -39,11 +39,7 @@ impl wire::Outcome {
     pub fn about(status: Status, applies: &Applies) -> Self {
         let Halves { high, low } = applies.reservation.halves();
         let repeated = if applies.repeated { FLAG_REPEATED } else { 0 };
-        let would_refuse = if applies.would_refuse {
-            FLAG_WOULD_REFUSE
-        } else {
-            0
-        };
+        let would_refuse = if applies.would_refuse { FLAG_WOULD_REFUSE } else { 0 };
         Self::new(
             status.number(),
             applies.state,
@@ -69,18 +65,7 @@ impl wire::Outcome {
     #[must_use]
     pub fn insufficient(short_dimensions: u8) -> Self {
         let status = Status::InsufficientCapacity.number();
-        Self::new(
-            status,
-            wire::State::none,
-            0,
-            short_dimensions,
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
-        )
+        Self::new(status, wire::State::none, 0, short_dimensions, 0, 0, 0, 0, 0, 0)
     }
 
     /// The status.
@@ -136,11 +121,7 @@ impl<'payload> Remaining<'payload> {
 
     /// The values, in the order of the dimensions. They may be negative.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = i64> + use<'payload> {
-        self.0
-            .as_chunks()
-            .0
-            .iter()
-            .map(|value| i64::from_le_bytes(*value))
+        self.0.as_chunks().0.iter().map(|value| i64::from_le_bytes(*value))
     }
 }
 
@@ -170,11 +151,7 @@ impl<'payload> OutcomesView<'payload> {
     /// # Errors
     ///
     /// A [`PayloadError`]: what became of the commands cannot be told from this answer.
-    pub fn new(
-        payload: &'payload [u8],
-        count: u16,
-        dimensions: usize,
-    ) -> Result<Self, PayloadError> {
+    pub fn new(payload: &'payload [u8], count: u16, dimensions: usize) -> Result<Self, PayloadError> {
         let count = usize::from(count);
         let table = payload::table::<wire::Outcomes>("Outcomes", payload)?;
         let outcomes = table.outcomes();
@@ -185,13 +162,8 @@ impl<'payload> OutcomesView<'payload> {
                 found: outcomes.len(),
             });
         }
-        let owners = outcomes
-            .iter()
-            .filter(|outcome| outcome.has_remaining())
-            .count();
-        let remaining = table
-            .remaining()
-            .map_or(&[][..], |remaining| remaining.bytes());
+        let owners = outcomes.iter().filter(|outcome| outcome.has_remaining()).count();
+        let remaining = table.remaining().map_or(&[][..], |remaining| remaining.bytes());
         let expected = owners * dimensions;
         let found = remaining.len() / size_of::<i64>();
         if found != expected {
@@ -264,9 +236,7 @@ impl<'payload> Iterator for OutcomesIter<'payload> {
         let mut remaining = Remaining(&[]);
         if outcome.has_remaining() {
             // The view holds values for each of them.
-            let (own, rest) = self
-                .remaining
-                .split_at(self.remaining_size.min(self.remaining.len()));
+            let (own, rest) = self.remaining.split_at(self.remaining_size.min(self.remaining.len()));
             remaining = Remaining(own);
             self.remaining = rest;
         }

@@ -31,9 +31,7 @@ pub enum PayloadError {
         found: usize,
     },
     /// Not one value for each dimension for each command (outcome) that has them.
-    #[error(
-        "expected {expected} {what}, one for each of {dimensions} dimensions for each of {owners}, found {found}"
-    )]
+    #[error("expected {expected} {what}, one for each of {dimensions} dimensions for each of {owners}, found {found}")]
     Values {
         /// Units or remaining units.
         what: &'static str,
@@ -67,9 +65,7 @@ pub enum PayloadError {
         found: u32,
     },
     /// A reference names a command that is no reserve.
-    #[error(
-        "expected reference {index} to name a reserve, found command {found} with another action"
-    )]
+    #[error("expected reference {index} to name a reserve, found command {found} with another action")]
     ReferenceAction {
         /// Which reference.
         index: usize,
@@ -99,12 +95,9 @@ impl PayloadError {
 /// ```
 /// use plimsoll_protocol::{payload, wire};
 ///
-/// assert!(payload::table::<wire::Hello>("Hello", &[0; 16]).is_err());
+/// assert!(payload::table::<wire::Hello>("Hello", b"no table").is_err());
 /// ```
-pub fn table<'payload, T>(
-    table: &'static str,
-    payload: &'payload [u8],
-) -> Result<T::Inner, PayloadError>
+pub fn table<'payload, T>(table: &'static str, payload: &'payload [u8]) -> Result<T::Inner, PayloadError>
 where
     T: Follow<'payload> + Verifiable + 'payload,
 {

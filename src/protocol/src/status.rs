@@ -88,13 +88,7 @@ struct Row {
     meaning: &'static str,
 }
 
-const fn row(
-    status: Status,
-    name: &'static str,
-    retry: Retry,
-    applied: Applied,
-    meaning: &'static str,
-) -> Row {
+const fn row(status: Status, name: &'static str, retry: Retry, applied: Applied, meaning: &'static str) -> Row {
     Row {
         status,
         name,
@@ -285,16 +279,11 @@ mod tests {
     fn page_rows() -> Vec<[String; 5]> {
         include_str!("../../../ARCHITECTURE.md")
             .lines()
-            .skip_while(|line| {
-                !line.starts_with("| number | name | retryable | applied | meaning |")
-            })
+            .skip_while(|line| !line.starts_with("| number | name | retryable | applied | meaning |"))
             .skip(2)
             .take_while(|line| line.starts_with('|'))
             .map(|line| {
-                let cells: Vec<String> = line
-                    .split('|')
-                    .map(|cell| cell.trim().replace("–", ""))
-                    .collect();
+                let cells: Vec<String> = line.split('|').map(|cell| cell.trim().replace("–", "")).collect();
                 std::array::from_fn(|index| cells[index + 1].clone())
             })
             .collect()
@@ -346,11 +335,7 @@ mod tests {
         let check = |number, retry, applied| {
             assert_eq!(Status::from_number(number), None, "{number} is known");
             let number = StatusNumber(number);
-            assert_eq!(
-                (number.retry(), number.applied()),
-                (retry, applied),
-                "{number}"
-            );
+            assert_eq!((number.retry(), number.applied()), (retry, applied), "{number}");
         };
         check(1, Retry::ByKey, Applied::Unknown);
         check(15, Retry::ByKey, Applied::Unknown);

@@ -2,9 +2,8 @@
 
 use plimsoll_protocol::frame::{self, Decoded, Frame, Head};
 use plimsoll_protocol::{
-    Applies, Commands, CommandsView, CorrelationId, EncodeError, Encoder, FrameError, Key,
-    Operation, Outcomes, OutcomesView, PayloadError, PoolId, ReservationId, Reserve, Status,
-    limits, payload, wire,
+    Applies, Commands, CommandsView, CorrelationId, EncodeError, Encoder, FrameError, Key, Operation, Outcomes,
+    OutcomesView, PayloadError, PoolId, ReservationId, Reserve, Status, limits, payload, wire,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -105,15 +104,10 @@ fn read_all(payload: &[u8], count: u16, dimensions: usize) {
         for command in &view {
             assert_eq!(
                 command.units.len(),
-                if command.command.takes_units() {
-                    dimensions
-                } else {
-                    0
-                }
+                if command.command.takes_units() { dimensions } else { 0 }
             );
             assert!(
-                command.units.iter().count() <= dimensions
-                    && command.reference.is_none_or(|text| text.len() < 1 << 20)
+                command.units.iter().count() <= dimensions && command.reference.is_none_or(|text| text.len() < 1 << 20)
             );
         }
     }
@@ -129,18 +123,14 @@ fn read_all(payload: &[u8], count: u16, dimensions: usize) {
         payload::table::<wire::Hello>("Hello", payload).map(|table| format!("{table:?}")),
         payload::table::<wire::Welcome>("Welcome", payload).map(|table| format!("{table:?}")),
         payload::table::<wire::Failure>("Failure", payload).map(|table| format!("{table:?}")),
-        payload::table::<wire::ResolvePools>("ResolvePools", payload)
-            .map(|table| format!("{table:?}")),
-        payload::table::<wire::ResolvedPools>("ResolvedPools", payload)
-            .map(|table| format!("{table:?}")),
+        payload::table::<wire::ResolvePools>("ResolvePools", payload).map(|table| format!("{table:?}")),
+        payload::table::<wire::ResolvedPools>("ResolvedPools", payload).map(|table| format!("{table:?}")),
         payload::table::<wire::PutPools>("PutPools", payload).map(|table| format!("{table:?}")),
-        payload::table::<wire::PutPoolsResult>("PutPoolsResult", payload)
-            .map(|table| format!("{table:?}")),
+        payload::table::<wire::PutPoolsResult>("PutPoolsResult", payload).map(|table| format!("{table:?}")),
         payload::table::<wire::GetPools>("GetPools", payload).map(|table| format!("{table:?}")),
         payload::table::<wire::ListPools>("ListPools", payload).map(|table| format!("{table:?}")),
         payload::table::<wire::Pools>("Pools", payload).map(|table| format!("{table:?}")),
-        payload::table::<wire::Reservations>("Reservations", payload)
-            .map(|table| format!("{table:?}")),
+        payload::table::<wire::Reservations>("Reservations", payload).map(|table| format!("{table:?}")),
     ];
     assert!(texts.iter().flatten().all(|text| !text.is_empty()));
 }
@@ -350,11 +340,7 @@ fn crc32c_of(bytes: &[u8]) -> u32 {
     for &byte in bytes {
         crc ^= u32::from(byte);
         for _ in 0..8 {
-            crc = if crc & 1 == 1 {
-                crc >> 1 ^ 0x82F6_3B78
-            } else {
-                crc >> 1
-            };
+            crc = if crc & 1 == 1 { crc >> 1 ^ 0x82F6_3B78 } else { crc >> 1 };
         }
     }
     !crc
@@ -362,10 +348,7 @@ fn crc32c_of(bytes: &[u8]) -> u32 {
 
 #[test]
 fn a_frame_cut_at_each_length_needs_more() {
-    let orders = [
-        Order::Release { id: 5, at: None },
-        Order::Release { id: 6, at: None },
-    ];
+    let orders = [Order::Release { id: 5, at: None }, Order::Release { id: 6, at: None }];
     let bytes = encode(&orders, 2);
     for length in 0..bytes.len() {
         match frame::decode(&bytes[..length]) {
@@ -406,11 +389,7 @@ fn shapes_that_do_not_fit_are_refused() {
         occurred_at: None,
     });
     let release = wire::Command::release(ReservationId(3), None);
-    let check = |commands: &[wire::Command],
-                 units: &[u32],
-                 references: &[(u32, &str)],
-                 count: u16,
-                 expected: &str| {
+    let check = |commands: &[wire::Command], units: &[u32], references: &[(u32, &str)], count: u16, expected: &str| {
         let mut bytes = Vec::new();
         let batch = Commands {
             commands,
@@ -418,12 +397,7 @@ fn shapes_that_do_not_fit_are_refused() {
             traceparent: None,
         };
         Encoder::new()
-            .commands(
-                &mut bytes,
-                CorrelationId(1),
-                batch,
-                references.iter().copied(),
-            )
+            .commands(&mut bytes, CorrelationId(1), batch, references.iter().copied())
             .expect("it fits");
         match CommandsView::new(&bytes[32..], count, 2) {
             Ok(_) => panic!("expected: {expected}"),
@@ -518,18 +492,10 @@ fn what_does_not_fit_is_not_appended() {
             traceparent: None,
         };
         encoder
-            .commands(
-                &mut bytes,
-                CorrelationId(1),
-                batch,
-                [(0, text.as_str())].into_iter(),
-            )
+            .commands(&mut bytes, CorrelationId(1), batch, [(0, text.as_str())].into_iter())
             .unwrap_err()
     };
-    assert_eq!(
-        check(&vec![reserve; 65_536], 0),
-        EncodeError::Count { count: 65_536 }
-    );
+    assert_eq!(check(&vec![reserve; 65_536], 0), EncodeError::Count { count: 65_536 });
     assert_eq!(
         check(&vec![reserve; 30_000], 0),
         EncodeError::Size {
@@ -537,14 +503,8 @@ fn what_does_not_fit_is_not_appended() {
             size_max: 1 << 20
         }
     );
-    assert!(matches!(
-        check(&[reserve], 1 << 20),
-        EncodeError::Size { .. }
-    ));
-    assert!(matches!(
-        check(&[reserve], (1 << 20) - 32),
-        EncodeError::Size { .. }
-    ));
+    assert!(matches!(check(&[reserve], 1 << 20), EncodeError::Size { .. }));
+    assert!(matches!(check(&[reserve], (1 << 20) - 32), EncodeError::Size { .. }));
     assert_eq!(bytes, b"before");
 }
 
@@ -552,12 +512,7 @@ fn what_does_not_fit_is_not_appended() {
 fn failures_and_empty_frames() {
     let mut bytes = Vec::new();
     let mut encoder = Encoder::new();
-    encoder.failure(
-        &mut bytes,
-        Head::farewell(),
-        Status::FrameInvalid,
-        &"é".repeat(2000),
-    );
+    encoder.failure(&mut bytes, Head::farewell(), Status::FrameInvalid, &"é".repeat(2000));
     let first_size = bytes.len();
     encoder.empty(&mut bytes, Head::request(Operation::Ping, CorrelationId(8)));
     let first = whole(&bytes);
@@ -573,8 +528,5 @@ fn failures_and_empty_frames() {
     );
     let second = whole(&bytes[first_size..]);
     assert_eq!(second.check_payload(), Ok(()));
-    assert_eq!(
-        (second.header.size, second.header.request()),
-        (32, Ok(Operation::Ping))
-    );
+    assert_eq!((second.header.size, second.header.request()), (32, Ok(Operation::Ping)));
 }

@@ -45,13 +45,8 @@ pub mod plimsoll {
 
             pub const ENUM_MIN: u8 = 0;
             pub const ENUM_MAX: u8 = 4;
-            pub const ENUM_VALUES: &'static [Self] = &[
-                Self::none,
-                Self::reserve,
-                Self::release,
-                Self::confirm,
-                Self::resize,
-            ];
+            pub const ENUM_VALUES: &'static [Self] =
+                &[Self::none, Self::reserve, Self::release, Self::confirm, Self::resize];
             /// Returns the variant's name or "" if unknown.
             pub fn variant_name(self) -> Option<&'static str> {
                 match self {
@@ -151,13 +146,8 @@ pub mod plimsoll {
 
             pub const ENUM_MIN: u8 = 0;
             pub const ENUM_MAX: u8 = 4;
-            pub const ENUM_VALUES: &'static [Self] = &[
-                Self::none,
-                Self::held,
-                Self::confirmed,
-                Self::released,
-                Self::expired,
-            ];
+            pub const ENUM_VALUES: &'static [Self] =
+                &[Self::none, Self::held, Self::confirmed, Self::released, Self::expired];
             /// Returns the variant's name or "" if unknown.
             pub fn variant_name(self) -> Option<&'static str> {
                 match self {
@@ -236,12 +226,7 @@ pub mod plimsoll {
             note = "Use associated constants instead. This will no longer be generated in 2021."
         )]
         #[allow(non_camel_case_types)]
-        pub const ENUM_VALUES_CHANGE: [Change; 4] = [
-            Change::none,
-            Change::created,
-            Change::changed,
-            Change::unchanged,
-        ];
+        pub const ENUM_VALUES_CHANGE: [Change; 4] = [Change::none, Change::created, Change::changed, Change::unchanged];
 
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
         #[repr(transparent)]
@@ -255,8 +240,7 @@ pub mod plimsoll {
 
             pub const ENUM_MIN: u8 = 0;
             pub const ENUM_MAX: u8 = 3;
-            pub const ENUM_VALUES: &'static [Self] =
-                &[Self::none, Self::created, Self::changed, Self::unchanged];
+            pub const ENUM_VALUES: &'static [Self] = &[Self::none, Self::created, Self::changed, Self::unchanged];
             /// Returns the variant's name or "" if unknown.
             pub fn variant_name(self) -> Option<&'static str> {
                 match self {
@@ -412,9 +396,7 @@ pub mod plimsoll {
             }
 
             pub fn action(&self) -> Action {
-                let mut mem = ::core::mem::MaybeUninit::<
-                    <Action as ::flatbuffers::EndianScalar>::Scalar,
-                >::uninit();
+                let mut mem = ::core::mem::MaybeUninit::<<Action as ::flatbuffers::EndianScalar>::Scalar>::uninit();
                 // Safety:
                 // Created from a valid Table for this object
                 // Which contains a valid value in this slot
@@ -444,9 +426,7 @@ pub mod plimsoll {
 
             /// Reserved, 0.
             pub fn flags(&self) -> u8 {
-                let mut mem =
-                    ::core::mem::MaybeUninit::<<u8 as ::flatbuffers::EndianScalar>::Scalar>::uninit(
-                    );
+                let mut mem = ::core::mem::MaybeUninit::<<u8 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
                 // Safety:
                 // Created from a valid Table for this object
                 // Which contains a valid value in this slot
@@ -475,9 +455,7 @@ pub mod plimsoll {
             }
 
             pub fn reserved(&self) -> u16 {
-                let mut mem = ::core::mem::MaybeUninit::<
-                    <u16 as ::flatbuffers::EndianScalar>::Scalar,
-                >::uninit();
+                let mut mem = ::core::mem::MaybeUninit::<<u16 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
                 // Safety:
                 // Created from a valid Table for this object
                 // Which contains a valid value in this slot
@@ -507,9 +485,7 @@ pub mod plimsoll {
 
             /// Reserve: seconds until the hold expires, 1 to 86,400; 0 confirms at once.
             pub fn hold_seconds(&self) -> u32 {
-                let mut mem = ::core::mem::MaybeUninit::<
-                    <u32 as ::flatbuffers::EndianScalar>::Scalar,
-                >::uninit();
+                let mut mem = ::core::mem::MaybeUninit::<<u32 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
                 // Safety:
                 // Created from a valid Table for this object
                 // Which contains a valid value in this slot
@@ -539,9 +515,7 @@ pub mod plimsoll {
 
             /// Reserve: the pool's id. Otherwise 0.
             pub fn pool(&self) -> u64 {
-                let mut mem = ::core::mem::MaybeUninit::<
-                    <u64 as ::flatbuffers::EndianScalar>::Scalar,
-                >::uninit();
+                let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
                 // Safety:
                 // Created from a valid Table for this object
                 // Which contains a valid value in this slot
@@ -571,9 +545,7 @@ pub mod plimsoll {
 
             /// Reserve: the idempotency key. Otherwise the reservation's id.
             pub fn target_high(&self) -> u64 {
-                let mut mem = ::core::mem::MaybeUninit::<
-                    <u64 as ::flatbuffers::EndianScalar>::Scalar,
-                >::uninit();
+                let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
                 // Safety:
                 // Created from a valid Table for this object
                 // Which contains a valid value in this slot
@@ -602,9 +574,7 @@ pub mod plimsoll {
             }
 
             pub fn target_low(&self) -> u64 {
-                let mut mem = ::core::mem::MaybeUninit::<
-                    <u64 as ::flatbuffers::EndianScalar>::Scalar,
-                >::uninit();
+                let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
                 // Safety:
                 // Created from a valid Table for this object
                 // Which contains a valid value in this slot
@@ -634,9 +604,7 @@ pub mod plimsoll {
 
             /// The caller's business time, microseconds since 1970; the least value when there is none.
             pub fn occurred_at(&self) -> i64 {
-                let mut mem = ::core::mem::MaybeUninit::<
-                    <i64 as ::flatbuffers::EndianScalar>::Scalar,
-                >::uninit();
+                let mut mem = ::core::mem::MaybeUninit::<<i64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
                 // Safety:
                 // Created from a valid Table for this object
                 // Which contains a valid value in this slot
@@ -764,9 +732,7 @@ pub mod plimsoll {
             }
 
             pub fn status(&self) -> u16 {
-                let mut mem = ::core::mem::MaybeUninit::<
-                    <u16 as ::flatbuffers::EndianScalar>::Scalar,
-                >::uninit();
+                let mut mem = ::core::mem::MaybeUninit::<<u16 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
                 // Safety:
                 // Created from a valid Table for this object
                 // Which contains a valid value in this slot
@@ -796,9 +762,7 @@ pub mod plimsoll {
 
             /// The reservation's state now; none where there is no reservation to speak of.
             pub fn state(&self) -> State {
-                let mut mem = ::core::mem::MaybeUninit::<
-                    <State as ::flatbuffers::EndianScalar>::Scalar,
-                >::uninit();
+                let mut mem = ::core::mem::MaybeUninit::<<State as ::flatbuffers::EndianScalar>::Scalar>::uninit();
                 // Safety:
                 // Created from a valid Table for this object
                 // Which contains a valid value in this slot
@@ -828,9 +792,7 @@ pub mod plimsoll {
 
             /// Bit 0: an earlier attempt with this key took effect. Bit 1: enforcement would have refused it (shadow).
             pub fn flags(&self) -> u8 {
-                let mut mem =
-                    ::core::mem::MaybeUninit::<<u8 as ::flatbuffers::EndianScalar>::Scalar>::uninit(
-                    );
+                let mut mem = ::core::mem::MaybeUninit::<<u8 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
                 // Safety:
                 // Created from a valid Table for this object
                 // Which contains a valid value in this slot
@@ -860,9 +822,7 @@ pub mod plimsoll {
 
             /// insufficient_capacity: bit d set where dimension d is short.
             pub fn short_dimensions(&self) -> u8 {
-                let mut mem =
-                    ::core::mem::MaybeUninit::<<u8 as ::flatbuffers::EndianScalar>::Scalar>::uninit(
-                    );
+                let mut mem = ::core::mem::MaybeUninit::<<u8 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
                 // Safety:
                 // Created from a valid Table for this object
                 // Which contains a valid value in this slot
@@ -891,9 +851,7 @@ pub mod plimsoll {
             }
 
             pub fn reserved(&self) -> u8 {
-                let mut mem =
-                    ::core::mem::MaybeUninit::<<u8 as ::flatbuffers::EndianScalar>::Scalar>::uninit(
-                    );
+                let mut mem = ::core::mem::MaybeUninit::<<u8 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
                 // Safety:
                 // Created from a valid Table for this object
                 // Which contains a valid value in this slot
@@ -923,9 +881,7 @@ pub mod plimsoll {
 
             /// The reservation's version, for a resize; it does not wrap around.
             pub fn version(&self) -> u16 {
-                let mut mem = ::core::mem::MaybeUninit::<
-                    <u16 as ::flatbuffers::EndianScalar>::Scalar,
-                >::uninit();
+                let mut mem = ::core::mem::MaybeUninit::<<u16 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
                 // Safety:
                 // Created from a valid Table for this object
                 // Which contains a valid value in this slot
@@ -954,9 +910,7 @@ pub mod plimsoll {
             }
 
             pub fn reservation_high(&self) -> u64 {
-                let mut mem = ::core::mem::MaybeUninit::<
-                    <u64 as ::flatbuffers::EndianScalar>::Scalar,
-                >::uninit();
+                let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
                 // Safety:
                 // Created from a valid Table for this object
                 // Which contains a valid value in this slot
@@ -985,9 +939,7 @@ pub mod plimsoll {
             }
 
             pub fn reservation_low(&self) -> u64 {
-                let mut mem = ::core::mem::MaybeUninit::<
-                    <u64 as ::flatbuffers::EndianScalar>::Scalar,
-                >::uninit();
+                let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
                 // Safety:
                 // Created from a valid Table for this object
                 // Which contains a valid value in this slot
@@ -1017,9 +969,7 @@ pub mod plimsoll {
 
             /// Microseconds since 1970; 0 where there is no reservation.
             pub fn created_at(&self) -> i64 {
-                let mut mem = ::core::mem::MaybeUninit::<
-                    <i64 as ::flatbuffers::EndianScalar>::Scalar,
-                >::uninit();
+                let mut mem = ::core::mem::MaybeUninit::<<i64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
                 // Safety:
                 // Created from a valid Table for this object
                 // Which contains a valid value in this slot
@@ -1049,9 +999,7 @@ pub mod plimsoll {
 
             /// Microseconds since 1970; 0 where there is no deadline.
             pub fn expires_at(&self) -> i64 {
-                let mut mem = ::core::mem::MaybeUninit::<
-                    <i64 as ::flatbuffers::EndianScalar>::Scalar,
-                >::uninit();
+                let mut mem = ::core::mem::MaybeUninit::<<i64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
                 // Safety:
                 // Created from a valid Table for this object
                 // Which contains a valid value in this slot
@@ -1148,14 +1096,7 @@ pub mod plimsoll {
 
         impl<'a> PutResult {
             #[allow(clippy::too_many_arguments)]
-            pub fn new(
-                status: u16,
-                change: Change,
-                reserved: u8,
-                reserved2: u32,
-                pool: u64,
-                version: u64,
-            ) -> Self {
+            pub fn new(status: u16, change: Change, reserved: u8, reserved2: u32, pool: u64, version: u64) -> Self {
                 let mut s = Self([0; 24]);
                 s.set_status(status);
                 s.set_change(change);
@@ -1167,9 +1108,7 @@ pub mod plimsoll {
             }
 
             pub fn status(&self) -> u16 {
-                let mut mem = ::core::mem::MaybeUninit::<
-                    <u16 as ::flatbuffers::EndianScalar>::Scalar,
-                >::uninit();
+                let mut mem = ::core::mem::MaybeUninit::<<u16 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
                 // Safety:
                 // Created from a valid Table for this object
                 // Which contains a valid value in this slot
@@ -1198,9 +1137,7 @@ pub mod plimsoll {
             }
 
             pub fn change(&self) -> Change {
-                let mut mem = ::core::mem::MaybeUninit::<
-                    <Change as ::flatbuffers::EndianScalar>::Scalar,
-                >::uninit();
+                let mut mem = ::core::mem::MaybeUninit::<<Change as ::flatbuffers::EndianScalar>::Scalar>::uninit();
                 // Safety:
                 // Created from a valid Table for this object
                 // Which contains a valid value in this slot
@@ -1229,9 +1166,7 @@ pub mod plimsoll {
             }
 
             pub fn reserved(&self) -> u8 {
-                let mut mem =
-                    ::core::mem::MaybeUninit::<<u8 as ::flatbuffers::EndianScalar>::Scalar>::uninit(
-                    );
+                let mut mem = ::core::mem::MaybeUninit::<<u8 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
                 // Safety:
                 // Created from a valid Table for this object
                 // Which contains a valid value in this slot
@@ -1260,9 +1195,7 @@ pub mod plimsoll {
             }
 
             pub fn reserved2(&self) -> u32 {
-                let mut mem = ::core::mem::MaybeUninit::<
-                    <u32 as ::flatbuffers::EndianScalar>::Scalar,
-                >::uninit();
+                let mut mem = ::core::mem::MaybeUninit::<<u32 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
                 // Safety:
                 // Created from a valid Table for this object
                 // Which contains a valid value in this slot
@@ -1291,9 +1224,7 @@ pub mod plimsoll {
             }
 
             pub fn pool(&self) -> u64 {
-                let mut mem = ::core::mem::MaybeUninit::<
-                    <u64 as ::flatbuffers::EndianScalar>::Scalar,
-                >::uninit();
+                let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
                 // Safety:
                 // Created from a valid Table for this object
                 // Which contains a valid value in this slot
@@ -1322,9 +1253,7 @@ pub mod plimsoll {
             }
 
             pub fn version(&self) -> u64 {
-                let mut mem = ::core::mem::MaybeUninit::<
-                    <u64 as ::flatbuffers::EndianScalar>::Scalar,
-                >::uninit();
+                let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
                 // Safety:
                 // Created from a valid Table for this object
                 // Which contains a valid value in this slot
@@ -1424,9 +1353,7 @@ pub mod plimsoll {
             }
 
             pub fn high(&self) -> u64 {
-                let mut mem = ::core::mem::MaybeUninit::<
-                    <u64 as ::flatbuffers::EndianScalar>::Scalar,
-                >::uninit();
+                let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
                 // Safety:
                 // Created from a valid Table for this object
                 // Which contains a valid value in this slot
@@ -1455,9 +1382,7 @@ pub mod plimsoll {
             }
 
             pub fn low(&self) -> u64 {
-                let mut mem = ::core::mem::MaybeUninit::<
-                    <u64 as ::flatbuffers::EndianScalar>::Scalar,
-                >::uninit();
+                let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
                 // Safety:
                 // Created from a valid Table for this object
                 // Which contains a valid value in this slot
@@ -1515,12 +1440,7 @@ pub mod plimsoll {
                 Hello { _tab: table }
             }
             #[allow(unused_mut)]
-            pub fn create<
-                'bldr: 'args,
-                'args: 'mut_bldr,
-                'mut_bldr,
-                A: ::flatbuffers::Allocator + 'bldr,
-            >(
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
                 _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
                 args: &'args HelloArgs<'args>,
             ) -> ::flatbuffers::WIPOffset<Hello<'bldr>> {
@@ -1541,22 +1461,14 @@ pub mod plimsoll {
                 // Safety:
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
-                unsafe {
-                    self._tab
-                        .get::<u16>(Hello::VT_VERSION_MIN, Some(0))
-                        .unwrap()
-                }
+                unsafe { self._tab.get::<u16>(Hello::VT_VERSION_MIN, Some(0)).unwrap() }
             }
             #[inline]
             pub fn version_max(&self) -> u16 {
                 // Safety:
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
-                unsafe {
-                    self._tab
-                        .get::<u16>(Hello::VT_VERSION_MAX, Some(0))
-                        .unwrap()
-                }
+                unsafe { self._tab.get::<u16>(Hello::VT_VERSION_MAX, Some(0)).unwrap() }
             }
             /// Who calls, for the server's log: program and version.
             #[inline]
@@ -1594,11 +1506,7 @@ pub mod plimsoll {
                 v.visit_table(pos)?
                     .visit_field::<u16>("version_min", Self::VT_VERSION_MIN, false)?
                     .visit_field::<u16>("version_max", Self::VT_VERSION_MAX, false)?
-                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>(
-                        "client",
-                        Self::VT_CLIENT,
-                        false,
-                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("client", Self::VT_CLIENT, false)?
                     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>(
                         "credentials",
                         Self::VT_CREDENTIALS,
@@ -1633,13 +1541,11 @@ pub mod plimsoll {
         impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> HelloBuilder<'a, 'b, A> {
             #[inline]
             pub fn add_version_min(&mut self, version_min: u16) {
-                self.fbb_
-                    .push_slot::<u16>(Hello::VT_VERSION_MIN, version_min, 0);
+                self.fbb_.push_slot::<u16>(Hello::VT_VERSION_MIN, version_min, 0);
             }
             #[inline]
             pub fn add_version_max(&mut self, version_max: u16) {
-                self.fbb_
-                    .push_slot::<u16>(Hello::VT_VERSION_MAX, version_max, 0);
+                self.fbb_.push_slot::<u16>(Hello::VT_VERSION_MAX, version_max, 0);
             }
             #[inline]
             pub fn add_client(&mut self, client: ::flatbuffers::WIPOffset<&'b str>) {
@@ -1647,19 +1553,12 @@ pub mod plimsoll {
                     .push_slot_always::<::flatbuffers::WIPOffset<_>>(Hello::VT_CLIENT, client);
             }
             #[inline]
-            pub fn add_credentials(
-                &mut self,
-                credentials: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u8>>,
-            ) {
-                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
-                    Hello::VT_CREDENTIALS,
-                    credentials,
-                );
+            pub fn add_credentials(&mut self, credentials: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u8>>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(Hello::VT_CREDENTIALS, credentials);
             }
             #[inline]
-            pub fn new(
-                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-            ) -> HelloBuilder<'a, 'b, A> {
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> HelloBuilder<'a, 'b, A> {
                 let start = _fbb.start_table();
                 HelloBuilder {
                     fbb_: _fbb,
@@ -1717,12 +1616,7 @@ pub mod plimsoll {
                 Welcome { _tab: table }
             }
             #[allow(unused_mut)]
-            pub fn create<
-                'bldr: 'args,
-                'args: 'mut_bldr,
-                'mut_bldr,
-                A: ::flatbuffers::Allocator + 'bldr,
-            >(
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
                 _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
                 args: &'args WelcomeArgs<'args>,
             ) -> ::flatbuffers::WIPOffset<Welcome<'bldr>> {
@@ -1774,9 +1668,7 @@ pub mod plimsoll {
                 }
             }
             #[inline]
-            pub fn dimensions(
-                &self,
-            ) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>> {
+            pub fn dimensions(&self) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>> {
                 // Safety:
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
@@ -1800,11 +1692,7 @@ pub mod plimsoll {
                 // Safety:
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
-                unsafe {
-                    self._tab
-                        .get::<u32>(Welcome::VT_FRAME_SIZE_MAX, Some(0))
-                        .unwrap()
-                }
+                unsafe { self._tab.get::<u32>(Welcome::VT_FRAME_SIZE_MAX, Some(0)).unwrap() }
             }
             /// Most commands in one frame.
             #[inline]
@@ -1812,11 +1700,7 @@ pub mod plimsoll {
                 // Safety:
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
-                unsafe {
-                    self._tab
-                        .get::<u16>(Welcome::VT_COMMANDS_MAX, Some(0))
-                        .unwrap()
-                }
+                unsafe { self._tab.get::<u16>(Welcome::VT_COMMANDS_MAX, Some(0)).unwrap() }
             }
             /// Most commands in flight on one connection; the server reads no further while they are.
             #[inline]
@@ -1824,11 +1708,7 @@ pub mod plimsoll {
                 // Safety:
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
-                unsafe {
-                    self._tab
-                        .get::<u32>(Welcome::VT_WINDOW_COMMANDS, Some(0))
-                        .unwrap()
-                }
+                unsafe { self._tab.get::<u32>(Welcome::VT_WINDOW_COMMANDS, Some(0)).unwrap() }
             }
             /// The most pools or reservations that one frame of a rare operation may name or ask for.
             #[inline]
@@ -1836,11 +1716,7 @@ pub mod plimsoll {
                 // Safety:
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
-                unsafe {
-                    self._tab
-                        .get::<u32>(Welcome::VT_ITEMS_MAX, Some(0))
-                        .unwrap()
-                }
+                unsafe { self._tab.get::<u32>(Welcome::VT_ITEMS_MAX, Some(0)).unwrap() }
             }
         }
 
@@ -1878,11 +1754,8 @@ pub mod plimsoll {
             pub version: u16,
             pub server: Option<::flatbuffers::WIPOffset<&'a str>>,
             pub directory_id: Option<::flatbuffers::WIPOffset<&'a str>>,
-            pub dimensions: Option<
-                ::flatbuffers::WIPOffset<
-                    ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>,
-                >,
-            >,
+            pub dimensions:
+                Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>>>,
             pub cores: u16,
             pub frame_size_max: u32,
             pub commands_max: u16,
@@ -1922,10 +1795,8 @@ pub mod plimsoll {
             }
             #[inline]
             pub fn add_directory_id(&mut self, directory_id: ::flatbuffers::WIPOffset<&'b str>) {
-                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
-                    Welcome::VT_DIRECTORY_ID,
-                    directory_id,
-                );
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(Welcome::VT_DIRECTORY_ID, directory_id);
             }
             #[inline]
             pub fn add_dimensions(
@@ -1934,10 +1805,8 @@ pub mod plimsoll {
                     ::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<&'b str>>,
                 >,
             ) {
-                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
-                    Welcome::VT_DIMENSIONS,
-                    dimensions,
-                );
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(Welcome::VT_DIMENSIONS, dimensions);
             }
             #[inline]
             pub fn add_cores(&mut self, cores: u16) {
@@ -1950,8 +1819,7 @@ pub mod plimsoll {
             }
             #[inline]
             pub fn add_commands_max(&mut self, commands_max: u16) {
-                self.fbb_
-                    .push_slot::<u16>(Welcome::VT_COMMANDS_MAX, commands_max, 0);
+                self.fbb_.push_slot::<u16>(Welcome::VT_COMMANDS_MAX, commands_max, 0);
             }
             #[inline]
             pub fn add_window_commands(&mut self, window_commands: u32) {
@@ -1960,13 +1828,10 @@ pub mod plimsoll {
             }
             #[inline]
             pub fn add_items_max(&mut self, items_max: u32) {
-                self.fbb_
-                    .push_slot::<u32>(Welcome::VT_ITEMS_MAX, items_max, 0);
+                self.fbb_.push_slot::<u32>(Welcome::VT_ITEMS_MAX, items_max, 0);
             }
             #[inline]
-            pub fn new(
-                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-            ) -> WelcomeBuilder<'a, 'b, A> {
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> WelcomeBuilder<'a, 'b, A> {
                 let start = _fbb.start_table();
                 WelcomeBuilder {
                     fbb_: _fbb,
@@ -2023,12 +1888,7 @@ pub mod plimsoll {
                 Failure { _tab: table }
             }
             #[allow(unused_mut)]
-            pub fn create<
-                'bldr: 'args,
-                'args: 'mut_bldr,
-                'mut_bldr,
-                A: ::flatbuffers::Allocator + 'bldr,
-            >(
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
                 _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
                 args: &'args FailureArgs<'args>,
             ) -> ::flatbuffers::WIPOffset<Failure<'bldr>> {
@@ -2068,11 +1928,7 @@ pub mod plimsoll {
             ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
                 v.visit_table(pos)?
                     .visit_field::<u16>("status", Self::VT_STATUS, false)?
-                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>(
-                        "detail",
-                        Self::VT_DETAIL,
-                        false,
-                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("detail", Self::VT_DETAIL, false)?
                     .finish();
                 Ok(())
             }
@@ -2106,9 +1962,7 @@ pub mod plimsoll {
                     .push_slot_always::<::flatbuffers::WIPOffset<_>>(Failure::VT_DETAIL, detail);
             }
             #[inline]
-            pub fn new(
-                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-            ) -> FailureBuilder<'a, 'b, A> {
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> FailureBuilder<'a, 'b, A> {
                 let start = _fbb.start_table();
                 FailureBuilder {
                     fbb_: _fbb,
@@ -2157,12 +2011,7 @@ pub mod plimsoll {
                 Reference { _tab: table }
             }
             #[allow(unused_mut)]
-            pub fn create<
-                'bldr: 'args,
-                'args: 'mut_bldr,
-                'mut_bldr,
-                A: ::flatbuffers::Allocator + 'bldr,
-            >(
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
                 _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
                 args: &'args ReferenceArgs<'args>,
             ) -> ::flatbuffers::WIPOffset<Reference<'bldr>> {
@@ -2180,11 +2029,7 @@ pub mod plimsoll {
                 // Safety:
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
-                unsafe {
-                    self._tab
-                        .get::<u32>(Reference::VT_COMMAND, Some(0))
-                        .unwrap()
-                }
+                unsafe { self._tab.get::<u32>(Reference::VT_COMMAND, Some(0)).unwrap() }
             }
             #[inline]
             pub fn text(&self) -> &'a str {
@@ -2207,11 +2052,7 @@ pub mod plimsoll {
             ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
                 v.visit_table(pos)?
                     .visit_field::<u32>("command", Self::VT_COMMAND, false)?
-                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>(
-                        "text",
-                        Self::VT_TEXT,
-                        true,
-                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("text", Self::VT_TEXT, true)?
                     .finish();
                 Ok(())
             }
@@ -2237,8 +2078,7 @@ pub mod plimsoll {
         impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ReferenceBuilder<'a, 'b, A> {
             #[inline]
             pub fn add_command(&mut self, command: u32) {
-                self.fbb_
-                    .push_slot::<u32>(Reference::VT_COMMAND, command, 0);
+                self.fbb_.push_slot::<u32>(Reference::VT_COMMAND, command, 0);
             }
             #[inline]
             pub fn add_text(&mut self, text: ::flatbuffers::WIPOffset<&'b str>) {
@@ -2246,9 +2086,7 @@ pub mod plimsoll {
                     .push_slot_always::<::flatbuffers::WIPOffset<_>>(Reference::VT_TEXT, text);
             }
             #[inline]
-            pub fn new(
-                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-            ) -> ReferenceBuilder<'a, 'b, A> {
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ReferenceBuilder<'a, 'b, A> {
                 let start = _fbb.start_table();
                 ReferenceBuilder {
                     fbb_: _fbb,
@@ -2300,12 +2138,7 @@ pub mod plimsoll {
                 Commands { _tab: table }
             }
             #[allow(unused_mut)]
-            pub fn create<
-                'bldr: 'args,
-                'args: 'mut_bldr,
-                'mut_bldr,
-                A: ::flatbuffers::Allocator + 'bldr,
-            >(
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
                 _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
                 args: &'args CommandsArgs<'args>,
             ) -> ::flatbuffers::WIPOffset<Commands<'bldr>> {
@@ -2347,17 +2180,13 @@ pub mod plimsoll {
                 // which contains a valid value in this slot
                 unsafe {
                     self._tab
-                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u32>>>(
-                            Commands::VT_UNITS,
-                            None,
-                        )
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u32>>>(Commands::VT_UNITS, None)
                 }
             }
             #[inline]
             pub fn references(
                 &self,
-            ) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Reference<'a>>>>
-            {
+            ) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Reference<'a>>>> {
                 // Safety:
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
@@ -2387,11 +2216,21 @@ pub mod plimsoll {
                 pos: usize,
             ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
                 v.visit_table(pos)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, Command>>>("commands", Self::VT_COMMANDS, true)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>("units", Self::VT_UNITS, false)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Reference>>>>("references", Self::VT_REFERENCES, false)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("traceparent", Self::VT_TRACEPARENT, false)?
-     .finish();
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, Command>>>(
+                        "commands",
+                        Self::VT_COMMANDS,
+                        true,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>(
+                        "units",
+                        Self::VT_UNITS,
+                        false,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<
+                        ::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Reference>>,
+                    >>("references", Self::VT_REFERENCES, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("traceparent", Self::VT_TRACEPARENT, false)?
+                    .finish();
                 Ok(())
             }
         }
@@ -2399,9 +2238,7 @@ pub mod plimsoll {
             pub commands: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, Command>>>,
             pub units: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
             pub references: Option<
-                ::flatbuffers::WIPOffset<
-                    ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Reference<'a>>>,
-                >,
+                ::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Reference<'a>>>>,
             >,
             pub traceparent: Option<::flatbuffers::WIPOffset<&'a str>>,
         }
@@ -2423,20 +2260,12 @@ pub mod plimsoll {
         }
         impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> CommandsBuilder<'a, 'b, A> {
             #[inline]
-            pub fn add_commands(
-                &mut self,
-                commands: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, Command>>,
-            ) {
-                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
-                    Commands::VT_COMMANDS,
-                    commands,
-                );
+            pub fn add_commands(&mut self, commands: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, Command>>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(Commands::VT_COMMANDS, commands);
             }
             #[inline]
-            pub fn add_units(
-                &mut self,
-                units: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u32>>,
-            ) {
+            pub fn add_units(&mut self, units: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u32>>) {
                 self.fbb_
                     .push_slot_always::<::flatbuffers::WIPOffset<_>>(Commands::VT_UNITS, units);
             }
@@ -2447,22 +2276,16 @@ pub mod plimsoll {
                     ::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<Reference<'b>>>,
                 >,
             ) {
-                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
-                    Commands::VT_REFERENCES,
-                    references,
-                );
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(Commands::VT_REFERENCES, references);
             }
             #[inline]
             pub fn add_traceparent(&mut self, traceparent: ::flatbuffers::WIPOffset<&'b str>) {
-                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
-                    Commands::VT_TRACEPARENT,
-                    traceparent,
-                );
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(Commands::VT_TRACEPARENT, traceparent);
             }
             #[inline]
-            pub fn new(
-                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-            ) -> CommandsBuilder<'a, 'b, A> {
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> CommandsBuilder<'a, 'b, A> {
                 let start = _fbb.start_table();
                 CommandsBuilder {
                     fbb_: _fbb,
@@ -2514,12 +2337,7 @@ pub mod plimsoll {
                 Outcomes { _tab: table }
             }
             #[allow(unused_mut)]
-            pub fn create<
-                'bldr: 'args,
-                'args: 'mut_bldr,
-                'mut_bldr,
-                A: ::flatbuffers::Allocator + 'bldr,
-            >(
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
                 _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
                 args: &'args OutcomesArgs<'args>,
             ) -> ::flatbuffers::WIPOffset<Outcomes<'bldr>> {
@@ -2570,9 +2388,17 @@ pub mod plimsoll {
                 pos: usize,
             ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
                 v.visit_table(pos)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, Outcome>>>("outcomes", Self::VT_OUTCOMES, true)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, i64>>>("remaining", Self::VT_REMAINING, false)?
-     .finish();
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, Outcome>>>(
+                        "outcomes",
+                        Self::VT_OUTCOMES,
+                        true,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, i64>>>(
+                        "remaining",
+                        Self::VT_REMAINING,
+                        false,
+                    )?
+                    .finish();
                 Ok(())
             }
         }
@@ -2596,29 +2422,17 @@ pub mod plimsoll {
         }
         impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> OutcomesBuilder<'a, 'b, A> {
             #[inline]
-            pub fn add_outcomes(
-                &mut self,
-                outcomes: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, Outcome>>,
-            ) {
-                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
-                    Outcomes::VT_OUTCOMES,
-                    outcomes,
-                );
+            pub fn add_outcomes(&mut self, outcomes: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, Outcome>>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(Outcomes::VT_OUTCOMES, outcomes);
             }
             #[inline]
-            pub fn add_remaining(
-                &mut self,
-                remaining: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, i64>>,
-            ) {
-                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
-                    Outcomes::VT_REMAINING,
-                    remaining,
-                );
+            pub fn add_remaining(&mut self, remaining: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, i64>>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(Outcomes::VT_REMAINING, remaining);
             }
             #[inline]
-            pub fn new(
-                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-            ) -> OutcomesBuilder<'a, 'b, A> {
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> OutcomesBuilder<'a, 'b, A> {
                 let start = _fbb.start_table();
                 OutcomesBuilder {
                     fbb_: _fbb,
@@ -2667,12 +2481,7 @@ pub mod plimsoll {
                 ResolvePools { _tab: table }
             }
             #[allow(unused_mut)]
-            pub fn create<
-                'bldr: 'args,
-                'args: 'mut_bldr,
-                'mut_bldr,
-                A: ::flatbuffers::Allocator + 'bldr,
-            >(
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
                 _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
                 args: &'args ResolvePoolsArgs<'args>,
             ) -> ::flatbuffers::WIPOffset<ResolvePools<'bldr>> {
@@ -2684,9 +2493,7 @@ pub mod plimsoll {
             }
 
             #[inline]
-            pub fn names(
-                &self,
-            ) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>> {
+            pub fn names(&self) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>> {
                 // Safety:
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
@@ -2715,11 +2522,8 @@ pub mod plimsoll {
             }
         }
         pub struct ResolvePoolsArgs<'a> {
-            pub names: Option<
-                ::flatbuffers::WIPOffset<
-                    ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>,
-                >,
-            >,
+            pub names:
+                Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>>>,
         }
         impl<'a> Default for ResolvePoolsArgs<'a> {
             #[inline]
@@ -2738,17 +2542,13 @@ pub mod plimsoll {
             #[inline]
             pub fn add_names(
                 &mut self,
-                names: ::flatbuffers::WIPOffset<
-                    ::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<&'b str>>,
-                >,
+                names: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<&'b str>>>,
             ) {
                 self.fbb_
                     .push_slot_always::<::flatbuffers::WIPOffset<_>>(ResolvePools::VT_NAMES, names);
             }
             #[inline]
-            pub fn new(
-                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-            ) -> ResolvePoolsBuilder<'a, 'b, A> {
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ResolvePoolsBuilder<'a, 'b, A> {
                 let start = _fbb.start_table();
                 ResolvePoolsBuilder {
                     fbb_: _fbb,
@@ -2796,12 +2596,7 @@ pub mod plimsoll {
                 ResolvedPools { _tab: table }
             }
             #[allow(unused_mut)]
-            pub fn create<
-                'bldr: 'args,
-                'args: 'mut_bldr,
-                'mut_bldr,
-                A: ::flatbuffers::Allocator + 'bldr,
-            >(
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
                 _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
                 args: &'args ResolvedPoolsArgs<'args>,
             ) -> ::flatbuffers::WIPOffset<ResolvedPools<'bldr>> {
@@ -2862,19 +2657,12 @@ pub mod plimsoll {
         }
         impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ResolvedPoolsBuilder<'a, 'b, A> {
             #[inline]
-            pub fn add_pools(
-                &mut self,
-                pools: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u64>>,
-            ) {
-                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
-                    ResolvedPools::VT_POOLS,
-                    pools,
-                );
+            pub fn add_pools(&mut self, pools: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u64>>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(ResolvedPools::VT_POOLS, pools);
             }
             #[inline]
-            pub fn new(
-                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-            ) -> ResolvedPoolsBuilder<'a, 'b, A> {
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ResolvedPoolsBuilder<'a, 'b, A> {
                 let start = _fbb.start_table();
                 ResolvedPoolsBuilder {
                     fbb_: _fbb,
@@ -2934,12 +2722,7 @@ pub mod plimsoll {
                 PoolDefinition { _tab: table }
             }
             #[allow(unused_mut)]
-            pub fn create<
-                'bldr: 'args,
-                'args: 'mut_bldr,
-                'mut_bldr,
-                A: ::flatbuffers::Allocator + 'bldr,
-            >(
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
                 _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
                 args: &'args PoolDefinitionArgs<'args>,
             ) -> ::flatbuffers::WIPOffset<PoolDefinition<'bldr>> {
@@ -3010,33 +2793,21 @@ pub mod plimsoll {
                 // Safety:
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
-                unsafe {
-                    self._tab
-                        .get::<i64>(PoolDefinition::VT_STARTS_AT, Some(0))
-                        .unwrap()
-                }
+                unsafe { self._tab.get::<i64>(PoolDefinition::VT_STARTS_AT, Some(0)).unwrap() }
             }
             #[inline]
             pub fn ends_at(&self) -> i64 {
                 // Safety:
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
-                unsafe {
-                    self._tab
-                        .get::<i64>(PoolDefinition::VT_ENDS_AT, Some(0))
-                        .unwrap()
-                }
+                unsafe { self._tab.get::<i64>(PoolDefinition::VT_ENDS_AT, Some(0)).unwrap() }
             }
             #[inline]
             pub fn opens_at(&self) -> i64 {
                 // Safety:
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
-                unsafe {
-                    self._tab
-                        .get::<i64>(PoolDefinition::VT_OPENS_AT, Some(0))
-                        .unwrap()
-                }
+                unsafe { self._tab.get::<i64>(PoolDefinition::VT_OPENS_AT, Some(0)).unwrap() }
             }
             /// The greatest value: never.
             #[inline]
@@ -3052,10 +2823,7 @@ pub mod plimsoll {
             }
             /// Prefixes of the locations that the pool serves.
             #[inline]
-            pub fn coverage(
-                &self,
-            ) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>>
-            {
+            pub fn coverage(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>> {
                 // Safety:
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
@@ -3070,22 +2838,14 @@ pub mod plimsoll {
                 // Safety:
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
-                unsafe {
-                    self._tab
-                        .get::<bool>(PoolDefinition::VT_CLOSED, Some(false))
-                        .unwrap()
-                }
+                unsafe { self._tab.get::<bool>(PoolDefinition::VT_CLOSED, Some(false)).unwrap() }
             }
             #[inline]
             pub fn shadow(&self) -> bool {
                 // Safety:
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
-                unsafe {
-                    self._tab
-                        .get::<bool>(PoolDefinition::VT_SHADOW, Some(false))
-                        .unwrap()
-                }
+                unsafe { self._tab.get::<bool>(PoolDefinition::VT_SHADOW, Some(false)).unwrap() }
             }
             /// A value for each dimension.
             #[inline]
@@ -3122,11 +2882,7 @@ pub mod plimsoll {
                 // Safety:
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
-                unsafe {
-                    self._tab
-                        .get::<u64>(PoolDefinition::VT_VERSION, Some(0))
-                        .unwrap()
-                }
+                unsafe { self._tab.get::<u64>(PoolDefinition::VT_VERSION, Some(0)).unwrap() }
             }
         }
 
@@ -3184,11 +2940,8 @@ pub mod plimsoll {
             pub ends_at: i64,
             pub opens_at: i64,
             pub closes_at: i64,
-            pub coverage: Option<
-                ::flatbuffers::WIPOffset<
-                    ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>,
-                >,
-            >,
+            pub coverage:
+                Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>>>,
             pub closed: bool,
             pub shadow: bool,
             pub limits: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
@@ -3238,78 +2991,53 @@ pub mod plimsoll {
             }
             #[inline]
             pub fn add_starts_at(&mut self, starts_at: i64) {
-                self.fbb_
-                    .push_slot::<i64>(PoolDefinition::VT_STARTS_AT, starts_at, 0);
+                self.fbb_.push_slot::<i64>(PoolDefinition::VT_STARTS_AT, starts_at, 0);
             }
             #[inline]
             pub fn add_ends_at(&mut self, ends_at: i64) {
-                self.fbb_
-                    .push_slot::<i64>(PoolDefinition::VT_ENDS_AT, ends_at, 0);
+                self.fbb_.push_slot::<i64>(PoolDefinition::VT_ENDS_AT, ends_at, 0);
             }
             #[inline]
             pub fn add_opens_at(&mut self, opens_at: i64) {
-                self.fbb_
-                    .push_slot::<i64>(PoolDefinition::VT_OPENS_AT, opens_at, 0);
+                self.fbb_.push_slot::<i64>(PoolDefinition::VT_OPENS_AT, opens_at, 0);
             }
             #[inline]
             pub fn add_closes_at(&mut self, closes_at: i64) {
-                self.fbb_.push_slot::<i64>(
-                    PoolDefinition::VT_CLOSES_AT,
-                    closes_at,
-                    9223372036854775807,
-                );
+                self.fbb_
+                    .push_slot::<i64>(PoolDefinition::VT_CLOSES_AT, closes_at, 9223372036854775807);
             }
             #[inline]
             pub fn add_coverage(
                 &mut self,
-                coverage: ::flatbuffers::WIPOffset<
-                    ::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<&'b str>>,
-                >,
+                coverage: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<&'b str>>>,
             ) {
-                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
-                    PoolDefinition::VT_COVERAGE,
-                    coverage,
-                );
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(PoolDefinition::VT_COVERAGE, coverage);
             }
             #[inline]
             pub fn add_closed(&mut self, closed: bool) {
-                self.fbb_
-                    .push_slot::<bool>(PoolDefinition::VT_CLOSED, closed, false);
+                self.fbb_.push_slot::<bool>(PoolDefinition::VT_CLOSED, closed, false);
             }
             #[inline]
             pub fn add_shadow(&mut self, shadow: bool) {
+                self.fbb_.push_slot::<bool>(PoolDefinition::VT_SHADOW, shadow, false);
+            }
+            #[inline]
+            pub fn add_limits(&mut self, limits: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u32>>) {
                 self.fbb_
-                    .push_slot::<bool>(PoolDefinition::VT_SHADOW, shadow, false);
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(PoolDefinition::VT_LIMITS, limits);
             }
             #[inline]
-            pub fn add_limits(
-                &mut self,
-                limits: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u32>>,
-            ) {
-                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
-                    PoolDefinition::VT_LIMITS,
-                    limits,
-                );
-            }
-            #[inline]
-            pub fn add_overbook(
-                &mut self,
-                overbook: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u32>>,
-            ) {
-                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
-                    PoolDefinition::VT_OVERBOOK,
-                    overbook,
-                );
+            pub fn add_overbook(&mut self, overbook: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u32>>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(PoolDefinition::VT_OVERBOOK, overbook);
             }
             #[inline]
             pub fn add_version(&mut self, version: u64) {
-                self.fbb_
-                    .push_slot::<u64>(PoolDefinition::VT_VERSION, version, 0);
+                self.fbb_.push_slot::<u64>(PoolDefinition::VT_VERSION, version, 0);
             }
             #[inline]
-            pub fn new(
-                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-            ) -> PoolDefinitionBuilder<'a, 'b, A> {
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> PoolDefinitionBuilder<'a, 'b, A> {
                 let start = _fbb.start_table();
                 PoolDefinitionBuilder {
                     fbb_: _fbb,
@@ -3373,12 +3101,7 @@ pub mod plimsoll {
                 PutPools { _tab: table }
             }
             #[allow(unused_mut)]
-            pub fn create<
-                'bldr: 'args,
-                'args: 'mut_bldr,
-                'mut_bldr,
-                A: ::flatbuffers::Allocator + 'bldr,
-            >(
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
                 _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
                 args: &'args PutPoolsArgs<'args>,
             ) -> ::flatbuffers::WIPOffset<PutPools<'bldr>> {
@@ -3391,20 +3114,14 @@ pub mod plimsoll {
             }
 
             #[inline]
-            pub fn definitions(
-                &self,
-            ) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<PoolDefinition<'a>>>
-            {
+            pub fn definitions(&self) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<PoolDefinition<'a>>> {
                 // Safety:
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
                 unsafe {
                     self._tab
                         .get::<::flatbuffers::ForwardsUOffset<
-                            ::flatbuffers::Vector<
-                                'a,
-                                ::flatbuffers::ForwardsUOffset<PoolDefinition>,
-                            >,
+                            ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<PoolDefinition>>,
                         >>(PutPools::VT_DEFINITIONS, None)
                         .unwrap()
                 }
@@ -3415,11 +3132,7 @@ pub mod plimsoll {
                 // Safety:
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
-                unsafe {
-                    self._tab
-                        .get::<bool>(PutPools::VT_DRY_RUN, Some(false))
-                        .unwrap()
-                }
+                unsafe { self._tab.get::<bool>(PutPools::VT_DRY_RUN, Some(false)).unwrap() }
             }
         }
 
@@ -3440,9 +3153,7 @@ pub mod plimsoll {
         }
         pub struct PutPoolsArgs<'a> {
             pub definitions: Option<
-                ::flatbuffers::WIPOffset<
-                    ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<PoolDefinition<'a>>>,
-                >,
+                ::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<PoolDefinition<'a>>>>,
             >,
             pub dry_run: bool,
         }
@@ -3468,20 +3179,15 @@ pub mod plimsoll {
                     ::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<PoolDefinition<'b>>>,
                 >,
             ) {
-                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
-                    PutPools::VT_DEFINITIONS,
-                    definitions,
-                );
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(PutPools::VT_DEFINITIONS, definitions);
             }
             #[inline]
             pub fn add_dry_run(&mut self, dry_run: bool) {
-                self.fbb_
-                    .push_slot::<bool>(PutPools::VT_DRY_RUN, dry_run, false);
+                self.fbb_.push_slot::<bool>(PutPools::VT_DRY_RUN, dry_run, false);
             }
             #[inline]
-            pub fn new(
-                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-            ) -> PutPoolsBuilder<'a, 'b, A> {
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> PutPoolsBuilder<'a, 'b, A> {
                 let start = _fbb.start_table();
                 PutPoolsBuilder {
                     fbb_: _fbb,
@@ -3491,8 +3197,7 @@ pub mod plimsoll {
             #[inline]
             pub fn finish(self) -> ::flatbuffers::WIPOffset<PutPools<'a>> {
                 let o = self.fbb_.end_table(self.start_);
-                self.fbb_
-                    .required(o, PutPools::VT_DEFINITIONS, "definitions");
+                self.fbb_.required(o, PutPools::VT_DEFINITIONS, "definitions");
                 ::flatbuffers::WIPOffset::new(o.value())
             }
         }
@@ -3531,12 +3236,7 @@ pub mod plimsoll {
                 PutPoolsResult { _tab: table }
             }
             #[allow(unused_mut)]
-            pub fn create<
-                'bldr: 'args,
-                'args: 'mut_bldr,
-                'mut_bldr,
-                A: ::flatbuffers::Allocator + 'bldr,
-            >(
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
                 _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
                 args: &'args PutPoolsResultArgs<'args>,
             ) -> ::flatbuffers::WIPOffset<PutPoolsResult<'bldr>> {
@@ -3553,7 +3253,12 @@ pub mod plimsoll {
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
                 unsafe {
-                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, PutResult>>>(PutPoolsResult::VT_RESULTS, None).unwrap()
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, PutResult>>>(
+                            PutPoolsResult::VT_RESULTS,
+                            None,
+                        )
+                        .unwrap()
                 }
             }
         }
@@ -3565,8 +3270,12 @@ pub mod plimsoll {
                 pos: usize,
             ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
                 v.visit_table(pos)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, PutResult>>>("results", Self::VT_RESULTS, true)?
-     .finish();
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, PutResult>>>(
+                        "results",
+                        Self::VT_RESULTS,
+                        true,
+                    )?
+                    .finish();
                 Ok(())
             }
         }
@@ -3588,19 +3297,12 @@ pub mod plimsoll {
         }
         impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PutPoolsResultBuilder<'a, 'b, A> {
             #[inline]
-            pub fn add_results(
-                &mut self,
-                results: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, PutResult>>,
-            ) {
-                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
-                    PutPoolsResult::VT_RESULTS,
-                    results,
-                );
+            pub fn add_results(&mut self, results: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, PutResult>>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(PutPoolsResult::VT_RESULTS, results);
             }
             #[inline]
-            pub fn new(
-                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-            ) -> PutPoolsResultBuilder<'a, 'b, A> {
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> PutPoolsResultBuilder<'a, 'b, A> {
                 let start = _fbb.start_table();
                 PutPoolsResultBuilder {
                     fbb_: _fbb,
@@ -3648,12 +3350,7 @@ pub mod plimsoll {
                 GetPools { _tab: table }
             }
             #[allow(unused_mut)]
-            pub fn create<
-                'bldr: 'args,
-                'args: 'mut_bldr,
-                'mut_bldr,
-                A: ::flatbuffers::Allocator + 'bldr,
-            >(
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
                 _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
                 args: &'args GetPoolsArgs<'args>,
             ) -> ::flatbuffers::WIPOffset<GetPools<'bldr>> {
@@ -3665,9 +3362,7 @@ pub mod plimsoll {
             }
 
             #[inline]
-            pub fn names(
-                &self,
-            ) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>> {
+            pub fn names(&self) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>> {
                 // Safety:
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
@@ -3696,11 +3391,8 @@ pub mod plimsoll {
             }
         }
         pub struct GetPoolsArgs<'a> {
-            pub names: Option<
-                ::flatbuffers::WIPOffset<
-                    ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>,
-                >,
-            >,
+            pub names:
+                Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>>>,
         }
         impl<'a> Default for GetPoolsArgs<'a> {
             #[inline]
@@ -3719,17 +3411,13 @@ pub mod plimsoll {
             #[inline]
             pub fn add_names(
                 &mut self,
-                names: ::flatbuffers::WIPOffset<
-                    ::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<&'b str>>,
-                >,
+                names: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<&'b str>>>,
             ) {
                 self.fbb_
                     .push_slot_always::<::flatbuffers::WIPOffset<_>>(GetPools::VT_NAMES, names);
             }
             #[inline]
-            pub fn new(
-                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-            ) -> GetPoolsBuilder<'a, 'b, A> {
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> GetPoolsBuilder<'a, 'b, A> {
                 let start = _fbb.start_table();
                 GetPoolsBuilder {
                     fbb_: _fbb,
@@ -3778,12 +3466,7 @@ pub mod plimsoll {
                 ListPools { _tab: table }
             }
             #[allow(unused_mut)]
-            pub fn create<
-                'bldr: 'args,
-                'args: 'mut_bldr,
-                'mut_bldr,
-                A: ::flatbuffers::Allocator + 'bldr,
-            >(
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
                 _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
                 args: &'args ListPoolsArgs<'args>,
             ) -> ::flatbuffers::WIPOffset<ListPools<'bldr>> {
@@ -3823,11 +3506,7 @@ pub mod plimsoll {
                 pos: usize,
             ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
                 v.visit_table(pos)?
-                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>(
-                        "after",
-                        Self::VT_AFTER,
-                        false,
-                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("after", Self::VT_AFTER, false)?
                     .visit_field::<u32>("limit", Self::VT_LIMIT, false)?
                     .finish();
                 Ok(())
@@ -3840,10 +3519,7 @@ pub mod plimsoll {
         impl<'a> Default for ListPoolsArgs<'a> {
             #[inline]
             fn default() -> Self {
-                ListPoolsArgs {
-                    after: None,
-                    limit: 0,
-                }
+                ListPoolsArgs { after: None, limit: 0 }
             }
         }
 
@@ -3862,9 +3538,7 @@ pub mod plimsoll {
                 self.fbb_.push_slot::<u32>(ListPools::VT_LIMIT, limit, 0);
             }
             #[inline]
-            pub fn new(
-                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-            ) -> ListPoolsBuilder<'a, 'b, A> {
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ListPoolsBuilder<'a, 'b, A> {
                 let start = _fbb.start_table();
                 ListPoolsBuilder {
                     fbb_: _fbb,
@@ -3915,12 +3589,7 @@ pub mod plimsoll {
                 Pool { _tab: table }
             }
             #[allow(unused_mut)]
-            pub fn create<
-                'bldr: 'args,
-                'args: 'mut_bldr,
-                'mut_bldr,
-                A: ::flatbuffers::Allocator + 'bldr,
-            >(
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
                 _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
                 args: &'args PoolArgs<'args>,
             ) -> ::flatbuffers::WIPOffset<Pool<'bldr>> {
@@ -3952,10 +3621,7 @@ pub mod plimsoll {
                 // which contains a valid value in this slot
                 unsafe {
                     self._tab
-                        .get::<::flatbuffers::ForwardsUOffset<PoolDefinition>>(
-                            Pool::VT_DEFINITION,
-                            None,
-                        )
+                        .get::<::flatbuffers::ForwardsUOffset<PoolDefinition>>(Pool::VT_DEFINITION, None)
                         .unwrap()
                 }
             }
@@ -3966,10 +3632,7 @@ pub mod plimsoll {
                 // which contains a valid value in this slot
                 unsafe {
                     self._tab
-                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, i64>>>(
-                            Pool::VT_HELD,
-                            None,
-                        )
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, i64>>>(Pool::VT_HELD, None)
                         .unwrap()
                 }
             }
@@ -3980,10 +3643,7 @@ pub mod plimsoll {
                 // which contains a valid value in this slot
                 unsafe {
                     self._tab
-                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, i64>>>(
-                            Pool::VT_CONFIRMED,
-                            None,
-                        )
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, i64>>>(Pool::VT_CONFIRMED, None)
                         .unwrap()
                 }
             }
@@ -4044,36 +3704,22 @@ pub mod plimsoll {
                 self.fbb_.push_slot::<u64>(Pool::VT_POOL, pool, 0);
             }
             #[inline]
-            pub fn add_definition(
-                &mut self,
-                definition: ::flatbuffers::WIPOffset<PoolDefinition<'b>>,
-            ) {
+            pub fn add_definition(&mut self, definition: ::flatbuffers::WIPOffset<PoolDefinition<'b>>) {
                 self.fbb_
-                    .push_slot_always::<::flatbuffers::WIPOffset<PoolDefinition>>(
-                        Pool::VT_DEFINITION,
-                        definition,
-                    );
+                    .push_slot_always::<::flatbuffers::WIPOffset<PoolDefinition>>(Pool::VT_DEFINITION, definition);
             }
             #[inline]
-            pub fn add_held(
-                &mut self,
-                held: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, i64>>,
-            ) {
+            pub fn add_held(&mut self, held: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, i64>>) {
                 self.fbb_
                     .push_slot_always::<::flatbuffers::WIPOffset<_>>(Pool::VT_HELD, held);
             }
             #[inline]
-            pub fn add_confirmed(
-                &mut self,
-                confirmed: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, i64>>,
-            ) {
+            pub fn add_confirmed(&mut self, confirmed: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, i64>>) {
                 self.fbb_
                     .push_slot_always::<::flatbuffers::WIPOffset<_>>(Pool::VT_CONFIRMED, confirmed);
             }
             #[inline]
-            pub fn new(
-                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-            ) -> PoolBuilder<'a, 'b, A> {
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> PoolBuilder<'a, 'b, A> {
                 let start = _fbb.start_table();
                 PoolBuilder {
                     fbb_: _fbb,
@@ -4127,12 +3773,7 @@ pub mod plimsoll {
                 Pools { _tab: table }
             }
             #[allow(unused_mut)]
-            pub fn create<
-                'bldr: 'args,
-                'args: 'mut_bldr,
-                'mut_bldr,
-                A: ::flatbuffers::Allocator + 'bldr,
-            >(
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
                 _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
                 args: &'args PoolsArgs<'args>,
             ) -> ::flatbuffers::WIPOffset<Pools<'bldr>> {
@@ -4145,9 +3786,7 @@ pub mod plimsoll {
             }
 
             #[inline]
-            pub fn pools(
-                &self,
-            ) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Pool<'a>>> {
+            pub fn pools(&self) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Pool<'a>>> {
                 // Safety:
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
@@ -4185,11 +3824,8 @@ pub mod plimsoll {
             }
         }
         pub struct PoolsArgs<'a> {
-            pub pools: Option<
-                ::flatbuffers::WIPOffset<
-                    ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Pool<'a>>>,
-                >,
-            >,
+            pub pools:
+                Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Pool<'a>>>>>,
             pub more: bool,
         }
         impl<'a> Default for PoolsArgs<'a> {
@@ -4210,9 +3846,7 @@ pub mod plimsoll {
             #[inline]
             pub fn add_pools(
                 &mut self,
-                pools: ::flatbuffers::WIPOffset<
-                    ::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<Pool<'b>>>,
-                >,
+                pools: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<Pool<'b>>>>,
             ) {
                 self.fbb_
                     .push_slot_always::<::flatbuffers::WIPOffset<_>>(Pools::VT_POOLS, pools);
@@ -4222,9 +3856,7 @@ pub mod plimsoll {
                 self.fbb_.push_slot::<bool>(Pools::VT_MORE, more, false);
             }
             #[inline]
-            pub fn new(
-                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-            ) -> PoolsBuilder<'a, 'b, A> {
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> PoolsBuilder<'a, 'b, A> {
                 let start = _fbb.start_table();
                 PoolsBuilder {
                     fbb_: _fbb,
@@ -4273,12 +3905,7 @@ pub mod plimsoll {
                 GetReservations { _tab: table }
             }
             #[allow(unused_mut)]
-            pub fn create<
-                'bldr: 'args,
-                'args: 'mut_bldr,
-                'mut_bldr,
-                A: ::flatbuffers::Allocator + 'bldr,
-            >(
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
                 _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
                 args: &'args GetReservationsArgs<'args>,
             ) -> ::flatbuffers::WIPOffset<GetReservations<'bldr>> {
@@ -4295,7 +3922,12 @@ pub mod plimsoll {
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
                 unsafe {
-                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ReservationId>>>(GetReservations::VT_RESERVATIONS, None).unwrap()
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ReservationId>>>(
+                            GetReservations::VT_RESERVATIONS,
+                            None,
+                        )
+                        .unwrap()
                 }
             }
         }
@@ -4307,14 +3939,17 @@ pub mod plimsoll {
                 pos: usize,
             ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
                 v.visit_table(pos)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ReservationId>>>("reservations", Self::VT_RESERVATIONS, true)?
-     .finish();
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ReservationId>>>(
+                        "reservations",
+                        Self::VT_RESERVATIONS,
+                        true,
+                    )?
+                    .finish();
                 Ok(())
             }
         }
         pub struct GetReservationsArgs<'a> {
-            pub reservations:
-                Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ReservationId>>>,
+            pub reservations: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ReservationId>>>,
         }
         impl<'a> Default for GetReservationsArgs<'a> {
             #[inline]
@@ -4335,15 +3970,11 @@ pub mod plimsoll {
                 &mut self,
                 reservations: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, ReservationId>>,
             ) {
-                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
-                    GetReservations::VT_RESERVATIONS,
-                    reservations,
-                );
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(GetReservations::VT_RESERVATIONS, reservations);
             }
             #[inline]
-            pub fn new(
-                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-            ) -> GetReservationsBuilder<'a, 'b, A> {
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> GetReservationsBuilder<'a, 'b, A> {
                 let start = _fbb.start_table();
                 GetReservationsBuilder {
                     fbb_: _fbb,
@@ -4353,8 +3984,7 @@ pub mod plimsoll {
             #[inline]
             pub fn finish(self) -> ::flatbuffers::WIPOffset<GetReservations<'a>> {
                 let o = self.fbb_.end_table(self.start_);
-                self.fbb_
-                    .required(o, GetReservations::VT_RESERVATIONS, "reservations");
+                self.fbb_.required(o, GetReservations::VT_RESERVATIONS, "reservations");
                 ::flatbuffers::WIPOffset::new(o.value())
             }
         }
@@ -4401,12 +4031,7 @@ pub mod plimsoll {
                 Reservation { _tab: table }
             }
             #[allow(unused_mut)]
-            pub fn create<
-                'bldr: 'args,
-                'args: 'mut_bldr,
-                'mut_bldr,
-                A: ::flatbuffers::Allocator + 'bldr,
-            >(
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
                 _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
                 args: &'args ReservationArgs<'args>,
             ) -> ::flatbuffers::WIPOffset<Reservation<'bldr>> {
@@ -4435,22 +4060,14 @@ pub mod plimsoll {
                 // Safety:
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
-                unsafe {
-                    self._tab
-                        .get::<u64>(Reservation::VT_RESERVATION_HIGH, Some(0))
-                        .unwrap()
-                }
+                unsafe { self._tab.get::<u64>(Reservation::VT_RESERVATION_HIGH, Some(0)).unwrap() }
             }
             #[inline]
             pub fn reservation_low(&self) -> u64 {
                 // Safety:
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
-                unsafe {
-                    self._tab
-                        .get::<u64>(Reservation::VT_RESERVATION_LOW, Some(0))
-                        .unwrap()
-                }
+                unsafe { self._tab.get::<u64>(Reservation::VT_RESERVATION_LOW, Some(0)).unwrap() }
             }
             #[inline]
             pub fn state(&self) -> State {
@@ -4494,10 +4111,8 @@ pub mod plimsoll {
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
                 unsafe {
-                    self._tab.get::<::flatbuffers::ForwardsUOffset<&str>>(
-                        Reservation::VT_REFERENCE,
-                        None,
-                    )
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(Reservation::VT_REFERENCE, None)
                 }
             }
             #[inline]
@@ -4505,33 +4120,21 @@ pub mod plimsoll {
                 // Safety:
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
-                unsafe {
-                    self._tab
-                        .get::<i64>(Reservation::VT_CREATED_AT, Some(0))
-                        .unwrap()
-                }
+                unsafe { self._tab.get::<i64>(Reservation::VT_CREATED_AT, Some(0)).unwrap() }
             }
             #[inline]
             pub fn expires_at(&self) -> i64 {
                 // Safety:
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
-                unsafe {
-                    self._tab
-                        .get::<i64>(Reservation::VT_EXPIRES_AT, Some(0))
-                        .unwrap()
-                }
+                unsafe { self._tab.get::<i64>(Reservation::VT_EXPIRES_AT, Some(0)).unwrap() }
             }
             #[inline]
             pub fn version(&self) -> u16 {
                 // Safety:
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
-                unsafe {
-                    self._tab
-                        .get::<u16>(Reservation::VT_VERSION, Some(0))
-                        .unwrap()
-                }
+                unsafe { self._tab.get::<u16>(Reservation::VT_VERSION, Some(0)).unwrap() }
             }
             #[inline]
             pub fn would_refuse(&self) -> bool {
@@ -4556,21 +4159,13 @@ pub mod plimsoll {
                     .visit_field::<u64>("reservation_high", Self::VT_RESERVATION_HIGH, false)?
                     .visit_field::<u64>("reservation_low", Self::VT_RESERVATION_LOW, false)?
                     .visit_field::<State>("state", Self::VT_STATE, false)?
-                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>(
-                        "pool",
-                        Self::VT_POOL,
-                        true,
-                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("pool", Self::VT_POOL, true)?
                     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>(
                         "units",
                         Self::VT_UNITS,
                         true,
                     )?
-                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>(
-                        "reference",
-                        Self::VT_REFERENCE,
-                        false,
-                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("reference", Self::VT_REFERENCE, false)?
                     .visit_field::<i64>("created_at", Self::VT_CREATED_AT, false)?
                     .visit_field::<i64>("expires_at", Self::VT_EXPIRES_AT, false)?
                     .visit_field::<u16>("version", Self::VT_VERSION, false)?
@@ -4626,8 +4221,7 @@ pub mod plimsoll {
             }
             #[inline]
             pub fn add_state(&mut self, state: State) {
-                self.fbb_
-                    .push_slot::<State>(Reservation::VT_STATE, state, State::none);
+                self.fbb_.push_slot::<State>(Reservation::VT_STATE, state, State::none);
             }
             #[inline]
             pub fn add_pool(&mut self, pool: ::flatbuffers::WIPOffset<&'b str>) {
@@ -4635,34 +4229,26 @@ pub mod plimsoll {
                     .push_slot_always::<::flatbuffers::WIPOffset<_>>(Reservation::VT_POOL, pool);
             }
             #[inline]
-            pub fn add_units(
-                &mut self,
-                units: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u32>>,
-            ) {
+            pub fn add_units(&mut self, units: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u32>>) {
                 self.fbb_
                     .push_slot_always::<::flatbuffers::WIPOffset<_>>(Reservation::VT_UNITS, units);
             }
             #[inline]
             pub fn add_reference(&mut self, reference: ::flatbuffers::WIPOffset<&'b str>) {
-                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
-                    Reservation::VT_REFERENCE,
-                    reference,
-                );
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(Reservation::VT_REFERENCE, reference);
             }
             #[inline]
             pub fn add_created_at(&mut self, created_at: i64) {
-                self.fbb_
-                    .push_slot::<i64>(Reservation::VT_CREATED_AT, created_at, 0);
+                self.fbb_.push_slot::<i64>(Reservation::VT_CREATED_AT, created_at, 0);
             }
             #[inline]
             pub fn add_expires_at(&mut self, expires_at: i64) {
-                self.fbb_
-                    .push_slot::<i64>(Reservation::VT_EXPIRES_AT, expires_at, 0);
+                self.fbb_.push_slot::<i64>(Reservation::VT_EXPIRES_AT, expires_at, 0);
             }
             #[inline]
             pub fn add_version(&mut self, version: u16) {
-                self.fbb_
-                    .push_slot::<u16>(Reservation::VT_VERSION, version, 0);
+                self.fbb_.push_slot::<u16>(Reservation::VT_VERSION, version, 0);
             }
             #[inline]
             pub fn add_would_refuse(&mut self, would_refuse: bool) {
@@ -4670,9 +4256,7 @@ pub mod plimsoll {
                     .push_slot::<bool>(Reservation::VT_WOULD_REFUSE, would_refuse, false);
             }
             #[inline]
-            pub fn new(
-                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-            ) -> ReservationBuilder<'a, 'b, A> {
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ReservationBuilder<'a, 'b, A> {
                 let start = _fbb.start_table();
                 ReservationBuilder {
                     fbb_: _fbb,
@@ -4730,12 +4314,7 @@ pub mod plimsoll {
                 Reservations { _tab: table }
             }
             #[allow(unused_mut)]
-            pub fn create<
-                'bldr: 'args,
-                'args: 'mut_bldr,
-                'mut_bldr,
-                A: ::flatbuffers::Allocator + 'bldr,
-            >(
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
                 _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
                 args: &'args ReservationsArgs<'args>,
             ) -> ::flatbuffers::WIPOffset<Reservations<'bldr>> {
@@ -4747,10 +4326,7 @@ pub mod plimsoll {
             }
 
             #[inline]
-            pub fn reservations(
-                &self,
-            ) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Reservation<'a>>>
-            {
+            pub fn reservations(&self) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Reservation<'a>>> {
                 // Safety:
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
@@ -4780,9 +4356,7 @@ pub mod plimsoll {
         }
         pub struct ReservationsArgs<'a> {
             pub reservations: Option<
-                ::flatbuffers::WIPOffset<
-                    ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Reservation<'a>>>,
-                >,
+                ::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Reservation<'a>>>>,
             >,
         }
         impl<'a> Default for ReservationsArgs<'a> {
@@ -4806,15 +4380,11 @@ pub mod plimsoll {
                     ::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<Reservation<'b>>>,
                 >,
             ) {
-                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
-                    Reservations::VT_RESERVATIONS,
-                    reservations,
-                );
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(Reservations::VT_RESERVATIONS, reservations);
             }
             #[inline]
-            pub fn new(
-                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
-            ) -> ReservationsBuilder<'a, 'b, A> {
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ReservationsBuilder<'a, 'b, A> {
                 let start = _fbb.start_table();
                 ReservationsBuilder {
                     fbb_: _fbb,
@@ -4824,8 +4394,7 @@ pub mod plimsoll {
             #[inline]
             pub fn finish(self) -> ::flatbuffers::WIPOffset<Reservations<'a>> {
                 let o = self.fbb_.end_table(self.start_);
-                self.fbb_
-                    .required(o, Reservations::VT_RESERVATIONS, "reservations");
+                self.fbb_.required(o, Reservations::VT_RESERVATIONS, "reservations");
                 ::flatbuffers::WIPOffset::new(o.value())
             }
         }

@@ -1,0 +1,83 @@
+//! What callers ask for.
+
+use std::time::Duration;
+
+use plimsoll_protocol::{Key, PoolId, ReservationId};
+
+/// Which pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolRef<'a> {
+    /// By name. The client learns the id once and remembers it.
+    Name(&'a str),
+    /// By id, which [`Client::resolve`](crate::Client::resolve) gives.
+    Id(PoolId),
+}
+
+impl<'a> From<&'a str> for PoolRef<'a> {
+    fn from(name: &'a str) -> Self {
+        Self::Name(name)
+    }
+}
+
+impl<'a> From<&'a String> for PoolRef<'a> {
+    fn from(name: &'a String) -> Self {
+        Self::Name(name)
+    }
+}
+
+impl From<PoolId> for PoolRef<'_> {
+    fn from(id: PoolId) -> Self {
+        Self::Id(id)
+    }
+}
+
+/// How many units, 0 to 2^31-1 in each dimension, at least one above 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Units<'a> {
+    /// By the dimensions' names; what is not named is 0.
+    Named(&'a [(&'a str, u32)]),
+    /// A value for each dimension, in the order of [`Client::dimensions`](crate::Client::dimensions).
+    InOrder(&'a [u32]),
+}
+
+/// A reserve: units from one pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reserve<'a> {
+    /// From which pool.
+    pub pool: PoolRef<'a>,
+    /// How many units.
+    pub units: Units<'a>,
+    /// The caller's idempotency key. The same reserve with the same key has one effect, however often it is sent.
+    pub key: Key,
+    /// How long it is held: whole seconds from 1 to 86,400. `None` confirms at once.
+    pub hold: Option<Duration>,
+    /// The caller's own name for what is reserved, at most 64 bytes; need not be unique.
+    pub reference: Option<&'a str>,
+    /// The caller's business time, microseconds since 1970. It decides nothing and is kept with the event.
+    pub occurred_at: Option<i64>,
+}
+
+impl<'a> Reserve<'a> {
+    /// A reserve that is confirmed at once, without a reference.
+    pub fn new(pool: impl Into<PoolRef<'a>>, units: Units<'a>, key: Key) -> Self {
+        Self {
+            pool: pool.into(),
+            units,
+            key,
+            hold: None,
+            reference: None,
+            occurred_at: None,
+        }
+    }
+}
+
+/// A release, for [`Ordered`](crate::Ordered), which has to know the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Release<'a> {
+    /// The pool of the reservation. Only the order depends on it.
+    pub pool: PoolRef<'a>,
+    /// Which reservation.
+    pub reservation: ReservationId,
+    /// The caller's business time, microseconds since 1970. It decides nothing and is kept with the event.
+    pub occurred_at: Option<i64>,
+}
