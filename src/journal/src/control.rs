@@ -43,11 +43,7 @@ pub fn new_control_page(journal: JournalId, segment_size: usize) -> [u8; PAGE_SI
     put(&mut page, 32, &(segment_size as u64).to_le_bytes());
     let crc = checksum(&array_at(&page, 0));
     put(&mut page, 12, &crc.to_le_bytes());
-    put(
-        &mut page,
-        ControlField::OldestSegment.offset(),
-        &1u64.to_le_bytes(),
-    );
+    put(&mut page, ControlField::OldestSegment.offset(), &1u64.to_le_bytes());
     page
 }
 

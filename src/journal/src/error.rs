@@ -85,9 +85,7 @@ pub enum StorageError {
         path: PathBuf,
     },
     /// The size asked of segments is out of range.
-    #[error(
-        "segments of {bytes} bytes: the size must be a multiple of 4096 from 65536 to 1073741824"
-    )]
+    #[error("segments of {bytes} bytes: the size must be a multiple of 4096 from 65536 to 1073741824")]
     SegmentSize {
         /// The size.
         bytes: usize,
@@ -127,10 +125,7 @@ impl StorageError {
 }
 
 pub(crate) fn is_out_of_space(error: &io::Error) -> bool {
-    matches!(
-        Errno::from_io_error(error),
-        Some(Errno::NOSPC | Errno::DQUOT)
-    )
+    matches!(Errno::from_io_error(error), Some(Errno::NOSPC | Errno::DQUOT))
 }
 
 pub(crate) fn is_read_only(error: &io::Error) -> bool {
@@ -138,8 +133,5 @@ pub(crate) fn is_read_only(error: &io::Error) -> bool {
 }
 
 pub(crate) fn is_permission_denied(error: &io::Error) -> bool {
-    matches!(
-        Errno::from_io_error(error),
-        Some(Errno::ACCESS | Errno::PERM)
-    )
+    matches!(Errno::from_io_error(error), Some(Errno::ACCESS | Errno::PERM))
 }

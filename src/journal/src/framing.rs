@@ -47,17 +47,8 @@ mod tests {
         bytes.extend_from_slice(&2u64.to_le_bytes());
         bytes.extend_from_slice(&3u64.to_le_bytes());
         assert_eq!(seed, crc32c::crc32c(&bytes));
-        assert_ne!(
-            seed,
-            CrcFraming::seed(JournalId([2; 16]), 2, SegmentNumber(3))
-        );
-        assert_ne!(
-            seed,
-            CrcFraming::seed(JournalId([1; 16]), 3, SegmentNumber(3))
-        );
-        assert_ne!(
-            seed,
-            CrcFraming::seed(JournalId([1; 16]), 2, SegmentNumber(2))
-        );
+        assert_ne!(seed, CrcFraming::seed(JournalId([2; 16]), 2, SegmentNumber(3)));
+        assert_ne!(seed, CrcFraming::seed(JournalId([1; 16]), 3, SegmentNumber(3)));
+        assert_ne!(seed, CrcFraming::seed(JournalId([1; 16]), 2, SegmentNumber(2)));
     }
 }

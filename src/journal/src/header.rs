@@ -64,10 +64,7 @@ impl SegmentHeader {
         bytes
     }
 
-    pub(crate) fn decode(
-        bytes: &[u8; HEADER_SIZE],
-        expected: HeaderExpectation,
-    ) -> Result<SegmentHeader, HeaderFault> {
+    pub(crate) fn decode(bytes: &[u8; HEADER_SIZE], expected: HeaderExpectation) -> Result<SegmentHeader, HeaderFault> {
         if bytes[..8] != MAGIC || u32_at(bytes, 12) != checksum(bytes) {
             return Err(HeaderFault::NotValid);
         }
@@ -121,10 +118,7 @@ mod tests {
 
     #[test]
     fn decodes_what_was_encoded() {
-        assert_eq!(
-            SegmentHeader::decode(&HEADER.encode(), EXPECTED),
-            Ok(HEADER)
-        );
+        assert_eq!(SegmentHeader::decode(&HEADER.encode(), EXPECTED), Ok(HEADER));
     }
 
     #[test]
@@ -143,10 +137,7 @@ mod tests {
     #[test]
     fn tells_strangers_from_leftovers() {
         let check = |expected: HeaderExpectation, fault| {
-            assert_eq!(
-                SegmentHeader::decode(&HEADER.encode(), expected),
-                Err(fault)
-            );
+            assert_eq!(SegmentHeader::decode(&HEADER.encode(), expected), Err(fault));
         };
         check(
             HeaderExpectation {

@@ -14,9 +14,7 @@ use crate::framing::{CrcFraming, Framing};
 use crate::header::{HEADER_PAGE_SIZE, HEADER_SIZE, SegmentHeader};
 use crate::identifier::{Lsn, Record, SegmentNumber, Tag};
 use crate::limits::RECORD_SIZE_MAX;
-use crate::record::{
-    COMMIT_SIZE, Commit, OWN_KIND_MIN, RECORD_HEADER_SIZE, padded, write, write_commit,
-};
+use crate::record::{COMMIT_SIZE, Commit, OWN_KIND_MIN, RECORD_HEADER_SIZE, padded, write, write_commit};
 use crate::storage::{Segment, Storage};
 
 /// How badly a record is needed when segments run out.
@@ -39,7 +37,6 @@ impl Priority {
 
 /// Why a record was not appended. Nothing has changed; later it may fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-#[non_exhaustive]
 pub enum Full {
     /// The disk is full: no segment could be prepared.
     #[error("no room left on the disk for another segment")]
@@ -127,11 +124,7 @@ impl<S: Storage, F: Framing> Journal<S, F> {
         start: &Start,
     ) -> Journal<S, F> {
         let segment_size = storage.segment_size();
-        assert_eq!(
-            segment.number(),
-            start.number,
-            "the storage opened another segment"
-        );
+        assert_eq!(segment.number(), start.number, "the storage opened another segment");
         let space = segment_size - HEADER_PAGE_SIZE - COMMIT_SIZE;
         let mut journal = Journal {
             storage,
@@ -177,16 +170,8 @@ impl<S: Storage, F: Framing> Journal<S, F> {
     /// When the body is larger than [`Journal::max_body_size`] or the kind is one of the journal's own: the caller checks both.
     #[inline]
     pub fn append(&mut self, priority: Priority, tag: Tag, body: &[u8]) -> Result<Lsn, Full> {
-        assert!(
-            body.len() <= self.body_size_max,
-            "a body of {} bytes",
-            body.len()
-        );
-        assert!(
-            tag.kind < OWN_KIND_MIN,
-            "kind {:#x} is the journal's own",
-            tag.kind
-        );
+        assert!(body.len() <= self.body_size_max, "a body of {} bytes", body.len());
+        assert!(tag.kind < OWN_KIND_MIN, "kind {:#x} is the journal's own", tag.kind);
         let size = padded(RECORD_HEADER_SIZE + body.len());
         if self.offset + size > self.limit {
             self.roll(priority)?;
@@ -235,16 +220,10 @@ impl<S: Storage, F: Framing> Journal<S, F> {
     /// # Panics
     /// When the segment was never opened, or is older than one that was synced before.
     pub fn segment_synced(&mut self, number: SegmentNumber) {
-        let newest = self
-            .storage
-            .control_load(ControlField::NewestDurableSegment);
-        assert!(
-            number.0 >= newest,
-            "segment {number} was synced after {newest}"
-        );
+        let newest = self.storage.control_load(ControlField::NewestDurableSegment);
+        assert!(number.0 >= newest, "segment {number} was synced after {newest}");
         assert!(number <= self.number, "segment {number} was never opened");
-        self.storage
-            .control_store(ControlField::NewestDurableSegment, number.0);
+        self.storage.control_store(ControlField::NewestDurableSegment, number.0);
     }
 
     /// The journal is durable up to a ticket's LSN: followers may read that far, and later records say so.
@@ -252,15 +231,8 @@ impl<S: Storage, F: Framing> Journal<S, F> {
     /// # Panics
     /// When the LSN is lower than before, or was never committed.
     pub fn durable(&mut self, upto: Lsn) {
-        assert!(
-            upto.0 >= self.durable,
-            "LSN {upto} is durable after {}",
-            self.durable
-        );
-        assert!(
-            upto.0 <= self.committed,
-            "LSN {upto} is durable before it is committed"
-        );
+        assert!(upto.0 >= self.durable, "LSN {upto} is durable after {}", self.durable);
+        assert!(upto.0 <= self.committed, "LSN {upto} is durable before it is committed");
         self.durable = upto.0;
         self.storage.control_store(ControlField::DurableLsn, upto.0);
     }
@@ -306,16 +278,13 @@ impl<S: Storage, F: Framing> Journal<S, F> {
     }
 
     fn put_commit(&mut self) {
-        let record_count =
-            u32::try_from(self.next - self.batch_first).expect("a batch lies in one segment");
+        let record_count = u32::try_from(self.next - self.batch_first).expect("a batch lies in one segment");
         let commit = Commit {
             first_lsn: Lsn(self.batch_first),
             record_count,
             durable_lsn: Lsn(self.durable),
         };
-        let into = self
-            .segment
-            .slice_mut(self.offset..self.offset + COMMIT_SIZE);
+        let into = self.segment.slice_mut(self.offset..self.offset + COMMIT_SIZE);
         write_commit::<F>(into, self.seed, self.time, commit);
         self.offset += COMMIT_SIZE;
         self.bytes_appended += COMMIT_SIZE as u64;
@@ -384,9 +353,7 @@ impl<S: Storage, F: Framing> Journal<S, F> {
             durable_lsn: Lsn(self.durable),
             previous_incarnation: self.incarnation,
         };
-        self.segment
-            .slice_mut(0..HEADER_SIZE)
-            .copy_from_slice(&header.encode());
+        self.segment.slice_mut(0..HEADER_SIZE).copy_from_slice(&header.encode());
         self.incarnation = incarnation;
         self.seed = F::seed(header.journal, incarnation, self.number);
         self.opened = Some(self.number);

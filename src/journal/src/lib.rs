@@ -6,25 +6,66 @@
 //!
 //! What lies below is a [`Storage`]: [`MmapStorage`] keeps segments in files; a simulator brings its own. [`Directory`] is what several journals
 //! share: the lock and the manifest. The bytes are specified in `ARCHITECTURE.md`.
+//!
+//! ```
+//! use plimsoll_journal::{Directory, MmapStorage, NewDirectory, Ring, limits};
+//! use plimsoll_journal::{CrcFraming, Journal, Priority, Tag};
+//!
+//! # let parent = tempfile::tempdir()?;
+//! # let path = parent.path().join("data");
+//! let new = NewDirectory {
+//!     dimensions: vec!["orders".to_owned()],
+//!     journal_count: 1,
+//!     segment_size: limits::SEGMENT_SIZE_MIN,
+//! };
+//! let directory = Directory::open_or_create(&path, &new)?;
+//! let entry = &directory.journals()[0];
+//! let storage = MmapStorage::open(&entry.directory, entry.id, directory.segment_size(), Ring::default())?;
+//! let mut incarnation = 0; // Random in earnest.
+//! let incarnations = move || {
+//!     incarnation += 1;
+//!     incarnation
+//! };
+//! let recovered = Journal::<_, CrcFraming>::recover(storage, 0, incarnations, |_| Ok::<(), std::io::Error>(()))?;
+//! let mut journal = recovered.journal;
+//!
+//! journal.begin(1_000_000);
+//! journal.append(Priority::Normal, Tag { kind: 16, partition: 5, detail: 0 }, b"opaque")?;
+//! let ticket = journal.commit().expect("something was appended");
+//! for number in ticket.segments() {
+//!     std::fs::File::open(journal.storage().segment_path(number))?.sync_data()?;
+//! }
+//! if let Some(opened) = ticket.opened {
+//!     journal.segment_synced(opened);
+//!     std::fs::File::open(journal.storage().control_path())?.sync_data()?;
+//! }
+//! journal.durable(ticket.upto);
+//! assert_eq!(journal.durable_lsn(), ticket.upto);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod bytes;
 mod control;
+mod directory;
 mod error;
 mod framing;
 mod header;
 mod identifier;
 mod journal;
 pub mod limits;
+mod mmap;
 mod record;
 mod recovery;
 mod storage;
 
 pub use control::{CONTROL_HEADER_SIZE, ControlField, new_control_page};
+pub use directory::{Directory, DirectoryError, DirectoryJournal, ManifestError, NewDirectory};
 pub use error::{Action, StorageError};
 pub use framing::{CrcFraming, Framing};
 pub use header::HEADER_SIZE;
 pub use identifier::{JournalId, Lsn, Position, Record, SegmentNumber, Tag};
 pub use journal::{Full, Journal, Priority, Ticket};
+pub use mmap::{MmapSegment, MmapStorage, Ring};
 pub use record::{COMMIT_KIND, COMMIT_SIZE, OWN_KIND_MIN, RECORD_HEADER_SIZE};
 pub use recovery::{Damage, Found, Recovered, RecoveryError, Refusal, Summary};
 pub use storage::{Look, Segment, Storage};

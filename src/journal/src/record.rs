@@ -81,21 +81,13 @@ pub(crate) fn write_commit<F: Framing>(into: &mut [u8], seed: u32, time: i64, co
 
 /// The valid record at the offset and the offset behind it, if it is the one with this LSN.
 #[inline]
-pub(crate) fn read<F: Framing>(
-    segment: &[u8],
-    seed: u32,
-    offset: usize,
-    lsn: Lsn,
-) -> Option<(Record<'_>, usize)> {
+pub(crate) fn read<F: Framing>(segment: &[u8], seed: u32, offset: usize, lsn: Lsn) -> Option<(Record<'_>, usize)> {
     let bytes = segment.get(offset..)?;
     if bytes.len() < RECORD_HEADER_SIZE || u64_at(bytes, 8) != lsn.0 {
         return None;
     }
     let record = read_any::<F>(bytes, seed)?;
-    Some((
-        record,
-        offset + padded(RECORD_HEADER_SIZE + record.body.len()),
-    ))
+    Some((record, offset + padded(RECORD_HEADER_SIZE + record.body.len())))
 }
 
 /// The record at the beginning of `bytes`, if its size is in range and its checksum is right.
@@ -135,10 +127,7 @@ fn parse(bytes: &[u8], size: usize) -> Record<'_> {
 /// What the record says, if it has the form of a commit record.
 #[inline]
 pub(crate) fn as_commit(record: &Record<'_>) -> Option<Commit> {
-    if record.tag != COMMIT_TAG
-        || record.body.len() != COMMIT_BODY_SIZE
-        || u32_at(record.body, 12) != 0
-    {
+    if record.tag != COMMIT_TAG || record.body.len() != COMMIT_BODY_SIZE || u32_at(record.body, 12) != 0 {
         return None;
     }
     Some(Commit {
@@ -150,12 +139,7 @@ pub(crate) fn as_commit(record: &Record<'_>) -> Option<Commit> {
 
 /// The highest durable LSN that a commit record at any multiple of 8 from the offset on proves; only those whose own LSN is above `hole` and
 /// whose checksum is right count.
-pub(crate) fn scan_for_evidence<F: Framing>(
-    segment: &[u8],
-    seed: u32,
-    offset: usize,
-    hole: Lsn,
-) -> Option<Lsn> {
+pub(crate) fn scan_for_evidence<F: Framing>(segment: &[u8], seed: u32, offset: usize, hole: Lsn) -> Option<Lsn> {
     let mut evidence = None;
     let mut offset = offset;
     while offset + COMMIT_SIZE <= segment.len() {

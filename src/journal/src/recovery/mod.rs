@@ -73,10 +73,7 @@ impl<S: Storage, F: Framing> Journal<S, F> {
     ) -> Result<Recovered<S, F>, RecoveryError<E>> {
         let segment_size = storage.segment_size();
         if !is_segment_size(segment_size) {
-            return Err(StorageError::SegmentSize {
-                bytes: segment_size,
-            }
-            .into());
+            return Err(StorageError::SegmentSize { bytes: segment_size }.into());
         }
         let mut reader = Reader::<S, F>::new(&mut storage)?;
         reader.read(each)?;
@@ -89,15 +86,10 @@ impl<S: Storage, F: Framing> Journal<S, F> {
             ..
         } = reader;
 
-        while kept
-            .last()
-            .is_some_and(|segment| segment.last_lsn < segment.first_lsn)
-        {
+        while kept.last().is_some_and(|segment| segment.last_lsn < segment.first_lsn) {
             kept.pop();
         }
-        let last = kept
-            .last()
-            .map_or(SegmentNumber(0), |segment| segment.number);
+        let last = kept.last().map_or(SegmentNumber(0), |segment| segment.number);
         let previous_incarnation = kept.last().map_or(0, |segment| segment.incarnation);
         assert!(
             last >= newest_durable,

@@ -186,9 +186,7 @@ impl<'storage, S: Storage, F: Framing> Reader<'storage, S, F> {
             let found = match next_found {
                 Found::HeaderContinues => Found::BatchNotWholeNextContinues,
                 // The table's row for files that were durable needs no evidence, so it comes before the rows for records that do.
-                Found::DurableSegmentMissing
-                | Found::DurableSegmentOfWrongSize
-                | Found::DurableHeaderNotValid => {
+                Found::DurableSegmentMissing | Found::DurableSegmentOfWrongSize | Found::DurableHeaderNotValid => {
                     let position = Position {
                         segment: next,
                         offset: 0,
@@ -215,8 +213,7 @@ impl<'storage, S: Storage, F: Framing> Reader<'storage, S, F> {
             match verdict {
                 Verdict::SegmentEnds => number = next,
                 Verdict::Torn => {
-                    let is_cut =
-                        hole.lsn > self.expected || has_commit_behind || self.has_header_from(next);
+                    let is_cut = hole.lsn > self.expected || has_commit_behind || self.has_header_from(next);
                     let end = Position {
                         segment: number,
                         offset: hole.end as u64,
@@ -258,8 +255,7 @@ impl<'storage, S: Storage, F: Framing> Reader<'storage, S, F> {
         let is_durable = number <= self.newest_durable;
         if let Some(header) = self.headers.get(&number) {
             let previous_incarnation = self.kept.last().map_or(0, |segment| segment.incarnation);
-            let continues = header.first_lsn == self.expected
-                && header.previous_incarnation == previous_incarnation;
+            let continues = header.first_lsn == self.expected && header.previous_incarnation == previous_incarnation;
             return if continues {
                 Found::HeaderContinues
             } else {
@@ -291,8 +287,7 @@ impl<'storage, S: Storage, F: Framing> Reader<'storage, S, F> {
         for (number, header) in self.headers.range(number..) {
             let segment = self.storage.open(*number)?;
             let seed = F::seed(header.journal, header.incarnation, *number);
-            let evidence =
-                scan_for_evidence::<F>(segment.bytes(), seed, HEADER_PAGE_SIZE, self.expected);
+            let evidence = scan_for_evidence::<F>(segment.bytes(), seed, HEADER_PAGE_SIZE, self.expected);
             self.evidence = self.evidence.max(evidence.unwrap_or_default());
         }
         Ok(())
@@ -331,17 +326,11 @@ impl<'storage, S: Storage, F: Framing> Reader<'storage, S, F> {
                             lsn,
                         };
                         let kind = record.tag.kind;
-                        return Err(RecoveryError::Refused(Refusal::UnknownKind {
-                            position,
-                            kind,
-                        }));
+                        return Err(RecoveryError::Refused(Refusal::UnknownKind { position, kind }));
                     }
                     let count = lsn.0 - self.expected.0;
                     break as_commit(&record)
-                        .filter(|commit| {
-                            commit.first_lsn == self.expected
-                                && u64::from(commit.record_count) == count
-                        })
+                        .filter(|commit| commit.first_lsn == self.expected && u64::from(commit.record_count) == count)
                         .map(|commit| (commit, record.time, next));
                 }
                 offset = next;

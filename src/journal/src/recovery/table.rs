@@ -117,21 +117,9 @@ pub(crate) const TABLE: [Row; 12] = [
         Evidence::Below,
         Verdict::EndsBefore,
     ),
-    row(
-        &[Found::HeaderContinues],
-        Evidence::Any,
-        Verdict::ReadRecords,
-    ),
-    row(
-        &[Found::HeaderDoesNotContinue],
-        Evidence::Reaches,
-        Verdict::Damage,
-    ),
-    row(
-        &[Found::HeaderDoesNotContinue],
-        Evidence::Below,
-        Verdict::Abandoned,
-    ),
+    row(&[Found::HeaderContinues], Evidence::Any, Verdict::ReadRecords),
+    row(&[Found::HeaderDoesNotContinue], Evidence::Reaches, Verdict::Damage),
+    row(&[Found::HeaderDoesNotContinue], Evidence::Below, Verdict::Abandoned),
     row(&[Found::BatchWhole], Evidence::Any, Verdict::ApplyBatch),
     row(
         &[Found::BatchNotWholeNextContinues],
@@ -152,17 +140,9 @@ const fn row(found: &'static [Found], evidence: Evidence, verdict: Verdict) -> R
 
 /// The verdict of the first row that fits. Whether the evidence reaches `expected` is asked only if it matters: finding out may mean to read all that
 /// follows.
-pub(crate) fn verdict<E>(
-    found: Found,
-    evidence_reaches: impl FnOnce() -> Result<bool, E>,
-) -> Result<Verdict, E> {
-    let mut rows = TABLE
-        .iter()
-        .filter(|row| row.found.contains(&found))
-        .peekable();
-    let first = rows
-        .peek()
-        .expect("the table has a row for whatever is found");
+pub(crate) fn verdict<E>(found: Found, evidence_reaches: impl FnOnce() -> Result<bool, E>) -> Result<Verdict, E> {
+    let mut rows = TABLE.iter().filter(|row| row.found.contains(&found)).peekable();
+    let first = rows.peek().expect("the table has a row for whatever is found");
     if first.evidence == Evidence::Any {
         return Ok(first.verdict);
     }

@@ -1,0 +1,100 @@
+//! The mappings themselves: all `unsafe` of this crate.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use memmap2::{MmapMut, MmapOptions};
+
+use crate::bytes::array_at;
+use crate::control::{CONTROL_HEADER_SIZE, ControlField};
+use crate::error::{Action, StorageError};
+use crate::identifier::SegmentNumber;
+use crate::limits::PAGE_SIZE;
+use crate::storage::Segment;
+
+/// A segment's file in memory.
+#[derive(Debug)]
+pub struct MmapSegment {
+    number: SegmentNumber,
+    map: MmapMut,
+}
+
+impl MmapSegment {
+    /// Maps a file that has at least `size` bytes, all of them written, and brings them into memory.
+    pub(super) fn map(
+        file: &File,
+        number: SegmentNumber,
+        size: usize,
+        path: &Path,
+    ) -> Result<MmapSegment, StorageError> {
+        // SAFETY: the mapping is only unsound if the file changes or shrinks below it. It belongs to this process, which holds the lock of the
+        // data directory, stores into the file through this mapping alone, and never truncates it; a removed file keeps its pages while it
+        // is mapped. All its bytes were written before, so no page of it lacks room on the disk.
+        let map = unsafe { MmapOptions::new().len(size).populate().map_mut(file) };
+        Ok(MmapSegment {
+            number,
+            map: map.map_err(StorageError::io(Action::Map, path))?,
+        })
+    }
+}
+
+impl Segment for MmapSegment {
+    fn number(&self) -> SegmentNumber {
+        self.number
+    }
+
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        &self.map
+    }
+
+    #[inline]
+    fn slice_mut(&mut self, range: Range<usize>) -> &mut [u8] {
+        &mut self.map[range]
+    }
+}
+
+/// The control page in memory. Other processes may map it to read.
+#[derive(Debug)]
+pub(super) struct MmapControl {
+    map: MmapMut,
+}
+
+impl MmapControl {
+    /// Maps a file of [`PAGE_SIZE`] bytes.
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "the mapping keeps the file open; nobody else is to have it"
+    )]
+    pub(super) fn map(file: File, path: &Path) -> Result<MmapControl, StorageError> {
+        // SAFETY: as for segments: this process owns the file and alone stores into it, nobody truncates it, and it was written in full.
+        let map = unsafe { MmapOptions::new().len(PAGE_SIZE).populate().map_mut(&file) };
+        Ok(MmapControl {
+            map: map.map_err(StorageError::io(Action::Map, path))?,
+        })
+    }
+
+    pub(super) fn header(&self) -> [u8; CONTROL_HEADER_SIZE] {
+        array_at(&self.map, 0)
+    }
+
+    pub(super) fn load(&self, field: ControlField) -> u64 {
+        u64::from_le(self.field(field).load(Ordering::Acquire))
+    }
+
+    /// One store, and a release: a follower that sees the value sees the records that it covers.
+    pub(super) fn store(&mut self, field: ControlField, value: u64) {
+        self.field(field).store(value.to_le(), Ordering::Release);
+    }
+
+    fn field(&self, field: ControlField) -> &AtomicU64 {
+        let offset = field.offset();
+        assert!(offset + 8 <= self.map.len() && offset.is_multiple_of(8));
+        // SAFETY: the eight bytes lie within the mapping, which lives as long as `self` and is writable, and are aligned, since a mapping
+        // begins at a page. This process accesses them atomically only: `header` reads other bytes of the page.
+        unsafe { AtomicU64::from_ptr(self.map.as_ptr().add(offset).cast_mut().cast()) }
+    }
+}

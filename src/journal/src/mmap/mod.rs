@@ -1,0 +1,306 @@
+//! Segments and the control page in memory-mapped files.
+//!
+//! Invariants:
+//! - A file is allocated and written in full before it gets its name and before it is mapped, so that storing into it can neither fail nor
+//!   change its metadata.
+//! - The files of a journal belong to the one process that holds the lock of the data directory. Only it stores into them or removes them; none
+//!   is ever truncated.
+
+mod mapping;
+mod prepare;
+
+pub use mapping::MmapSegment;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use crate::control::{CONTROL_HEADER_SIZE, ControlField};
+use crate::error::{Action, StorageError};
+use crate::header::HEADER_SIZE;
+use crate::identifier::{JournalId, SegmentNumber};
+use crate::limits::{
+    PAGE_SIZE, RING_SEGMENT_COUNT_DEFAULT, RING_SEGMENT_COUNT_MAX, RING_SEGMENT_COUNT_MIN, is_segment_size,
+};
+use crate::storage::{Look, Segment, Storage};
+
+use mapping::MmapControl;
+use prepare::{Preparer, prepare_segment};
+
+/// The name of the control page's file.
+pub(crate) const CONTROL_FILE_NAME: &str = "control";
+
+const SEGMENT_SUFFIX: &str = ".segment";
+const NEW_SUFFIX: &str = ".segment.new";
+const NUMBER_DIGIT_COUNT: usize = 10;
+
+/// How many segments are kept prepared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ring {
+    segment_count: usize,
+}
+
+impl Ring {
+    /// That many, or the nearest number from [`RING_SEGMENT_COUNT_MIN`] to [`RING_SEGMENT_COUNT_MAX`].
+    pub fn new(segment_count: usize) -> Ring {
+        Ring {
+            segment_count: segment_count.clamp(RING_SEGMENT_COUNT_MIN, RING_SEGMENT_COUNT_MAX),
+        }
+    }
+
+    /// How many.
+    pub fn segment_count(self) -> usize {
+        self.segment_count
+    }
+}
+
+impl Default for Ring {
+    fn default() -> Ring {
+        Ring {
+            segment_count: RING_SEGMENT_COUNT_DEFAULT,
+        }
+    }
+}
+
+/// Keeps a journal in the files of one directory.
+///
+/// A background thread, started when recovery opens the first segment, prepares segments ahead and unmaps full ones. It stops when this is
+/// dropped.
+#[derive(Debug)]
+pub struct MmapStorage {
+    directory: PathBuf,
+    journal: JournalId,
+    segment_size: usize,
+    ring: Ring,
+    control: Option<MmapControl>,
+    preparer: Option<Preparer>,
+}
+
+impl MmapStorage {
+    /// Opens the directory of a journal. The caller holds the lock of the data directory ([`crate::Directory`]). What an earlier process left half
+    /// prepared is removed.
+    ///
+    /// # Errors
+    /// When the directory cannot be read or the control page not be mapped. A missing control page is no error here: recovery reports it.
+    pub fn open(
+        directory: &Path,
+        journal: JournalId,
+        segment_size: usize,
+        ring: Ring,
+    ) -> Result<MmapStorage, StorageError> {
+        if !is_segment_size(segment_size) {
+            return Err(StorageError::SegmentSize { bytes: segment_size });
+        }
+        for name in file_names(directory)? {
+            if is_half_prepared(&name) {
+                let path = directory.join(&name);
+                fs::remove_file(&path).map_err(StorageError::io(Action::Remove, &path))?;
+            }
+        }
+        let path = directory.join(CONTROL_FILE_NAME);
+        let control = match open_file(&path)? {
+            Some(file) if size_of(&file, &path)? == PAGE_SIZE as u64 => Some(MmapControl::map(file, &path)?),
+            _ => None,
+        };
+        Ok(MmapStorage {
+            directory: directory.to_owned(),
+            journal,
+            segment_size,
+            ring,
+            control,
+            preparer: None,
+        })
+    }
+
+    /// The file of a segment, for the caller's syncs.
+    pub fn segment_path(&self, number: SegmentNumber) -> PathBuf {
+        segment_path(&self.directory, number)
+    }
+
+    /// The file of the control page, for the caller's syncs.
+    pub fn control_path(&self) -> PathBuf {
+        self.directory.join(CONTROL_FILE_NAME)
+    }
+
+    /// The directory.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    fn open_existing(&self, path: &Path) -> Result<File, StorageError> {
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(path)
+            .map_err(StorageError::io(Action::Open, path))
+    }
+}
+
+impl Storage for MmapStorage {
+    type Segment = MmapSegment;
+
+    fn journal_id(&self) -> JournalId {
+        self.journal
+    }
+
+    fn segment_size(&self) -> usize {
+        self.segment_size
+    }
+
+    fn take_prepared(&mut self, number: SegmentNumber) -> Option<MmapSegment> {
+        self.preparer.as_mut()?.take(number)
+    }
+
+    fn retire(&mut self, segment: MmapSegment) {
+        if let Some(preparer) = &self.preparer {
+            preparer.retire(segment);
+        }
+    }
+
+    fn prepared_count(&self) -> usize {
+        self.preparer.as_ref().map_or(0, Preparer::prepared_count)
+    }
+
+    fn is_full(&self) -> bool {
+        self.preparer.as_ref().is_some_and(Preparer::is_full)
+    }
+
+    fn control_header(&self) -> Option<[u8; CONTROL_HEADER_SIZE]> {
+        self.control.as_ref().map(MmapControl::header)
+    }
+
+    fn control_load(&self, field: ControlField) -> u64 {
+        self.control
+            .as_ref()
+            .expect("recovery has seen the control page")
+            .load(field)
+    }
+
+    fn control_store(&mut self, field: ControlField, value: u64) {
+        self.control
+            .as_mut()
+            .expect("recovery has seen the control page")
+            .store(field, value);
+    }
+
+    fn segments(&mut self) -> Result<Vec<SegmentNumber>, StorageError> {
+        Ok(file_names(&self.directory)?
+            .iter()
+            .filter_map(|name| segment_number(name))
+            .collect())
+    }
+
+    fn look(&mut self, number: SegmentNumber) -> Result<Look, StorageError> {
+        let path = self.segment_path(number);
+        let Some(mut file) = open_file(&path)? else {
+            return Ok(Look::Missing);
+        };
+        if size_of(&file, &path)? != self.segment_size as u64 {
+            return Ok(Look::WrongSize);
+        }
+        let mut header = [0; HEADER_SIZE];
+        file.read_exact(&mut header)
+            .map_err(StorageError::io(Action::Read, &path))?;
+        Ok(Look::Header(header))
+    }
+
+    fn open(&mut self, number: SegmentNumber) -> Result<MmapSegment, StorageError> {
+        let path = self.segment_path(number);
+        let mut file = self.open_existing(&path)?;
+        // A disk that cannot read a page is an error here, and would be a signal that kills the process in the mapping.
+        read_through(&mut file, &path)?;
+        MmapSegment::map(&file, number, self.segment_size, &path)
+    }
+
+    fn remove(&mut self, number: SegmentNumber) -> Result<(), StorageError> {
+        let path = self.segment_path(number);
+        fs::remove_file(&path).map_err(StorageError::io(Action::Remove, &path))
+    }
+
+    fn sync_removals(&mut self) -> Result<(), StorageError> {
+        sync_directory(&self.directory)
+    }
+
+    fn prepare(&mut self, number: SegmentNumber) -> Result<MmapSegment, StorageError> {
+        assert!(self.preparer.is_none(), "recovery prepares one segment");
+        let segment =
+            prepare_segment(&self.directory, number, self.segment_size, &|| false)?.expect("nobody asked to stop");
+        let preparer = Preparer::start(&self.directory, number.next(), self.segment_size, self.ring)?;
+        self.preparer = Some(preparer);
+        Ok(segment)
+    }
+
+    fn sync_segment(&mut self, segment: &MmapSegment) -> Result<(), StorageError> {
+        let path = self.segment_path(segment.number());
+        self.open_existing(&path)?
+            .sync_data()
+            .map_err(StorageError::io(Action::Sync, &path))
+    }
+
+    fn sync_control(&mut self) -> Result<(), StorageError> {
+        let path = self.control_path();
+        self.open_existing(&path)?
+            .sync_data()
+            .map_err(StorageError::io(Action::Sync, &path))
+    }
+}
+
+fn segment_path(directory: &Path, number: SegmentNumber) -> PathBuf {
+    directory.join(format!("{:0NUMBER_DIGIT_COUNT$}{SEGMENT_SUFFIX}", number.0))
+}
+
+fn new_path(directory: &Path, number: SegmentNumber) -> PathBuf {
+    directory.join(format!("{:0NUMBER_DIGIT_COUNT$}{NEW_SUFFIX}", number.0))
+}
+
+/// The number in the name of a segment's file; nothing for other files.
+pub(crate) fn segment_number(name: &str) -> Option<SegmentNumber> {
+    parse_number(name.strip_suffix(SEGMENT_SUFFIX)?)
+}
+
+/// Whether this is the name of a segment that is being prepared.
+pub(crate) fn is_half_prepared(name: &str) -> bool {
+    name.strip_suffix(NEW_SUFFIX).and_then(parse_number).is_some()
+}
+
+fn parse_number(digits: &str) -> Option<SegmentNumber> {
+    if digits.len() != NUMBER_DIGIT_COUNT || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse().ok().filter(|number| *number > 0).map(SegmentNumber)
+}
+
+/// The names of a directory's entries, those without a name in UTF-8 left out: none of ours is.
+pub(crate) fn file_names(directory: &Path) -> Result<Vec<String>, StorageError> {
+    let entries = fs::read_dir(directory).map_err(StorageError::io(Action::Read, directory))?;
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(StorageError::io(Action::Read, directory))?;
+        names.extend(entry.file_name().into_string());
+    }
+    Ok(names)
+}
+
+/// Makes durable which entries a directory has.
+pub(crate) fn sync_directory(directory: &Path) -> Result<(), StorageError> {
+    let file = File::open(directory).map_err(StorageError::io(Action::Open, directory))?;
+    file.sync_all().map_err(StorageError::io(Action::Sync, directory))
+}
+
+fn open_file(path: &Path) -> Result<Option<File>, StorageError> {
+    match OpenOptions::new().read(true).write(true).open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StorageError::io(Action::Open, path)(error)),
+    }
+}
+
+fn size_of(file: &File, path: &Path) -> Result<u64, StorageError> {
+    Ok(file.metadata().map_err(StorageError::io(Action::Read, path))?.len())
+}
+
+fn read_through(file: &mut File, path: &Path) -> Result<(), StorageError> {
+    let mut buffer = vec![0; 256 * 1024];
+    while file.read(&mut buffer).map_err(StorageError::io(Action::Read, path))? > 0 {}
+    Ok(())
+}

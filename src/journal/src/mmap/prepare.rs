@@ -1,0 +1,295 @@
+//! Preparing segments ahead, on a thread of its own.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::fs::{FallocateFlags, RenameFlags, fallocate, renameat_with};
+use rustix::io::Errno;
+use rustix::process::{getpid, nice};
+use rustix::thread::{sched_getaffinity, sched_setaffinity};
+
+use crate::error::{Action, StorageError, is_out_of_space};
+use crate::identifier::SegmentNumber;
+use crate::limits::PAGE_SIZE;
+use crate::mmap::{MmapSegment, Ring, new_path, segment_path, sync_directory};
+
+/// Until a failed preparation is tried again.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// So much is written between two syncs: a sync of the whole segment at once would make the journal's own syncs wait for it.
+const SYNC_INTERVAL_BYTES: usize = 4 * 1024 * 1024;
+/// As low as it gets.
+const NICENESS: i32 = 19;
+
+const _: () = assert!(SYNC_INTERVAL_BYTES.is_multiple_of(PAGE_SIZE));
+
+/// What the journal tells the thread.
+enum Notice {
+    /// A prepared segment was taken.
+    Taken,
+    /// A segment is full; unmapping it takes a while.
+    Retired(MmapSegment),
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    prepared_count: AtomicUsize,
+    is_full: AtomicBool,
+    is_stopping: AtomicBool,
+}
+
+/// The journal's end of the thread.
+#[derive(Debug)]
+pub(super) struct Preparer {
+    shared: Arc<Shared>,
+    prepared: Receiver<MmapSegment>,
+    /// Nothing once the thread is to stop.
+    notices: Option<Sender<Notice>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Preparer {
+    pub(super) fn start(
+        directory: &Path,
+        first: SegmentNumber,
+        segment_size: usize,
+        ring: Ring,
+    ) -> Result<Preparer, StorageError> {
+        let shared = Arc::new(Shared::default());
+        let (prepared_sender, prepared) = sync_channel(ring.segment_count());
+        let (notices, notice_receiver) = channel();
+        let worker = Worker {
+            directory: directory.to_owned(),
+            next: first,
+            segment_size,
+            ring,
+            shared: Arc::clone(&shared),
+            prepared: prepared_sender,
+            notices: notice_receiver,
+        };
+        let thread = std::thread::Builder::new()
+            .name("plimsoll-prepare".to_owned())
+            .spawn(move || worker.run())
+            .map_err(StorageError::io(Action::Spawn, directory))?;
+        Ok(Preparer {
+            shared,
+            prepared,
+            notices: Some(notices),
+            thread: Some(thread),
+        })
+    }
+
+    pub(super) fn take(&mut self, number: SegmentNumber) -> Option<MmapSegment> {
+        use crate::storage::Segment;
+
+        let segment = self.prepared.try_recv().ok()?;
+        assert_eq!(segment.number(), number, "segments are prepared in order");
+        self.shared.prepared_count.fetch_sub(1, Ordering::Release);
+        self.notify(Notice::Taken);
+        Some(segment)
+    }
+
+    pub(super) fn retire(&self, segment: MmapSegment) {
+        self.notify(Notice::Retired(segment));
+    }
+
+    pub(super) fn prepared_count(&self) -> usize {
+        self.shared.prepared_count.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.shared.is_full.load(Ordering::Acquire)
+    }
+
+    /// A thread that is gone is noticed by the ring running empty.
+    fn notify(&self, notice: Notice) {
+        if let Some(notices) = &self.notices {
+            let _ = notices.send(notice);
+        }
+    }
+}
+
+impl Drop for Preparer {
+    fn drop(&mut self) {
+        self.shared.is_stopping.store(true, Ordering::Release);
+        self.notices = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that prepares segments has panicked");
+        }
+    }
+}
+
+/// The thread's end.
+struct Worker {
+    directory: PathBuf,
+    next: SegmentNumber,
+    segment_size: usize,
+    ring: Ring,
+    shared: Arc<Shared>,
+    prepared: SyncSender<MmapSegment>,
+    notices: Receiver<Notice>,
+}
+
+impl Worker {
+    fn run(mut self) {
+        yield_to_everything();
+        loop {
+            let pause = self.fill();
+            let notice = match pause {
+                Some(pause) => self.notices.recv_timeout(pause),
+                None => self.notices.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match notice {
+                Ok(Notice::Retired(segment)) => drop(segment),
+                Ok(Notice::Taken) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// Prepares segments until there are enough. Returns how long to wait after a failure.
+    fn fill(&mut self) -> Option<Duration> {
+        while self.shared.prepared_count.load(Ordering::Acquire) < self.ring.segment_count() {
+            let is_stopping = || self.shared.is_stopping.load(Ordering::Acquire);
+            match prepare_segment(&self.directory, self.next, self.segment_size, &is_stopping) {
+                Ok(Some(segment)) => {
+                    self.next = self.next.next();
+                    if self.shared.is_full.swap(false, Ordering::AcqRel) {
+                        tracing::info!(directory = %self.directory.display(), "there is room for segments again");
+                    }
+                    // Counted first, so that the count never falls below what has been taken.
+                    self.shared.prepared_count.fetch_add(1, Ordering::Release);
+                    if self.prepared.send(segment).is_err() {
+                        return None;
+                    }
+                }
+                Ok(None) => return None,
+                Err(error) => {
+                    let is_full = error.is_out_of_space();
+                    let was_full = self.shared.is_full.swap(is_full, Ordering::AcqRel);
+                    if !(is_full && was_full) {
+                        let segment = self.next.0;
+                        tracing::error!(
+                            segment,
+                            error = &error as &dyn std::error::Error,
+                            "cannot prepare a segment"
+                        );
+                    }
+                    return Some(RETRY_PAUSE);
+                }
+            }
+        }
+        None
+    }
+}
+
+/// Lowest priority, and any processor that the process may use: a thread inherits the pinning of the core that starts it.
+fn yield_to_everything() {
+    if let Err(error) = nice(NICENESS) {
+        tracing::warn!(%error, "cannot lower the priority of the thread that prepares segments");
+    }
+    if let Err(error) = sched_getaffinity(Some(getpid())).and_then(|all| sched_setaffinity(None, &all)) {
+        tracing::warn!(%error, "cannot unpin the thread that prepares segments");
+    }
+}
+
+/// Makes a segment's file of zeros and maps it. Nothing when it is to stop before that is done.
+pub(super) fn prepare_segment(
+    directory: &Path,
+    number: SegmentNumber,
+    segment_size: usize,
+    is_stopping: &dyn Fn() -> bool,
+) -> Result<Option<MmapSegment>, StorageError> {
+    let path = new_path(directory, number);
+    let result = fill_and_map(directory, &path, number, segment_size, is_stopping);
+    if !matches!(result, Ok(Some(_))) {
+        // What is left of it would keep room that others need. It may not even be there.
+        let _ = fs::remove_file(&path);
+    }
+    result
+}
+
+fn fill_and_map(
+    directory: &Path,
+    path: &Path,
+    number: SegmentNumber,
+    segment_size: usize,
+    is_stopping: &dyn Fn() -> bool,
+) -> Result<Option<MmapSegment>, StorageError> {
+    let failed = |action| {
+        move |source: io::Error| {
+            if is_out_of_space(&source) {
+                StorageError::NoRoom {
+                    path: path.to_owned(),
+                    bytes_needed: segment_size as u64,
+                    source,
+                }
+            } else {
+                StorageError::Io {
+                    action,
+                    path: path.to_owned(),
+                    source,
+                }
+            }
+        }
+    };
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(path)
+        .map_err(failed(Action::Create))?;
+    // Finds out early whether there is room. Not every file system can; then writing the zeros finds out.
+    match fallocate(&file, FallocateFlags::empty(), 0, segment_size as u64) {
+        Ok(()) | Err(Errno::OPNOTSUPP) => {}
+        Err(error) => return Err(failed(Action::Write)(error.into())),
+    }
+    // Page by page: the kernel keeps what one large write brought in as one large piece of its cache, and would later write the whole piece
+    // for each record in it.
+    let zeros = [0; PAGE_SIZE];
+    for page in 0..segment_size / PAGE_SIZE {
+        if page.is_multiple_of(SYNC_INTERVAL_BYTES / PAGE_SIZE) {
+            if is_stopping() {
+                return Ok(None);
+            }
+            if page > 0 {
+                file.sync_data().map_err(failed(Action::Sync))?;
+            }
+        }
+        file.write_all(&zeros).map_err(failed(Action::Write))?;
+    }
+    file.sync_all().map_err(failed(Action::Sync))?;
+    let segment = MmapSegment::map(&file, number, segment_size, path)?;
+    let named = segment_path(directory, number);
+    rename_to_free_name(path, &named)?;
+    if let Err(error) = sync_directory(directory) {
+        // Otherwise the next attempt would find it in its way.
+        let _ = fs::remove_file(&named);
+        return Err(error);
+    }
+    Ok(Some(segment))
+}
+
+/// Never over a file that is there: it could hold records.
+fn rename_to_free_name(from: &Path, to: &Path) -> Result<(), StorageError> {
+    let cwd = rustix::fs::CWD;
+    match renameat_with(cwd, from, cwd, to, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(()),
+        Err(Errno::EXIST) => Err(StorageError::InTheWay { path: to.to_owned() }),
+        // A file system that does not know the flag. The lock of the data directory keeps others from making the file meanwhile.
+        Err(Errno::INVAL | Errno::NOSYS) => match to.try_exists() {
+            Ok(true) => Err(StorageError::InTheWay { path: to.to_owned() }),
+            Ok(false) => fs::rename(from, to).map_err(StorageError::io(Action::Rename, from)),
+            Err(error) => Err(StorageError::io(Action::Rename, from)(error)),
+        },
+        Err(error) => Err(StorageError::io(Action::Rename, from)(error.into())),
+    }
+}
