@@ -33,17 +33,6 @@ pub struct Effects {
     pub more: bool,
 }
 
-/// A record that the journal holds intact and that this program cannot take.
-#[derive(Debug, thiserror::Error)]
-#[error("record at LSN {}: {source}", lsn.0)]
-pub struct RecoverError {
-    /// Which record.
-    pub lsn: Lsn,
-    /// What is wrong with it.
-    #[source]
-    pub source: DecodeError,
-}
-
 /// An engine whose state is back.
 pub struct Recovered<S: Storage, F: Framing = CrcFraming> {
     /// The engine.
@@ -83,13 +72,12 @@ impl<S: Storage, F: Framing> Engine<S, F> {
         options: EngineOptions,
         now: Timestamp,
         incarnations: impl FnMut() -> u64 + 'static,
-    ) -> Result<Recovered<S, F>, RecoveryError<RecoverError>> {
+    ) -> Result<Recovered<S, F>, RecoveryError<DecodeError>> {
         let mut state = State::new(options.state);
         let dimension_count = options.state.dimension_count;
         let recovered = Journal::<S, F>::recover(storage, now.0, incarnations, |record| {
             let tag = RecordTag { kind: record.tag.kind, partition: record.tag.partition, detail: record.tag.detail };
-            let event = plimsoll_record::decode(tag, Timestamp(record.time), record.body, dimension_count)
-                .map_err(|source| RecoverError { lsn: record.lsn, source })?;
+            let event = plimsoll_record::decode(tag, Timestamp(record.time), record.body, dimension_count)?;
             state.apply(&event);
             Ok(())
         })?;

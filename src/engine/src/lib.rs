@@ -13,6 +13,6 @@ pub mod limits;
 mod message;
 mod process;
 
-pub use engine::{Effects, Engine, EngineOptions, RecoverError, Recovered};
+pub use engine::{Effects, Engine, EngineOptions, Recovered};
 pub use message::{Answer, Batch, Call, Entry, Message, PoolReport, PutResult, Request, ReservationReport};
 pub use process::wire_state;

@@ -307,6 +307,7 @@ impl Core {
 
     /// Runs passes until the server has stopped and everything is answered and synced.
     pub(crate) async fn run(self: Rc<Core>, drain_timeout: Duration) {
+        Arc::clone(&self.shared.pulses[self.index]).attach();
         let mut stop_at = None;
         loop {
             if self.pass() {

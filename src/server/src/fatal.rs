@@ -4,8 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use plimsoll_engine::RecoverError;
 use plimsoll_journal::{DirectoryError, RecoveryError};
+use plimsoll_record::DecodeError;
 
 /// What keeps a server from starting, or ends it.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +62,7 @@ pub enum Fatal {
         path: PathBuf,
         /// What is wrong.
         #[source]
-        source: Box<RecoveryError<RecoverError>>,
+        source: Box<RecoveryError<DecodeError>>,
     },
     /// The address cannot be listened on.
     #[error("cannot listen on {address}")]
@@ -111,7 +111,7 @@ pub struct CatalogueEntry {
 }
 
 /// By exit code, from 10 on; a number is never used again.
-static CATALOGUE: [CatalogueEntry; 12] = [
+static CATALOGUE: [CatalogueEntry; 13] = [
     CatalogueEntry {
         exit_code: 10,
         meaning: "io_uring is refused",
@@ -168,6 +168,11 @@ static CATALOGUE: [CatalogueEntry; 12] = [
         remedy: "check the disk and the kernel's log; a restart recovers what is really on the disk",
     },
     CatalogueEntry { exit_code: 21, meaning: "an executor failed", remedy: "see the log above; report it with the log" },
+    CatalogueEntry {
+        exit_code: 22,
+        meaning: "a journal of another directory, or of a newer plimsoll",
+        remedy: "start the version of plimsoll that wrote it, or put back the directory's own files",
+    },
 ];
 
 impl Fatal {
@@ -176,13 +181,17 @@ impl Fatal {
         match self {
             Fatal::IoUringRefused { .. } => 10,
             Fatal::LockedMemory { .. } => 11,
-            Fatal::Directory(error) if error.is_locked() => 12,
+            Fatal::Directory(DirectoryError::Locked { .. }) => 12,
             Fatal::Directory(error) if error.is_out_of_space() => 14,
             Fatal::Directory(_) => 13,
             Fatal::Dimensions { .. } => 15,
             Fatal::CoreCount { .. } | Fatal::Processor { .. } => 16,
-            Fatal::Recovery { source, .. } if source.is_out_of_space() => 14,
-            Fatal::Recovery { .. } => 17,
+            Fatal::Recovery { source, .. } => match &**source {
+                RecoveryError::Storage(error) if error.is_out_of_space() => 14,
+                RecoveryError::Storage(_) => 13,
+                RecoveryError::Refused(_) | RecoveryError::Record { .. } => 22,
+                _ => 17,
+            },
             Fatal::Listen { .. } => 18,
             Fatal::InsecureListen { .. } => 19,
             Fatal::SyncFailed { .. } => 20,

@@ -20,8 +20,8 @@ pub(crate) fn start(shared: Arc<Shared>) -> std::io::Result<JoinHandle<()>> {
         let mut busy_until = Instant::now();
         let mut seen = 0;
         while !shared.is_finished() {
-            for mailbox in &shared.mailboxes {
-                mailbox.beat();
+            for pulse in &shared.pulses {
+                pulse.beat();
             }
             let asked = shared.asked.load(Ordering::Relaxed);
             if asked != seen {

@@ -54,12 +54,6 @@ impl Mailbox {
         }
     }
 
-    /// Wakes the core whether or not it was notified already: the heartbeat, which makes up for wake-ups that the runtime lost.
-    pub(crate) fn beat(&self) {
-        self.is_notified.store(true, Ordering::Release);
-        self.waker.wake();
-    }
-
     /// Takes the notification, or remembers whom to wake.
     pub(crate) fn poll_notified(&self, context: &Context<'_>) -> bool {
         if self.is_notified.swap(false, Ordering::AcqRel) {

@@ -13,6 +13,8 @@ use std::net::SocketAddr;
 use std::os::fd::{FromRawFd, IntoRawFd};
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -50,6 +52,49 @@ impl Executor {
     /// Waits until the executor has ended. It also tells that it could not start, a panic among its tasks, and the like.
     pub(crate) fn join(self) -> Result<(), io::Error> {
         self.0.join().map_err(io::Error::from)
+    }
+}
+
+/// The most beats that an executor has not seen: while it is busy for long, in recovery say, they must not pile up. The runtime counts wakers in 16 bits.
+const BEATS_UNSEEN_MAX: u64 = 1000;
+
+/// Wakes an executor from outside, whatever it believes to be doing.
+///
+/// The waker of a task of its own is kept for this. The wakers of tasks that do the work will not do: a lost wake-up leaves the task marked as woken,
+/// and nobody wakes it again. It is never dropped on another thread, which the runtime does not survive, but forgotten.
+#[derive(Default)]
+pub(crate) struct Pulse {
+    waker: OnceLock<Waker>,
+    sent: AtomicU64,
+    seen: AtomicU64,
+}
+
+impl Pulse {
+    /// From now on this executor can be woken.
+    pub(crate) fn attach(self: Arc<Pulse>) {
+        spawn_local(poll_fn(move |context| {
+            self.waker.get_or_init(|| context.waker().clone());
+            self.seen.store(self.sent.load(Ordering::Acquire), Ordering::Release);
+            Poll::Pending
+        }));
+    }
+
+    /// Wakes the executor, if one is attached.
+    pub(crate) fn beat(&self) {
+        if let Some(waker) = self.waker.get()
+            && self.sent.load(Ordering::Acquire) - self.seen.load(Ordering::Acquire) < BEATS_UNSEEN_MAX
+        {
+            self.sent.fetch_add(1, Ordering::AcqRel);
+            waker.wake_by_ref();
+        }
+    }
+}
+
+impl Drop for Pulse {
+    fn drop(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            std::mem::forget(waker);
+        }
     }
 }
 
@@ -142,5 +187,103 @@ impl SyncFile {
     /// Makes durable what was stored into the file, through a mapping too.
     pub(crate) async fn sync(&self) -> io::Result<()> {
         self.0.fdatasync().await.map_err(io::Error::from)
+    }
+}
+
+/// The defect of the runtime that the heartbeat makes up for, and that it does.
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+    use std::time::Instant;
+
+    use atomic_waker::AtomicWaker;
+    use glommio::{Latency, Shares};
+
+    use super::*;
+
+    /// A question takes an answer within microseconds; an executor that sleeps on it never answers.
+    const STALLED_AFTER: Duration = Duration::from_millis(500);
+
+    #[derive(Default)]
+    struct Exchange {
+        waker: AtomicWaker,
+        is_asked: AtomicBool,
+        is_over: AtomicBool,
+        answered: AtomicU64,
+    }
+
+    impl Exchange {
+        fn ask(&self) {
+            if !self.is_asked.swap(true, Ordering::AcqRel) {
+                self.waker.wake();
+            }
+        }
+
+        async fn answer(self: Arc<Exchange>) {
+            while !self.is_over.load(Ordering::Acquire) {
+                poll_fn(|context| {
+                    self.waker.register(context.waker());
+                    if self.is_asked.swap(false, Ordering::AcqRel) { Poll::Ready(()) } else { Poll::Pending }
+                })
+                .await;
+                self.answered.fetch_add(1, Ordering::AcqRel);
+            }
+        }
+    }
+
+    /// Asks an executor that is set up as it must not be, until it stalls or the time is over.
+    fn stalls(has_heartbeat: bool, at_most: Duration) -> bool {
+        let exchange = Arc::new(Exchange::default());
+        let pulse = Arc::new(Pulse::default());
+        let beats = Arc::new(AtomicBool::new(has_heartbeat));
+        let is_ended = Arc::new(AtomicBool::new(false));
+        let executor = {
+            let (exchange, pulse) = (Arc::clone(&exchange), Arc::clone(&pulse));
+            LocalExecutorBuilder::new(Placement::Unbound)
+                .io_memory(IO_MEMORY_SIZE)
+                .spawn(move || async move {
+                    pulse.attach();
+                    let latency = Latency::Matters(Duration::from_micros(100));
+                    let queue = glommio::executor().create_task_queue(Shares::default(), latency, "hasty");
+                    glommio::spawn_local_into(exchange.answer(), queue).unwrap().await;
+                })
+                .unwrap()
+        };
+        let heartbeat = {
+            let (pulse, beats, is_ended) = (Arc::clone(&pulse), Arc::clone(&beats), Arc::clone(&is_ended));
+            std::thread::spawn(move || {
+                while !is_ended.load(Ordering::Acquire) {
+                    if beats.load(Ordering::Acquire) {
+                        pulse.beat();
+                    }
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            })
+        };
+        let begun = Instant::now();
+        let mut has_stalled = false;
+        while begun.elapsed() < at_most && !has_stalled {
+            let before = exchange.answered.load(Ordering::Acquire);
+            exchange.ask();
+            let asked = Instant::now();
+            while exchange.answered.load(Ordering::Acquire) == before && !has_stalled {
+                has_stalled = asked.elapsed() > STALLED_AFTER;
+                std::thread::yield_now();
+            }
+        }
+        // The heartbeat brings a stalled executor back, so that the test can end.
+        beats.store(true, Ordering::Release);
+        exchange.is_over.store(true, Ordering::Release);
+        exchange.ask();
+        executor.join().unwrap();
+        is_ended.store(true, Ordering::Release);
+        heartbeat.join().unwrap();
+        has_stalled
+    }
+
+    #[test]
+    fn an_executor_sleeps_for_ever_without_the_heartbeat_and_not_with_it() {
+        assert!(stalls(false, Duration::from_secs(60)), "the runtime's defect did not show; is the heartbeat still needed?");
+        assert!(!stalls(true, Duration::from_secs(5)), "the heartbeat must bring a stalled executor back");
     }
 }

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use plimsoll_domain::StateOptions;
 use plimsoll_engine::{Engine, EngineOptions};
-use plimsoll_journal::{Directory, MmapStorage, NewDirectory};
+use plimsoll_journal::{Directory, DirectoryError, DirectoryJournal, MmapStorage, NewDirectory, RecoveryError, Ring};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -58,7 +58,7 @@ impl Server {
         let shared = Arc::new(Shared::new(
             directory.owners().to_vec(),
             directory.dimensions().to_vec(),
-            directory.id().to_string(),
+            hexadecimal(&directory.id()),
             processors.len(),
         ));
         let heartbeat =
@@ -165,26 +165,36 @@ impl Server {
 /// Opens the data directory, or makes it, and chooses the processors.
 fn opendirectory(options: &Options) -> Result<(Directory, Vec<usize>), Fatal> {
     let asked = options.dimensions.clone().unwrap_or_default();
-    if let Some(directory) = Directory::open(&options.data)? {
-        if !asked.is_empty() && asked != directory.dimensions() {
-            return Err(Fatal::Dimensions { found: directory.dimensions().to_vec(), asked });
-        }
-        let processors = host::processors(&options.cores, Some(directory.journals().len()))?;
-        return Ok((directory, processors));
+    match Directory::open(&options.data) {
+        Err(DirectoryError::NotFound { .. }) => {}
+        Err(error) => return Err(error.into()),
+        Ok(directory) => return open_existing(directory, options, asked),
     }
     if asked.is_empty() {
         return Err(Fatal::Dimensions { found: Vec::new(), asked });
     }
     let processors = host::processors(&options.cores, None)?;
     let new = NewDirectory { dimensions: asked, journal_count: processors.len(), segment_size: options.segment_size };
-    Ok((Directory::create(&options.data, new)?, processors))
+    Ok((Directory::create(&options.data, &new)?, processors))
+}
+
+fn open_existing(
+    directory: Directory,
+    options: &Options,
+    asked: Vec<String>,
+) -> Result<(Directory, Vec<usize>), Fatal> {
+    if !asked.is_empty() && asked != directory.dimensions() {
+        return Err(Fatal::Dimensions { found: directory.dimensions().to_vec(), asked });
+    }
+    let processors = host::processors(&options.cores, Some(directory.journals().len()))?;
+    Ok((directory, processors))
 }
 
 /// What one core's executor starts from.
 struct CoreSetup {
     core: usize,
-    journal: plimsoll_journal::JournalEntry,
-    segment_size: u64,
+    journal: DirectoryJournal,
+    segment_size: usize,
     options: Options,
     shared: Arc<Shared>,
     socket: socket2::Socket,
@@ -209,10 +219,10 @@ async fn run_core(setup: CoreSetup, started: mpsc::Sender<Result<(), Fatal>>) {
 
 fn start_core(setup: CoreSetup) -> Result<(Rc<Core>, Listener, std::time::Duration), Fatal> {
     let CoreSetup { core, journal, segment_size, options, shared, socket } = setup;
-    let path = journal.path.clone();
+    let path = journal.directory;
     let recovery = |source| Fatal::Recovery { path: path.clone(), source: Box::new(source) };
-    let storage = MmapStorage::open(&journal.path, journal.id, segment_size).map_err(|error| recovery(error.into()))?;
-    let (segment_path, control_path) = (storage.segment_paths(), storage.control_path());
+    let storage = MmapStorage::open(&path, journal.id, segment_size, Ring::default())
+        .map_err(|error| recovery(RecoveryError::Storage(error)))?;
     let engine_options = EngineOptions {
         state: StateOptions {
             dimension_count: shared.dimensions.len(),
@@ -224,7 +234,7 @@ fn start_core(setup: CoreSetup) -> Result<(Rc<Core>, Listener, std::time::Durati
     let recovered = Engine::recover(storage, engine_options, now(), random).map_err(recovery)?;
     tracing::info!(core, summary = ?recovered.summary, elapsed = ?begun.elapsed(), "journal recovered");
     let core = Rc::new(Core::new(core, shared, recovered.engine, random()));
-    runtime::spawn_local(sync::run(Rc::clone(&core), journal.path, segment_path, control_path));
+    runtime::spawn_local(sync::run(Rc::clone(&core), path));
     Ok((core, Listener::new(socket), options.drain_timeout))
 }
 
@@ -240,6 +250,10 @@ fn abort_on_panic() {
             }
         }));
     });
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// 64 random bits from the kernel.

@@ -1,13 +1,17 @@
 //! What all cores see. Nothing here is locked.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use crate::mailbox::Mailbox;
+use crate::runtime::Pulse;
 
 /// What all cores see.
 pub(crate) struct Shared {
     /// By core.
     pub(crate) mailboxes: Vec<Mailbox>,
+    /// By core: what wakes its executor.
+    pub(crate) pulses: Vec<Arc<Pulse>>,
     /// The core that owns each partition.
     pub(crate) owners: Vec<u16>,
     /// Names of the dimensions.
@@ -28,6 +32,7 @@ impl Shared {
     pub(crate) fn new(owners: Vec<u16>, dimensions: Vec<String>, directory_id: String, core_count: usize) -> Shared {
         Shared {
             mailboxes: (0..core_count).map(|_| Mailbox::new(core_count)).collect(),
+            pulses: (0..core_count).map(|_| Arc::default()).collect(),
             owners,
             dimensions,
             directory_id,

@@ -14,8 +14,8 @@ use crate::runtime::SyncFile;
 const OPEN_FILE_COUNT_MAX: usize = 4;
 
 /// Syncs tickets until the core ends. A sync that fails ends the process: what the disk holds is unknown.
-pub(crate) async fn run(core: Rc<Core>, journal: PathBuf, segment_path: impl Fn(SegmentNumber) -> PathBuf, control_path: PathBuf) {
-    let mut files = Files { open: VecDeque::new(), segment_path, control: None, control_path };
+pub(crate) async fn run(core: Rc<Core>, journal: PathBuf) {
+    let mut files = Files { open: VecDeque::new(), control: None };
     loop {
         let tickets = core.take_tickets();
         if tickets.is_empty() {
@@ -31,25 +31,23 @@ pub(crate) async fn run(core: Rc<Core>, journal: PathBuf, segment_path: impl Fn(
     }
 }
 
-struct Files<P> {
+struct Files {
     open: VecDeque<(SegmentNumber, SyncFile)>,
-    segment_path: P,
     control: Option<SyncFile>,
-    control_path: PathBuf,
 }
 
-impl<P: Fn(SegmentNumber) -> PathBuf> Files<P> {
+impl Files {
     async fn sync(&mut self, core: &Core, tickets: &[Ticket]) -> std::io::Result<()> {
         let first = tickets.iter().map(|ticket| ticket.first_segment.0).min().unwrap_or(0);
         let last = tickets.iter().map(|ticket| ticket.last_segment.0).max().unwrap_or(0);
         for number in (first..=last).map(SegmentNumber) {
-            self.segment(number).await?.sync().await?;
+            self.segment(core, number).await?.sync().await?;
         }
         // A new segment counts as durable, and the control page says so, before anything in it is acknowledged.
         if let Some(opened) = tickets.iter().filter_map(|ticket| ticket.opened).next_back() {
             core.segment_synced(opened);
             if self.control.is_none() {
-                self.control = Some(SyncFile::open(&self.control_path).await?);
+                self.control = Some(SyncFile::open(&core.with(|inner| inner.engine.journal().storage().control_path())).await?);
             }
             if let Some(control) = &self.control {
                 control.sync().await?;
@@ -58,11 +56,11 @@ impl<P: Fn(SegmentNumber) -> PathBuf> Files<P> {
         Ok(())
     }
 
-    async fn segment(&mut self, number: SegmentNumber) -> std::io::Result<&SyncFile> {
+    async fn segment(&mut self, core: &Core, number: SegmentNumber) -> std::io::Result<&SyncFile> {
         let position = match self.open.iter().position(|(open, _)| *open == number) {
             Some(position) => position,
             None => {
-                let file = SyncFile::open(&(self.segment_path)(number)).await?;
+                let file = SyncFile::open(&core.with(|inner| inner.engine.journal().storage().segment_path(number))).await?;
                 if self.open.len() == OPEN_FILE_COUNT_MAX {
                     self.open.pop_front();
                 }
