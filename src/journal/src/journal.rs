@@ -262,9 +262,9 @@ impl<S: Storage, F: Framing> Journal<S, F> {
         self.body_size_max
     }
 
-    /// The segment that is appended to.
-    pub fn active_segment(&self) -> SegmentNumber {
-        self.number
+    /// The segment that is appended to. A simulator syncs what it sees here; full segments came back through [`Storage::retire`].
+    pub fn segment(&self) -> &S::Segment {
+        &self.segment
     }
 
     /// What lies below.

@@ -57,6 +57,8 @@ mod mmap;
 mod record;
 mod recovery;
 mod storage;
+#[cfg(test)]
+mod tests;
 
 pub use control::{CONTROL_HEADER_SIZE, ControlField, new_control_page};
 pub use directory::{Directory, DirectoryError, DirectoryJournal, ManifestError, NewDirectory};

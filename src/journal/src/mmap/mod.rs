@@ -25,7 +25,8 @@ use crate::limits::{
 use crate::storage::{Look, Segment, Storage};
 
 use mapping::MmapControl;
-use prepare::{Preparer, prepare_segment};
+use prepare::Preparer;
+pub(crate) use prepare::prepare_segment;
 
 /// The name of the control page's file.
 pub(crate) const CONTROL_FILE_NAME: &str = "control";

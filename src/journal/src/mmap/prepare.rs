@@ -201,7 +201,7 @@ fn yield_to_everything() {
 }
 
 /// Makes a segment's file of zeros and maps it. Nothing when it is to stop before that is done.
-pub(super) fn prepare_segment(
+pub(crate) fn prepare_segment(
     directory: &Path,
     number: SegmentNumber,
     segment_size: usize,

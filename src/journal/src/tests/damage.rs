@@ -1,0 +1,83 @@
+//! Flipped bits in what was durable.
+
+use crate::control::ControlField;
+use crate::identifier::{Lsn, SegmentNumber};
+use crate::tests::disk::SimStorage;
+use crate::tests::{append, damage, durable_batch, recover};
+
+#[test]
+fn a_flipped_bit_in_the_durable_part_is_damage() {
+    let storage = SimStorage::new();
+    let (mut journal, ..) = recover(&storage, 0).expect("an empty journal");
+    durable_batch(&mut journal, b"one");
+    durable_batch(&mut journal, &[7; 77]);
+    durable_batch(&mut journal, b"three");
+    drop(journal);
+    // The control page as it is when only what the journal itself syncs has reached the disk.
+    storage.sync_the_control();
+    storage.crash(|| false);
+    let ends = [(4096 + 96, 1), (4096 + 96 + 168, 3), (4096 + 96 + 168 + 96, 5)];
+    let whole = storage.disk.borrow().files[&SegmentNumber(1)].durable.clone();
+    for offset in (0..128).chain(4096..ends[2].0) {
+        storage.damage(SegmentNumber(1), |bytes| {
+            bytes.copy_from_slice(&whole);
+            bytes[offset] ^= 1 << (offset % 8);
+        });
+        let damage = damage(&storage);
+        assert_eq!(damage.position.segment, SegmentNumber(1));
+        let text = damage.to_string();
+        assert!(text.contains("0000000001.segment"), "{text}");
+        if offset < 128 {
+            assert_eq!((damage.position.offset, damage.position.lsn), (0, Lsn(1)));
+            continue;
+        }
+        // The place is within the batch that the bit belongs to.
+        let (end, first_lsn) = *ends
+            .iter()
+            .find(|(end, _)| offset < *end)
+            .expect("the offset is in a batch");
+        assert!(
+            (first_lsn..first_lsn + 2).contains(&damage.position.lsn.0),
+            "offset {offset}: {text}"
+        );
+        assert!(damage.position.offset <= offset as u64 && damage.position.offset < end as u64);
+        assert_eq!(damage.evidence, Lsn(6));
+    }
+}
+
+#[test]
+fn a_later_commit_record_proves_what_the_control_page_does_not() {
+    let storage = SimStorage::new();
+    let (mut journal, ..) = recover(&storage, 0).expect("an empty journal");
+    durable_batch(&mut journal, b"one");
+    durable_batch(&mut journal, b"two");
+    append(&mut journal, b"three");
+    journal.commit().expect("one record");
+    drop(journal);
+    storage.crash(|| true);
+    storage.set_control(ControlField::DurableLsn, 2);
+    storage.damage(SegmentNumber(1), |bytes| bytes[4096 + 96 + 40] ^= 1);
+    let damage = damage(&storage);
+    assert_eq!((damage.position.lsn, damage.evidence), (Lsn(4), Lsn(4)));
+}
+
+#[test]
+fn what_lies_before_a_durable_segment_is_durable() {
+    let storage = SimStorage::new();
+    let (mut journal, ..) = recover(&storage, 0).expect("an empty journal");
+    let body = vec![1; 40_000];
+    append(&mut journal, &body);
+    append(&mut journal, &body);
+    let ticket = journal.commit().expect("two records");
+    crate::tests::finish(&mut journal, ticket);
+    drop(journal);
+    // The sync of the control page came before it got the durable LSN.
+    storage.crash(|| false);
+    for segment in [1, 2] {
+        let segment = SegmentNumber(segment);
+        storage.damage(segment, |bytes| bytes[4096 + 50] ^= 1);
+        assert_eq!(damage(&storage).position.segment, segment);
+        storage.damage(segment, |bytes| bytes[4096 + 50] ^= 1);
+    }
+    assert_eq!(recover(&storage, 50).expect("whole").2.len(), 2);
+}

@@ -1,0 +1,212 @@
+//! The running journal: batches, rolls, priorities, idle commits.
+
+use crate::control::ControlField;
+use crate::identifier::{Lsn, SegmentNumber, Tag};
+use crate::journal::{Full, Journal, Priority};
+use crate::recovery::Summary;
+use crate::storage::Storage;
+use crate::tests::disk::{SIZE, SimStorage};
+use crate::tests::{append, durable_batch, finish, recover};
+
+const TAG: Tag = Tag {
+    kind: 16,
+    partition: 3,
+    detail: 7,
+};
+
+fn fresh() -> (SimStorage, Journal<SimStorage>) {
+    let storage = SimStorage::new();
+    let (journal, summary, _) = recover(&storage, 0).expect("an empty journal");
+    assert_eq!(summary, Summary::default());
+    (storage, journal)
+}
+
+#[test]
+fn gives_back_what_was_appended() {
+    let (storage, mut journal) = fresh();
+    assert_eq!(journal.begin(50), 50);
+    assert_eq!(append(&mut journal, b"one"), Lsn(1));
+    assert_eq!(append(&mut journal, b""), Lsn(2));
+    let ticket = journal.commit().expect("two records");
+    assert_eq!(ticket.upto, Lsn(3));
+    assert_eq!((ticket.id, ticket.opened), (1, Some(SegmentNumber(1))));
+    assert_eq!(journal.commit(), None);
+    finish(&mut journal, ticket);
+    assert_eq!(journal.begin(40), 50, "time never falls");
+    let ticket = durable_batch(&mut journal, &[9; 100]);
+    assert_eq!((ticket.id, ticket.opened, ticket.upto), (2, None, Lsn(5)));
+    assert_eq!(journal.bytes_appended(), 40 + 32 + 56 + 136 + 56);
+    drop(journal);
+    storage.crash(|| false);
+    let (journal, summary, records) = recover(&storage, 10).expect("a whole journal");
+    let found: Vec<_> = records
+        .iter()
+        .map(|record| (record.lsn.0, record.time, record.body.len()))
+        .collect();
+    assert_eq!(found, [(1, 50, 3), (2, 50, 0), (4, 50, 100)]);
+    assert_eq!(records[0].tag, TAG);
+    assert_eq!(
+        (summary.records, summary.batches, summary.segments, summary.cut),
+        (3, 2, 1, None)
+    );
+    assert_eq!((summary.bytes, summary.last_lsn, summary.last_time), (320, Lsn(5), 50));
+    assert_eq!(
+        (journal.last_lsn(), journal.durable_lsn(), journal.last_time()),
+        (Lsn(5), Lsn(5), 50)
+    );
+    assert_eq!(storage.numbers(), [1, 2]);
+}
+
+#[test]
+fn an_open_batch_does_not_count() {
+    let (storage, mut journal) = fresh();
+    durable_batch(&mut journal, b"kept");
+    append(&mut journal, b"not committed");
+    drop(journal);
+    storage.crash(|| true);
+    let (_, summary, records) = recover(&storage, 10).expect("a torn journal");
+    assert_eq!((records.len(), summary.last_lsn), (1, Lsn(2)));
+    assert!(
+        summary
+            .cut
+            .is_some_and(|cut| cut.segment == SegmentNumber(1) && cut.lsn == Lsn(3))
+    );
+}
+
+#[test]
+fn rolls_within_a_batch() {
+    let (storage, mut journal) = fresh();
+    let mut bodies = Vec::new();
+    for byte in 0..40 {
+        bodies.push(vec![byte; 3000]);
+        append(&mut journal, &bodies[usize::from(byte)]);
+        if byte == 30 {
+            journal.storage().disk.borrow_mut().ring = 3;
+        }
+    }
+    let ticket = journal.commit().expect("forty records");
+    assert_eq!(
+        (ticket.first_segment, ticket.last_segment),
+        (SegmentNumber(1), SegmentNumber(2))
+    );
+    assert_eq!(ticket.opened, Some(SegmentNumber(2)));
+    assert_eq!(ticket.upto, Lsn(42), "two batches, each with a commit record");
+    finish(&mut journal, ticket);
+    let next = durable_batch(&mut journal, b"after");
+    assert_eq!((next.first_segment, next.opened), (SegmentNumber(2), None));
+    drop(journal);
+    storage.crash(|| false);
+    let (_, summary, records) = recover(&storage, 10).expect("a whole journal");
+    assert!(records.iter().zip(&bodies).all(|(record, body)| record.body == *body));
+    assert_eq!((summary.records, summary.batches, summary.segments), (41, 3, 2));
+}
+
+#[test]
+fn the_largest_body_fits_an_empty_segment() {
+    let (storage, mut journal) = fresh();
+    let largest = vec![1; journal.max_body_size()];
+    assert_eq!(largest.len(), SIZE - 4096 - 56 - 32);
+    durable_batch(&mut journal, b"first");
+    durable_batch(&mut journal, &largest);
+    durable_batch(&mut journal, b"last");
+    drop(journal);
+    storage.crash(|| false);
+    let (_, summary, records) = recover(&storage, 10).expect("a whole journal");
+    assert_eq!((records[1].body.len(), summary.segments), (largest.len(), 3));
+}
+
+#[test]
+#[should_panic(expected = "a body of")]
+fn a_larger_body_is_a_mistake_of_the_caller() {
+    let (_, mut journal) = fresh();
+    let body = vec![1; journal.max_body_size() + 1];
+    let _ = journal.append(Priority::Normal, TAG, &body);
+}
+
+#[test]
+fn the_last_prepared_segment_is_kept_for_what_is_essential() {
+    let (storage, mut journal) = fresh();
+    let body = vec![1; journal.max_body_size()];
+    storage.disk.borrow_mut().ring = 2;
+    append(&mut journal, &body);
+    append(&mut journal, &body);
+    let before = (journal.last_lsn(), journal.bytes_appended());
+    assert_eq!(journal.append(Priority::Normal, TAG, &body), Err(Full::Ring));
+    storage.disk.borrow_mut().room = 1;
+    assert_eq!(journal.append(Priority::Normal, TAG, &body), Err(Full::Ring));
+    assert_eq!(
+        before,
+        (journal.last_lsn(), journal.bytes_appended()),
+        "nothing has changed"
+    );
+    assert_eq!(journal.append(Priority::Essential, TAG, &body), Ok(Lsn(5)));
+    assert_eq!(journal.append(Priority::Essential, TAG, &body), Err(Full::Storage));
+    let ticket = journal.commit().expect("three records");
+    assert_eq!(ticket.last_segment, SegmentNumber(3));
+    finish(&mut journal, ticket);
+    assert_eq!(journal.idle_commit(0), None, "it would need a segment");
+    storage.disk.borrow_mut().room = 9;
+    storage.disk.borrow_mut().ring = 3;
+    assert!(journal.idle_commit(0).is_some());
+    drop(journal);
+    storage.crash(|| true);
+    assert_eq!(recover(&storage, 10).expect("a whole journal").1.records, 3);
+}
+
+#[test]
+fn recovery_says_when_there_is_no_room_for_its_segment() {
+    let storage = SimStorage::new();
+    storage.disk.borrow_mut().room = 0;
+    let error = recover(&storage, 0).expect_err("no room");
+    let crate::RecoveryError::Storage(error) = error else {
+        panic!("{error}")
+    };
+    assert!(error.is_out_of_space() && !error.is_read_only());
+    assert!(error.to_string().contains("65536 bytes"));
+}
+
+#[test]
+fn an_idle_commit_is_written_once() {
+    let (storage, mut journal) = fresh();
+    assert_eq!(journal.idle_commit(5), None, "nothing to prove");
+    append(&mut journal, b"one");
+    assert_eq!(journal.idle_commit(5), None, "a batch is open");
+    let ticket = journal.commit().expect("one record");
+    assert_eq!(journal.idle_commit(5), None, "not durable yet");
+    finish(&mut journal, ticket);
+    let ticket = journal.idle_commit(5).expect("now it proves something");
+    assert_eq!(ticket.upto, Lsn(3));
+    assert_eq!(journal.idle_commit(6), None, "its own sync is not done");
+    finish(&mut journal, ticket);
+    assert_eq!(journal.idle_commit(7), None, "nothing came since");
+    drop(journal);
+    storage.crash(|| false);
+    // Starts and stops without records use nothing up.
+    for incarnation in 1..5 {
+        let (mut journal, summary, _) = recover(&storage, incarnation * 10).expect("a whole journal");
+        assert_eq!((summary.last_lsn, summary.last_time, summary.cut), (Lsn(3), 5, None));
+        assert_eq!(journal.idle_commit(9), None);
+        drop(journal);
+        storage.crash(|| true);
+        assert_eq!(storage.numbers(), [1, 2]);
+    }
+}
+
+#[test]
+fn the_control_page_follows() {
+    let (storage, mut journal) = fresh();
+    let newest = |journal: &Journal<SimStorage>| journal.storage().control_load(ControlField::NewestDurableSegment);
+    assert_eq!(newest(&journal), 0);
+    let ticket = durable_batch(&mut journal, b"one");
+    assert_eq!(newest(&journal), 1);
+    assert_eq!(journal.storage().control_load(ControlField::DurableLsn), ticket.upto.0);
+    assert_eq!(storage.control_load(ControlField::OldestSegment), 1);
+}
+
+#[test]
+#[should_panic(expected = "is durable before it is committed")]
+fn only_what_was_committed_is_durable() {
+    let (_, mut journal) = fresh();
+    append(&mut journal, b"one");
+    journal.durable(Lsn(1));
+}
