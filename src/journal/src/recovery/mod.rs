@@ -7,7 +7,7 @@
 
 mod error;
 mod read;
-mod table;
+pub(crate) mod table;
 
 pub use error::{Damage, RecoveryError, Refusal};
 pub use table::Found;
