@@ -31,7 +31,7 @@ pub struct Options {
     /// How long an ended reservation and its key stay known.
     pub key_retention: Duration,
     /// Size of a new directory's segments in bytes.
-    pub segment_size: usize,
+    pub segment_size: u64,
     /// Whether an address other than loopback is accepted: there is no authentication yet.
     pub insecure_listen: bool,
 }

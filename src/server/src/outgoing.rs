@@ -11,7 +11,8 @@ use crate::limits::{MESSAGE_COMMANDS_MAX, SPARE_MESSAGE_COUNT_MAX};
 pub(crate) struct Outgoing {
     core: usize,
     queues: Vec<VecDeque<Message>>,
-    /// Emptied messages for the next commands.
+    /// Emptied messages for the next commands. Boxed once: it is the box that travels.
+    #[allow(clippy::vec_box)]
     spare: Vec<Box<Batch>>,
 }
 

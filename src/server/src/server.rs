@@ -64,7 +64,7 @@ impl Server {
         let heartbeat =
             heartbeat::start(Arc::clone(&shared)).map_err(|source| Fatal::Executor { core: 0, source })?;
         let mut server =
-            Server { address, shared: Arc::clone(&shared), executors: Vec::new(), heartbeat, directory: directory };
+            Server { address, shared: Arc::clone(&shared), executors: Vec::new(), heartbeat, directory };
         let (started, starts) = mpsc::channel();
         for (core, (processor, socket)) in processors.iter().zip(sockets).enumerate() {
             let setup = CoreSetup {
@@ -174,7 +174,9 @@ fn opendirectory(options: &Options) -> Result<(Directory, Vec<usize>), Fatal> {
         return Err(Fatal::Dimensions { found: Vec::new(), asked });
     }
     let processors = host::processors(&options.cores, None)?;
-    let new = NewDirectory { dimensions: asked, journal_count: processors.len(), segment_size: options.segment_size };
+    // A size that does not fit is out of range as well, and refused as such.
+    let segment_size = usize::try_from(options.segment_size).unwrap_or(usize::MAX);
+    let new = NewDirectory { dimensions: asked, journal_count: processors.len(), segment_size };
     Ok((Directory::create(&options.data, &new)?, processors))
 }
 
