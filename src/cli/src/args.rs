@@ -1,0 +1,313 @@
+//! The command line. The name of an option's environment variable, `PLIMSOLL_<TABLE>_<KEY>`, also says under which table and
+//! key it stands in a settings file; see `config.rs`.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use plimsoll_server::Cores;
+
+use crate::values::{
+    DimensionNames, UnitsByName, parse_cores, parse_dimensions, parse_duration, parse_size, parse_units,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  plimsoll demo --seconds 10                              see it work, nothing is kept
+  plimsoll serve --data ./slots --dimensions orders,items
+  plimsoll pool import slots.csv
+  plimsoll reserve zone-7:monday --units orders=1,items=12
+  plimsoll pool list
+
+Exit codes:
+  0 done, 1 failed, 2 wrong usage, 3 refused (full, closed), 4 outcome unknown, 10-29 fatal (see 'plimsoll serve --help')
+
+Each option shown with [env: ..] can also stand in the file of --config: PLIMSOLL_SERVE_DRAIN_TIMEOUT=5s is
+  [serve]
+  drain_timeout = \"5s\"
+The command line goes before the environment, the environment before the file.";
+
+/// Keeps pools of capacity from being booked past their limits.
+#[derive(Debug, Parser)]
+#[command(name = "plimsoll", version, after_help = EXAMPLES, subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    /// Read settings from this file (TOML; tables [serve] and [client])
+    #[arg(long, global = true, value_name = "FILE", env = "PLIMSOLL_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Say more on standard error; twice for everything. RUST_LOG, when set, decides instead
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the engine on a data directory
+    Serve(ServeArguments),
+    /// Try it: an engine on a temporary directory, with example pools and live traffic
+    Demo(DemoArguments),
+    /// Import and show pools
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Pool {
+        #[command(subcommand)]
+        command: PoolCommand,
+    },
+    /// Take units from a pool
+    Reserve(ReserveArguments),
+    /// Give a reservation's units back; again does no harm
+    Release(ReservationArguments),
+    /// Show a reservation
+    Show(ReservationArguments),
+    /// Drive a file of orders through a running engine, in the order of time
+    Orders(OrdersArguments),
+    /// Print a completion script for a shell
+    Completions(CompletionsArguments),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PoolCommand {
+    /// Create and change pools from a file, all or nothing
+    Import(ImportArguments),
+    /// List all pools by name
+    List(ListArguments),
+    /// Show one pool
+    Get(GetArguments),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+On standard output stands one line, once every listener accepts:
+  ready engine=127.0.0.1:7440 http=off
+Logs go to standard error. SIGTERM or Ctrl-C finishes what was accepted and ends with 0.
+
+Examples:
+  plimsoll serve --dimensions orders,items          a new directory ./plimsoll-data
+  plimsoll serve --data /var/lib/plimsoll           an existing one
+  plimsoll serve --cores 2-5 --listen 127.0.0.1:0   four processors, any free port")]
+pub(crate) struct ServeArguments {
+    /// Where clients connect; port 0 takes a free one
+    #[arg(
+        long,
+        value_name = "ADDR",
+        default_value = "127.0.0.1:7440",
+        env = "PLIMSOLL_SERVE_LISTEN"
+    )]
+    pub(crate) listen: SocketAddr,
+
+    /// The data directory; made if it does not exist
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "./plimsoll-data",
+        env = "PLIMSOLL_SERVE_DATA"
+    )]
+    pub(crate) data: PathBuf,
+
+    /// Processors to use: auto, the first N, or a list such as 0,2 or 4-7
+    #[arg(long, value_name = "N|LIST", default_value = "auto", value_parser = parse_cores, env = "PLIMSOLL_SERVE_CORES")]
+    pub(crate) cores: Cores,
+
+    /// What pools limit, such as orders,items; required on a new directory, must be equal afterwards
+    #[arg(long, value_name = "NAMES", value_parser = parse_dimensions, env = "PLIMSOLL_SERVE_DIMENSIONS")]
+    pub(crate) dimensions: Option<DimensionNames>,
+
+    /// How long a stop may take to finish what was accepted
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration, env = "PLIMSOLL_SERVE_DRAIN_TIMEOUT")]
+    pub(crate) drain_timeout: Duration,
+
+    /// How long an ended reservation and its key stay known
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_duration, env = "PLIMSOLL_SERVE_KEY_RETENTION")]
+    pub(crate) key_retention: Duration,
+
+    /// Size of the journal's segments, on a new directory
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_size, env = "PLIMSOLL_SERVE_SEGMENT_SIZE")]
+    pub(crate) segment_size: u64,
+
+    /// Accept an address other than loopback: whoever reaches it may do everything
+    #[arg(long, env = "PLIMSOLL_SERVE_INSECURE_LISTEN")]
+    pub(crate) insecure_listen: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+It listens on a free port of this machine only, keeps its data in a temporary directory that is removed at the end, and
+checks at the end that what was reserved and released adds up to what the pools say. Ctrl-C ends it.
+
+Examples:
+  plimsoll demo
+  plimsoll demo --seconds 10 --cores 1")]
+pub(crate) struct DemoArguments {
+    /// End after this many seconds
+    #[arg(long, value_name = "N")]
+    pub(crate) seconds: Option<NonZeroU32>,
+
+    /// Processors to use: auto, the first N, or a list such as 0,2 or 4-7
+    #[arg(long, value_name = "N|LIST", default_value = "auto", value_parser = parse_cores)]
+    pub(crate) cores: Cores,
+}
+
+/// What every command takes that talks to an engine.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Options of client commands")]
+pub(crate) struct ClientArguments {
+    /// The engine to talk to
+    #[arg(
+        long,
+        value_name = "ADDR",
+        default_value = "127.0.0.1:7440",
+        env = "PLIMSOLL_CLIENT_ENGINE"
+    )]
+    pub(crate) engine: String,
+
+    /// How long to wait for an answer
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration, env = "PLIMSOLL_CLIENT_TIMEOUT")]
+    pub(crate) timeout: Duration,
+
+    /// Print JSON, one object on a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The file is CSV with a header (.csv; separated by , or ;) or one JSON object on a line (.ndjson), each also compressed (.gz).
+CSV columns: name, zone, kind, starts_at, ends_at and one for each dimension with the limit; optional opens_at, closes_at,
+coverage (prefixes separated by spaces), state (open, closed), mode (enforce, shadow). held_D, confirmed_D and remaining_D are
+ignored; any other column is an error. Times are Unix seconds or RFC 3339 with an offset.
+
+Everything is checked first; with any error nothing is changed.
+
+Examples:
+  plimsoll pool import slots.csv
+  plimsoll pool list --json > pools.ndjson && plimsoll pool import pools.ndjson")]
+pub(crate) struct ImportArguments {
+    /// The file of pools: .csv, .ndjson, .csv.gz or .ndjson.gz
+    pub(crate) file: PathBuf,
+
+    /// Check everything, change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    #[command(flatten)]
+    pub(crate) client: ClientArguments,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  plimsoll pool list
+  plimsoll pool list --used | sha256sum      name,used[,used..] of each pool, without a header
+  plimsoll pool list --json | jq 'select(.remaining.rooms < 1)'")]
+pub(crate) struct ListArguments {
+    /// Print only name,used[,used..] (held + confirmed), in the order of dimensions
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) used: bool,
+
+    #[command(flatten)]
+    pub(crate) client: ClientArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GetArguments {
+    /// The pool's name
+    pub(crate) name: String,
+
+    #[command(flatten)]
+    pub(crate) client: ClientArguments,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+With --key the command can be repeated safely: at most one reservation comes of it, and a repeat shows that one as it is now.
+Without, a fresh key is drawn; it is named when the outcome stays unknown.
+
+Examples:
+  plimsoll reserve zone-7:monday --units orders=1,items=12
+  plimsoll reserve zone-7:monday --units orders=1 --key order-4711 --reference 4711")]
+pub(crate) struct ReserveArguments {
+    /// The pool's name
+    pub(crate) pool: String,
+
+    /// How much to take in each dimension; what is not named is 0
+    #[arg(long, value_name = "NAME=N[,NAME=N..]", value_parser = parse_units)]
+    pub(crate) units: UnitsByName,
+
+    /// Idempotency key: a UUID or any text of 1 to 255 visible ASCII characters
+    #[arg(long)]
+    pub(crate) key: Option<String>,
+
+    /// Your own name for what is reserved, such as an order number; at most 64 bytes
+    #[arg(long)]
+    pub(crate) reference: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) client: ClientArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReservationArguments {
+    /// The reservation's id, as reserve printed it
+    pub(crate) id: String,
+
+    #[command(flatten)]
+    pub(crate) client: ClientArguments,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The file is CSV or NDJSON, also compressed (.gz), with at, op (reserve or release), order, pool and a column for each dimension;
+other columns are ignored. Lines are taken in the order of `at`, which is kept with each event as occurred_at. A release names
+the order. A reserve of an order that still has its reservation, a release of an order that no earlier line reserved, and a
+reserve of nothing are skipped, counted and reported.
+
+What became of each line is kept in the progress file. When the command or the engine is killed, run the command again: it
+goes on where it was, with no second effect and the same figures. A finished file can be run again: nothing is sent, the
+figures are printed.
+
+It ends with 0 when the whole file was processed, whatever was refused; with 1 when it was stopped; with 4 when the engine did
+not come back within --patience.
+
+Examples:
+  plimsoll orders orders.csv.gz
+  plimsoll orders orders.csv.gz --dimensions rooms --progress /var/tmp/orders.progress --json")]
+pub(crate) struct OrdersArguments {
+    /// The file of orders: .csv, .ndjson, .csv.gz or .ndjson.gz
+    pub(crate) file: PathBuf,
+
+    /// The columns to take; other dimensions are 0. Without it, a column for each dimension of the engine
+    #[arg(long, value_name = "NAMES", value_parser = parse_dimensions)]
+    pub(crate) dimensions: Option<DimensionNames>,
+
+    /// Where to keep what became of each line [default: the name of FILE with .progress, in the current directory]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) progress: Option<PathBuf>,
+
+    /// The most lines in flight
+    #[arg(long, value_name = "N", default_value = "4096", value_parser = clap::value_parser!(u32).range(1..=65_536), env = "PLIMSOLL_CLIENT_WINDOW")]
+    pub(crate) window: u32,
+
+    /// How long to keep trying while the engine gives no answer
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_duration, env = "PLIMSOLL_CLIENT_PATIENCE")]
+    pub(crate) patience: Duration,
+
+    #[command(flatten)]
+    pub(crate) client: ClientArguments,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The script is static: print it again after an update.
+
+Examples:
+  source <(plimsoll completions bash)
+  plimsoll completions zsh > ~/.zfunc/_plimsoll
+  plimsoll completions fish > ~/.config/fish/completions/plimsoll.fish")]
+pub(crate) struct CompletionsArguments {
+    /// The shell
+    pub(crate) shell: clap_complete::Shell,
+}

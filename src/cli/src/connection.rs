@@ -1,0 +1,96 @@
+//! The way to the engine, shared by the client commands.
+
+use std::future::Future;
+
+use plimsoll_client::{Client, Error, Options, Refusal, Status, Unknown};
+
+use crate::args::ClientArguments;
+use crate::failure::{Exit, Failure};
+
+/// Runs a client command to its end.
+pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed("cannot start the runtime").because(error))?;
+    let outcome = runtime.block_on(work);
+    // Nothing that is still under way concerns the outcome.
+    runtime.shutdown_background();
+    outcome
+}
+
+pub(crate) async fn connect(arguments: &ClientArguments) -> Result<Client, Failure> {
+    let options = Options {
+        connect_timeout: arguments.timeout,
+        request_timeout: arguments.timeout,
+        name: concat!("plimsoll ", env!("CARGO_PKG_VERSION")).to_owned(),
+        ..Options::default()
+    };
+    Client::connect(&arguments.engine, options)
+        .await
+        .map_err(|error| failure_of(error, &arguments.engine))
+}
+
+/// What an error of the client means for a command.
+pub(crate) fn failure_of(error: Error, engine: &str) -> Failure {
+    match error {
+        Error::NotConnected { .. } | Error::NotSent { .. } => Failure::failed(format!("no engine answers at {engine}"))
+            .because(error)
+            .help("start one with 'plimsoll serve', or say where it is with --engine"),
+        Error::Refused(refusal) => refused(&refusal),
+        Error::Unknown(unknown) => unknown_outcome(&unknown),
+        Error::Invalid(invalid) => Failure::usage(invalid.to_string()),
+        Error::QueueFull { .. } => Failure::failed("the engine is busy").because(error).help("try again"),
+        other => Failure::failed("the command had no effect").because(other),
+    }
+}
+
+/// Nobody can tell whether the command took effect.
+pub(crate) fn unknown_outcome(unknown: &Unknown) -> Failure {
+    Failure::new(Exit::Unknown, format!("the outcome is unknown: {unknown}")).help("run the same command again")
+}
+
+/// The engine said no, and nothing changed.
+pub(crate) fn refused(refusal: &Refusal) -> Failure {
+    let exit = match refusal.status.known() {
+        Some(
+            Status::InsufficientCapacity
+            | Status::PoolClosed
+            | Status::PoolNotOpenYet
+            | Status::PoolPastClosing
+            | Status::ReservationEnded
+            | Status::HoldExpired,
+        ) => Exit::Refused,
+        _ => Exit::Failed,
+    };
+    let failure = match refusal.status.known() {
+        Some(status) => Failure::new(exit, format!("{refusal}: {}", status.meaning())),
+        None => Failure::new(exit, refusal.to_string()),
+    };
+    match refusal.status.known() {
+        Some(Status::PoolNotFound) => failure.help("'plimsoll pool list' shows the pools there are"),
+        Some(Status::KeyReused) => failure.help("use a new key for a new request"),
+        _ if refusal.retryable() => failure.help("try again in a moment"),
+        _ => failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use plimsoll_client::StatusNumber;
+
+    use super::*;
+
+    #[test]
+    fn full_and_closed_are_refusals_for_scripts() {
+        let check = |status: StatusNumber, exit| assert_eq!(refused(&Refusal::new(status)).exit, exit, "{status}");
+        check(Status::InsufficientCapacity.into(), Exit::Refused);
+        check(Status::PoolClosed.into(), Exit::Refused);
+        check(Status::PoolPastClosing.into(), Exit::Refused);
+        check(Status::PoolNotFound.into(), Exit::Failed);
+        check(Status::KeyReused.into(), Exit::Failed);
+        check(Status::Overloaded.into(), Exit::Failed);
+        check(StatusNumber(40), Exit::Failed);
+    }
+}

@@ -1,0 +1,283 @@
+//! `plimsoll orders`: drives a file of orders through a running engine, so that it can be killed and begun again.
+
+mod drive;
+mod file;
+mod meter;
+mod plan;
+mod progress;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use plimsoll_client::{Client, PoolId};
+use sha2::{Digest, Sha256};
+
+use crate::args::OrdersArguments;
+use crate::connection;
+use crate::failure::Failure;
+use crate::input::Input;
+use crate::output::{Output, notice};
+use drive::{Drive, Ending};
+use file::{Operation, OrderFile, Taken};
+use plan::{Figures, LineIndex, Plan, Skip};
+use progress::{Progress, ProgressError, Run};
+
+/// The most pools without an entry in the engine that are named.
+const MISSING_COUNT_SHOWN_MAX: usize = 5;
+
+pub(crate) fn run(arguments: &OrdersArguments) -> Result<(), Failure> {
+    let input = Input::read(&arguments.file)?;
+    connection::block_on(run_with(arguments, input))
+}
+
+async fn run_with(arguments: &OrdersArguments, input: Input) -> Result<(), Failure> {
+    let client = connection::connect(&arguments.client).await?;
+    let welcome = client.welcome();
+    let dimensions = &welcome.dimensions;
+    let mut columns = match &arguments.dimensions {
+        Some(names) => names.0.clone(),
+        None => dimensions.clone(),
+    };
+    if let Some(unknown) = columns.iter().find(|name| !dimensions.contains(name)) {
+        let known = dimensions.join(", ");
+        return Err(Failure::usage(format!(
+            "--dimensions: the engine has no dimension {unknown:?}, only {known}"
+        )));
+    }
+    // In one order, so that it does not matter in which they were named.
+    columns.sort_by_key(|name| dimensions.iter().position(|known| known == name));
+
+    let file = file::read(
+        &input,
+        &Taken {
+            engine: dimensions,
+            columns: &columns,
+        },
+    )
+    .map_err(|errors| errors.into_failure(&input.path))?;
+    let file = Arc::new(file);
+    if !file.was_in_order {
+        notice("note: the lines are not in the order of time; they are taken in that order");
+    }
+    if file.several_nights > 0 {
+        notice(format_args!(
+            "note: {} orders are for several nights; each takes its first night's pool only",
+            file.several_nights
+        ));
+    }
+
+    let run = Run {
+        input: hexadecimal(&input.digest),
+        directory: welcome.directory_id.clone(),
+        dimensions: columns.join(","),
+    };
+    let path = progress_path(arguments)?;
+    let (progress, known) = Progress::open(&path, &run).map_err(|error| cannot_use(error, &path))?;
+    let by_number: HashMap<u64, LineIndex> = (0..)
+        .map(LineIndex)
+        .zip(&file.lines)
+        .map(|(index, line)| (line.number, index))
+        .collect();
+    let damaged = |number: u64| {
+        Failure::failed(format!(
+            "{}: what it says of line {number} does not fit the file",
+            path.display()
+        ))
+        .help("it is damaged; what the engine holds can no longer be told from it")
+    };
+    let mut outcomes = HashMap::with_capacity(known.len());
+    for (number, outcome) in known {
+        outcomes.insert(*by_number.get(&number).ok_or_else(|| damaged(number))?, outcome);
+    }
+    let is_fresh = outcomes.is_empty();
+    let mut plan = Plan::new(&file.lines);
+    let ready = plan
+        .resume(outcomes)
+        .map_err(|misfit| damaged(file.lines[misfit.0.index()].number))?;
+    if !is_fresh {
+        notice(format_args!(
+            "going on from {}: {} of {} lines are done",
+            path.display(),
+            plan.settled(),
+            file.lines.len()
+        ));
+    }
+
+    if !plan.is_finished() {
+        let pools = resolve_pools(&client, &file, arguments).await?;
+        let drive = Drive {
+            client: &client,
+            file: &file,
+            pools: &pools,
+            input: input.digest,
+            directory: &run.directory,
+            window: arguments.window as usize,
+            patience: arguments.patience,
+        };
+        match drive.run(&mut plan, progress, ready).await? {
+            Ending::Finished => {}
+            Ending::Interrupted => {
+                return Err(Failure::failed(format!(
+                    "stopped; {} of {} lines are done",
+                    plan.settled(),
+                    file.lines.len()
+                ))
+                .help(format!(
+                    "run the same command again to go on; {} knows where it was",
+                    path.display()
+                )));
+            }
+        }
+    }
+    say_skipped(&plan, &file);
+    print(plan.figures(), arguments.client.json)
+}
+
+/// The name of the input, in the current directory: where an input lies is often no place to write to.
+fn progress_path(arguments: &OrdersArguments) -> Result<PathBuf, Failure> {
+    if let Some(path) = &arguments.progress {
+        return Ok(path.clone());
+    }
+    let name = arguments
+        .file
+        .file_name()
+        .ok_or_else(|| Failure::usage("FILE has no name"))?;
+    let mut name = name.to_owned();
+    name.push(".progress");
+    Ok(PathBuf::from(name))
+}
+
+fn cannot_use(error: ProgressError, path: &Path) -> Failure {
+    let help = match &error {
+        ProgressError::OtherRun { .. } => "name another file with --progress; this one is left as it is",
+        ProgressError::Foreign { .. } => "name another file with --progress",
+        ProgressError::InUse { .. } => "wait for the other run, or end it",
+        ProgressError::Damaged { .. } => "what the engine holds can no longer be told from it",
+        ProgressError::Io { .. } => "name a file that can be written with --progress",
+    };
+    Failure::failed(format!("the progress file {} cannot be used", path.display()))
+        .because(error)
+        .help(help)
+}
+
+/// The id of each pool that a reserve names. A name without a pool is often a forgotten import; a file of which no pool exists
+/// certainly is.
+async fn resolve_pools(
+    client: &Client,
+    file: &OrderFile,
+    arguments: &OrdersArguments,
+) -> Result<Vec<Option<PoolId>>, Failure> {
+    let mut named: Vec<usize> = file
+        .lines
+        .iter()
+        .filter(|line| line.operation == Operation::Reserve)
+        .map(|line| line.pool.index())
+        .collect();
+    named.sort_unstable();
+    named.dedup();
+    let names: Vec<&str> = named.iter().map(|pool| &*file.pools[*pool]).collect();
+    let found = client
+        .resolve(&names)
+        .await
+        .map_err(|error| connection::failure_of(error, &arguments.client.engine))?;
+    let missing: Vec<&str> = names
+        .iter()
+        .zip(&found)
+        .filter(|(_, id)| id.is_none())
+        .map(|(name, _)| *name)
+        .collect();
+    if !missing.is_empty() {
+        if missing.len() == names.len() {
+            return Err(Failure::failed(format!(
+                "the engine has none of the {} pools that the file names",
+                names.len()
+            ))
+            .help("import them first: plimsoll pool import FILE"));
+        }
+        let shown = missing[..missing.len().min(MISSING_COUNT_SHOWN_MAX)].join(", ");
+        let dots = if missing.len() > MISSING_COUNT_SHOWN_MAX {
+            ", .."
+        } else {
+            ""
+        };
+        notice(format_args!(
+            "note: {} pools do not exist, orders for them are rejected: {shown}{dots}",
+            missing.len()
+        ));
+    }
+    let mut ids = vec![None; file.pools.len()];
+    for (pool, id) in named.into_iter().zip(found) {
+        ids[pool] = id;
+    }
+    Ok(ids)
+}
+
+fn say_skipped(plan: &Plan<'_>, file: &OrderFile) {
+    for (index, why) in plan.skipped() {
+        let line = &file.lines[index.index()];
+        let why = match why {
+            Skip::AlreadyReserved => "has its reservation already",
+            Skip::UnknownOrder => "is released without a reserve before it",
+            Skip::AsksForNothing => "asks for nothing",
+        };
+        notice(format_args!(
+            "note: line {} is skipped: order {} {why}",
+            line.number,
+            file.orders[line.order.index()]
+        ));
+    }
+    let more = plan.figures().skipped - plan.skipped().len() as u64;
+    if more > 0 {
+        notice(format_args!("note: {more} more lines are skipped"));
+    }
+}
+
+fn print(figures: Figures, json: bool) -> Result<(), Failure> {
+    let mut output = Output::new();
+    if json {
+        output.json(&figures)?;
+    } else {
+        let lines = [
+            ("accepted", figures.accepted),
+            ("rejected", figures.rejected),
+            ("released", figures.released),
+            ("release_of_rejected", figures.release_of_rejected),
+            ("live", figures.live),
+            ("skipped", figures.skipped),
+        ];
+        for (name, number) in lines.iter().filter(|(name, number)| *name != "skipped" || *number > 0) {
+            output.line(format_args!("{name:<19} {number:>10}"))?;
+        }
+    }
+    output.finish()
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The idempotency key of a line: the first 16 bytes of the SHA-256 of the input's SHA-256 (32 bytes) and the line's number (8 bytes,
+/// least significant first). So it is the same in every run over the same content, and in no other.
+fn key_of(input: &[u8; 32], number: u64) -> plimsoll_client::Key {
+    let hash = Sha256::new()
+        .chain_update(input)
+        .chain_update(number.to_le_bytes())
+        .finalize();
+    let mut first = [0; 16];
+    first.copy_from_slice(&hash[..16]);
+    plimsoll_client::Key::from_bytes(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_of_a_line_is_fixed() {
+        // As Python says: sha256(bytes(32) + (1).to_bytes(8, "little")).hexdigest()[:32]
+        assert_eq!(key_of(&[0; 32], 1).0, 0x19ea_44be_89ee_ce0f_d4ec_7482_049f_472a);
+        assert_ne!(key_of(&[0; 32], 1), key_of(&[0; 32], 2));
+        assert_ne!(key_of(&[0; 32], 1), key_of(&[1; 32], 1));
+    }
+}

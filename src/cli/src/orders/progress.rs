@@ -1,0 +1,397 @@
+//! The progress file: what became of each line, appended as it becomes known.
+//!
+//! What always holds:
+//! - The first line names the input (SHA-256 of its decompressed content), the engine's data directory and the dimensions taken. A
+//!   file of another run is never appended to.
+//! - Each further line is one outcome: the line's number in the input, then `A` and the reservation, `R` and the status, or `L`.
+//! - It is only appended to, a batch of lines at a time, each batch synced before the next is written. So only its last batch can be
+//!   torn: what follows the last line feed, or the first zero byte, is cut off when it is opened again.
+//! - One process at a time writes to it; the lock goes with the process.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use super::plan::Outcome;
+
+/// The first word of the file and the version of its form.
+const MAGIC: &str = "plimsoll-orders 1";
+
+/// Which run a progress file belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Run {
+    /// SHA-256 of the input, hexadecimal.
+    pub(crate) input: String,
+    /// The engine's data directory, hexadecimal.
+    pub(crate) directory: String,
+    /// The dimensions taken, separated by commas.
+    pub(crate) dimensions: String,
+}
+
+impl Run {
+    fn header(&self) -> String {
+        format!(
+            "{MAGIC} input={} directory={} dimensions={}",
+            self.input, self.directory, self.dimensions
+        )
+    }
+
+    fn parse(header: &str) -> Option<Run> {
+        let mut words = header.strip_prefix(MAGIC)?.strip_prefix(' ')?.splitn(3, ' ');
+        let mut word = |key: &str| words.next()?.strip_prefix(key)?.strip_prefix('=').map(str::to_owned);
+        Some(Run {
+            input: word("input")?,
+            directory: word("directory")?,
+            dimensions: word("dimensions")?,
+        })
+    }
+}
+
+/// Why a progress file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProgressError {
+    #[error("cannot use {}", .path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error("{} is in use by another run", .path.display())]
+    InUse { path: PathBuf },
+    #[error("{} is no progress file", .path.display())]
+    Foreign { path: PathBuf },
+    #[error("{} belongs to another {what}: {theirs}, not {ours}", .path.display())]
+    OtherRun {
+        path: PathBuf,
+        what: &'static str,
+        theirs: String,
+        ours: String,
+    },
+    #[error("{}, line {line}: damaged", .path.display())]
+    Damaged { path: PathBuf, line: usize },
+}
+
+/// A progress file that is open for appending.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    path: PathBuf,
+    file: File,
+    batch: String,
+}
+
+/// The outcomes that a progress file holds, by the line's number in the input.
+pub(crate) type Known = HashMap<u64, Outcome>;
+
+impl Progress {
+    /// Opens the progress file of a run, or makes it, and gives back what it holds.
+    pub(crate) fn open(path: &Path, run: &Run) -> Result<(Progress, Known), ProgressError> {
+        let io_error = |source| ProgressError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(io_error)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(ProgressError::InUse { path: path.to_owned() }),
+            Err(TryLockError::Error(source)) => return Err(io_error(source)),
+        }
+        let mut content = Vec::new();
+        file.read_to_end(&mut content).map_err(io_error)?;
+        let kept = kept_size(&content);
+        let known = match parse(path, &content[..kept], run)? {
+            Some(known) => known,
+            // Nothing but a torn header, or nothing at all. Whatever else stands there is somebody's.
+            None if is_torn_header(&content, &run.header()) => {
+                file.set_len(0).map_err(io_error)?;
+                file.rewind().map_err(io_error)?;
+                file.write_all(format!("{}\n", run.header()).as_bytes())
+                    .map_err(io_error)?;
+                file.sync_all().map_err(io_error)?;
+                sync_directory_of(path).map_err(io_error)?;
+                return Ok((
+                    Progress {
+                        path: path.to_owned(),
+                        file,
+                        batch: String::new(),
+                    },
+                    Known::new(),
+                ));
+            }
+            None => return Err(ProgressError::Foreign { path: path.to_owned() }),
+        };
+        file.set_len(kept as u64).map_err(io_error)?;
+        file.seek(SeekFrom::End(0)).map_err(io_error)?;
+        Ok((
+            Progress {
+                path: path.to_owned(),
+                file,
+                batch: String::new(),
+            },
+            known,
+        ))
+    }
+
+    /// Adds an outcome to the batch.
+    pub(crate) fn add(&mut self, line: u64, outcome: Outcome) {
+        let written = match outcome {
+            Outcome::Accepted(reservation) => writeln!(self.batch, "{line} A {reservation}"),
+            Outcome::Rejected(status) => writeln!(self.batch, "{line} R {status}"),
+            Outcome::Released => writeln!(self.batch, "{line} L"),
+        };
+        assert!(written.is_ok(), "a String takes what is written to it");
+    }
+
+    /// Writes the batch, and waits until it is on the disk.
+    pub(crate) fn write(&mut self) -> Result<(), ProgressError> {
+        let io_error = |source| ProgressError::Io {
+            path: self.path.clone(),
+            source,
+        };
+        self.file.write_all(self.batch.as_bytes()).map_err(io_error)?;
+        self.file.sync_data().map_err(io_error)?;
+        self.batch.clear();
+        Ok(())
+    }
+}
+
+/// A new file is only sure to be found again when its directory is synced.
+fn sync_directory_of(path: &Path) -> io::Result<()> {
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    File::open(parent)?.sync_all()
+}
+
+/// How much stands before the first zero byte, which a power failure leaves where a batch was not written.
+fn zero_free_size(content: &[u8]) -> usize {
+    content.iter().position(|byte| *byte == 0).unwrap_or(content.len())
+}
+
+/// Whether a content without a whole line is the beginning of our header, as a crash while it was written leaves it, and not
+/// somebody's file.
+fn is_torn_header(content: &[u8], header: &str) -> bool {
+    /// A crash leaves at most a page of zeros.
+    const ZEROS_SIZE_MAX: usize = 4096;
+    let (text, zeros) = content.split_at(zero_free_size(content));
+    header.as_bytes().starts_with(text) && zeros.len() <= ZEROS_SIZE_MAX && zeros.iter().all(|byte| *byte == 0)
+}
+
+/// How much of the content is whole lines.
+fn kept_size(content: &[u8]) -> usize {
+    let whole = &content[..zero_free_size(content)];
+    whole.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1)
+}
+
+/// The outcomes in whole lines; `None` when there is not even a header.
+fn parse(path: &Path, content: &[u8], run: &Run) -> Result<Option<Known>, ProgressError> {
+    if content.is_empty() {
+        return Ok(None);
+    }
+    let foreign = || ProgressError::Foreign { path: path.to_owned() };
+    let text = std::str::from_utf8(content).map_err(|_| foreign())?;
+    let mut lines = text.lines();
+    let found = lines.next().and_then(Run::parse).ok_or_else(foreign)?;
+    for (what, theirs, ours) in [
+        ("input", &found.input, &run.input),
+        ("engine", &found.directory, &run.directory),
+        ("choice of dimensions", &found.dimensions, &run.dimensions),
+    ] {
+        if theirs != ours {
+            let (theirs, ours) = (theirs.clone(), ours.clone());
+            return Err(ProgressError::OtherRun {
+                path: path.to_owned(),
+                what,
+                theirs,
+                ours,
+            });
+        }
+    }
+    let mut known = Known::new();
+    for (index, line) in lines.enumerate() {
+        let damaged = || ProgressError::Damaged {
+            path: path.to_owned(),
+            line: index + 2,
+        };
+        let (number, outcome) = parse_outcome(line).ok_or_else(damaged)?;
+        if known.insert(number, outcome).is_some() {
+            return Err(damaged());
+        }
+    }
+    Ok(Some(known))
+}
+
+fn parse_outcome(line: &str) -> Option<(u64, Outcome)> {
+    let mut words = line.split(' ');
+    let number = words.next()?.parse().ok()?;
+    let outcome = match words.next()? {
+        "A" => Outcome::Accepted(words.next()?.parse().ok()?),
+        "R" => Outcome::Rejected(words.next()?.parse().ok()?),
+        "L" => Outcome::Released,
+        _ => return None,
+    };
+    words.next().is_none().then_some((number, outcome))
+}
+
+#[cfg(test)]
+mod tests {
+    use plimsoll_client::ReservationId;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn run() -> Run {
+        Run {
+            input: "ab12".into(),
+            directory: "cd34".into(),
+            dimensions: "rooms,guests".into(),
+        }
+    }
+
+    fn some_outcomes() -> Vec<(u64, Outcome)> {
+        vec![
+            (2, Outcome::Accepted(ReservationId(7))),
+            (9, Outcome::Rejected(18)),
+            (4, Outcome::Released),
+        ]
+    }
+
+    /// A progress file with these outcomes, one batch each.
+    fn write(path: &Path, outcomes: &[(u64, Outcome)]) {
+        let (mut progress, known) = Progress::open(path, &run()).unwrap();
+        assert_eq!(known.len(), 0);
+        for (line, outcome) in outcomes {
+            progress.add(*line, *outcome);
+            progress.write().unwrap();
+        }
+    }
+
+    fn known_at(path: &Path) -> Known {
+        Progress::open(path, &run()).unwrap().1
+    }
+
+    #[test]
+    fn what_was_written_is_known_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.progress");
+        write(&path, &some_outcomes());
+        assert_eq!(known_at(&path), some_outcomes().into_iter().collect());
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(
+            text,
+            "plimsoll-orders 1 input=ab12 directory=cd34 dimensions=rooms,guests\n\
+             2 A 00000000000000000000000007\n9 R 18\n4 L\n"
+        );
+    }
+
+    #[test]
+    fn wherever_it_is_torn_whole_lines_are_kept_and_it_goes_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.progress");
+        write(&path, &some_outcomes());
+        let whole = std::fs::read(&path).unwrap();
+        for size in 0..=whole.len() {
+            for zeros in [0, 5] {
+                let mut torn = whole[..size].to_vec();
+                torn.resize(size + zeros, 0);
+                std::fs::write(&path, &torn).unwrap();
+                let (mut progress, known) = Progress::open(&path, &run()).unwrap();
+                let lines = whole[..size].iter().filter(|byte| **byte == b'\n').count();
+                assert_eq!(known.len(), lines.saturating_sub(1), "cut at {size}");
+                progress.add(100, Outcome::Released);
+                progress.write().unwrap();
+                drop(progress);
+                assert_eq!(known_at(&path).len(), known.len() + 1, "cut at {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_of_another_run_is_refused_and_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.progress");
+        write(&path, &some_outcomes());
+        let before = std::fs::read(&path).unwrap();
+        for (other, what) in [
+            (
+                Run {
+                    input: "x".into(),
+                    ..run()
+                },
+                "another input: ab12, not x",
+            ),
+            (
+                Run {
+                    directory: "x".into(),
+                    ..run()
+                },
+                "another engine: cd34, not x",
+            ),
+            (
+                Run {
+                    dimensions: "rooms".into(),
+                    ..run()
+                },
+                "another choice of dimensions: rooms,guests, not rooms",
+            ),
+        ] {
+            let error = Progress::open(&path, &other).unwrap_err().to_string();
+            assert!(error.ends_with(what), "{error}");
+        }
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+    }
+
+    #[test]
+    fn what_is_no_progress_file_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.csv");
+        for text in ["at,op\n1,2\n", "notes", "plimsoll-orders 2 input=ab12\n", "\u{1}\n"] {
+            std::fs::write(&path, text).unwrap();
+            assert!(
+                matches!(Progress::open(&path, &run()), Err(ProgressError::Foreign { .. })),
+                "{text:?}"
+            );
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn damage_in_the_middle_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.progress");
+        for bad in ["2 A", "2 X", "A", "2 L L", "x L", "1 L\n1 L"] {
+            std::fs::write(&path, format!("{}\n{bad}\n3 L\n", run().header())).unwrap();
+            assert!(
+                matches!(Progress::open(&path, &run()), Err(ProgressError::Damaged { .. })),
+                "{bad:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn two_runs_do_not_share_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.progress");
+        let first = Progress::open(&path, &run()).unwrap();
+        assert!(matches!(
+            Progress::open(&path, &run()),
+            Err(ProgressError::InUse { .. })
+        ));
+        drop(first);
+        assert!(Progress::open(&path, &run()).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_progress_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let path = Path::new("x");
+            let _ = parse(path, &bytes, &run());
+            let content = [format!("{}\n", run().header()).as_bytes(), &bytes].concat();
+            let _ = parse(path, &content, &run());
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! `plimsoll pool`: imports and shows pools.
+
+use plimsoll_client::{Change, Client, PoolDefinition, PutResult};
+use serde::Serialize;
+
+use crate::args::{ClientArguments, GetArguments, ImportArguments, ListArguments};
+use crate::connection::{block_on, connect, failure_of, refused};
+use crate::failure::Failure;
+use crate::input::{FileErrors, Input};
+use crate::output::{Output, Table, notice};
+use crate::pool_file::{self, PoolRow};
+use crate::pool_form::{PoolForm, TABLE_TEXT_COLUMNS, table_head, table_row, used_line};
+
+/// What an import did, or would do.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+struct Imported {
+    created: u64,
+    changed: u64,
+    unchanged: u64,
+}
+
+pub(crate) fn import(arguments: &ImportArguments) -> Result<(), Failure> {
+    let input = Input::read(&arguments.file)?;
+    let imported = block_on(async {
+        let client = connect(&arguments.client).await?;
+        let dimensions = client.dimensions();
+        let rows = pool_file::read(&input, &dimensions).map_err(|errors| errors.into_failure(&input.path))?;
+        let definitions: Vec<PoolDefinition> = rows
+            .iter()
+            .map(|row| wire_form(&row.definition, dimensions.len()))
+            .collect();
+        // All or nothing: everything is checked before anything is changed.
+        let mut results = put(&client, &definitions, true, arguments).await?;
+        judge(&rows, &results, &input)?;
+        if !arguments.dry_run {
+            results = put(&client, &definitions, false, arguments).await?;
+            judge(&rows, &results, &input).map_err(|failure| {
+                failure.help("the engine changed its mind after the check; mend the cause and import the file again")
+            })?;
+        }
+        Ok(count(&results))
+    })?;
+    let mut output = Output::new();
+    if arguments.client.json {
+        output.json(&imported)?;
+    } else {
+        for (name, number) in [
+            ("created", imported.created),
+            ("changed", imported.changed),
+            ("unchanged", imported.unchanged),
+        ] {
+            output.line(format_args!("{name:<9} {number:>10}"))?;
+        }
+    }
+    output.finish()?;
+    if arguments.dry_run {
+        notice("note: a dry run, nothing was changed");
+    }
+    Ok(())
+}
+
+async fn put(
+    client: &Client,
+    definitions: &[PoolDefinition],
+    dry_run: bool,
+    arguments: &ImportArguments,
+) -> Result<Vec<PutResult>, Failure> {
+    client.put_pools(definitions, dry_run).await.map_err(|error| {
+        let failure = failure_of(error, &arguments.client.engine);
+        if dry_run {
+            failure
+        } else {
+            failure.help("import the file again: what is done already stays as it is")
+        }
+    })
+}
+
+/// The definition as the client sends it.
+pub(crate) fn wire_form(definition: &plimsoll_domain::PoolDefinition, dimension_count: usize) -> PoolDefinition {
+    PoolDefinition {
+        name: definition.name.to_string(),
+        zone: definition.zone.to_string(),
+        kind: definition.kind.to_string(),
+        starts_at: definition.starts_at.0,
+        ends_at: definition.ends_at.0,
+        opens_at: definition.opens_at.0,
+        closes_at: definition.closes_at.0,
+        coverage: definition.coverage.iter().map(ToString::to_string).collect(),
+        closed: definition.closed,
+        shadow: definition.shadow,
+        limits: definition.limits.0[..dimension_count].to_vec(),
+        overbook: definition.overbook.0[..dimension_count].to_vec(),
+        version: 0,
+    }
+}
+
+/// What the engine refuses, by the lines of the file.
+fn judge(rows: &[PoolRow], results: &[PutResult], input: &Input) -> Result<(), Failure> {
+    let mut errors = FileErrors::default();
+    for (row, result) in rows.iter().zip(results).filter(|(_, result)| !result.status.is_ok()) {
+        let why = match result.status.known() {
+            Some(status) => format!("the engine answers {status}: {}", status.meaning()),
+            None => format!("the engine answers {}", result.status),
+        };
+        errors.add(row.line, "name", why);
+    }
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(errors.into_failure(&input.path))
+    }
+}
+
+fn count(results: &[PutResult]) -> Imported {
+    let mut imported = Imported::default();
+    for result in results {
+        match result.change {
+            Change::Created => imported.created += 1,
+            Change::Changed => imported.changed += 1,
+            _ => imported.unchanged += 1,
+        }
+    }
+    imported
+}
+
+pub(crate) fn list(arguments: &ListArguments) -> Result<(), Failure> {
+    block_on(async {
+        let client = connect(&arguments.client).await?;
+        let dimensions = client.dimensions();
+        let mut output = Output::new();
+        let mut table = Table::new(table_head(&dimensions), TABLE_TEXT_COLUMNS);
+        let mut pools = client.all_pools();
+        while let Some(page) = pools
+            .next()
+            .await
+            .map_err(|error| failure_of(error, &arguments.client.engine))?
+        {
+            for pool in &page {
+                if arguments.used {
+                    output.line(used_line(pool))?;
+                } else if arguments.client.json {
+                    output.json(&PoolForm::new(pool, &dimensions))?;
+                } else {
+                    table.row(table_row(pool));
+                }
+            }
+        }
+        if !arguments.used && !arguments.client.json {
+            for line in table.lines() {
+                output.line(line)?;
+            }
+        }
+        output.finish()
+    })
+}
+
+pub(crate) fn get(arguments: &GetArguments) -> Result<(), Failure> {
+    let GetArguments {
+        name,
+        client: ClientArguments { json, engine, .. },
+    } = arguments;
+    block_on(async {
+        let client = connect(&arguments.client).await?;
+        let dimensions = client.dimensions();
+        let Some(pool) = client.pool(name).await.map_err(|error| failure_of(error, engine))? else {
+            return Err(refused(&plimsoll_client::Refusal::new(
+                plimsoll_client::Status::PoolNotFound,
+            )));
+        };
+        let form = PoolForm::new(&pool, &dimensions);
+        let mut output = Output::new();
+        if *json {
+            output.json(&form)?;
+        } else {
+            output.fields(&form.lines())?;
+        }
+        output.finish()
+    })
+}

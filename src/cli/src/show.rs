@@ -1,0 +1,39 @@
+//! `plimsoll show`: a reservation as it is now.
+
+use plimsoll_client::{Client, Refusal, ReservationDetails, ReservationId, Status};
+
+use crate::args::ReservationArguments;
+use crate::connection::{block_on, connect, failure_of, refused};
+use crate::failure::Failure;
+use crate::reservation_form::ReservationForm;
+
+pub(crate) fn run(arguments: &ReservationArguments) -> Result<(), Failure> {
+    let id = id_of(arguments)?;
+    block_on(async {
+        let client = connect(&arguments.client).await?;
+        let details = details_of(&client, id, arguments).await?;
+        ReservationForm::new(&details, &client.dimensions()).print(arguments.client.json)
+    })
+}
+
+pub(crate) fn id_of(arguments: &ReservationArguments) -> Result<ReservationId, Failure> {
+    arguments
+        .id
+        .parse()
+        .map_err(|error| Failure::usage(format!("{:?} is no reservation id", arguments.id)).because(error))
+}
+
+pub(crate) async fn details_of(
+    client: &Client,
+    id: ReservationId,
+    arguments: &ReservationArguments,
+) -> Result<ReservationDetails, Failure> {
+    let found = client
+        .reservations(&[id])
+        .await
+        .map_err(|error| failure_of(error, &arguments.client.engine))?;
+    found
+        .into_iter()
+        .next()
+        .ok_or_else(|| refused(&Refusal::new(Status::ReservationNotFound)))
+}

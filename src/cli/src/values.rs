@@ -1,0 +1,342 @@
+//! Texts to values and back: durations, sizes, times, units, processors.
+
+use std::fmt;
+use std::time::Duration;
+
+use jiff::civil::DateTime;
+use jiff::{SignedDuration, Span, SpanRelativeTo};
+use plimsoll_domain::limits::{DIMENSION_COUNT_MAX, TIME_MAX, UNITS_MAX};
+use plimsoll_server::Cores;
+
+/// Why a text is not the value it should be; the text itself is named by whoever reports it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ValueError(String);
+
+impl ValueError {
+    fn new(rule: impl Into<String>) -> ValueError {
+        ValueError(rule.into())
+    }
+}
+
+impl fmt::Display for ValueError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ValueError {}
+
+/// The longest duration an option takes: ten years of 366 days.
+const DURATION_MAX: Duration = Duration::from_secs(10 * 366 * 86_400);
+
+/// `500ms`, `10s`, `1h 30m`, `35d`; a day has 24 hours.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, ValueError> {
+    let rule = || ValueError::new("expected a duration such as 500ms, 10s, 24h or 35d");
+    let span: Span = text.trim().parse().map_err(|_| rule())?;
+    let duration = span
+        .to_duration(SpanRelativeTo::days_are_24_hours())
+        .map_err(|_| rule())?;
+    match Duration::try_from(duration) {
+        Ok(duration) if duration <= DURATION_MAX => Ok(duration),
+        Ok(_) => Err(ValueError::new("expected a duration of at most ten years")),
+        Err(_) => Err(ValueError::new("expected a duration that is not negative")),
+    }
+}
+
+/// `16MiB`, `1GiB`, `65536`: bytes, with a binary unit.
+pub(crate) fn parse_size(text: &str) -> Result<u64, ValueError> {
+    let rule = || ValueError::new("expected a size such as 64MiB, 1GiB or a number of bytes");
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let shift = match &text[digits.len()..] {
+        "" | "B" => 0,
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        _ => return Err(rule()),
+    };
+    let number: u64 = digits.trim_end().parse().map_err(|_| rule())?;
+    number.checked_mul(1 << shift).ok_or_else(rule)
+}
+
+/// `auto`, a count such as `4`, or a list such as `0,2` or `4-7`.
+pub(crate) fn parse_cores(text: &str) -> Result<Cores, ValueError> {
+    /// More processors than any machine has today; bounds what a range may ask for.
+    const PROCESSOR_COUNT_MAX: usize = 4096;
+    let rule = || ValueError::new("expected auto, a count such as 4, or processors such as 0,2 or 4-7");
+    if text == "auto" {
+        return Ok(Cores::Auto);
+    }
+    if let Ok(count) = text.parse::<usize>() {
+        return if count == 0 {
+            Err(ValueError::new("expected at least 1 core"))
+        } else {
+            Ok(Cores::Count(count))
+        };
+    }
+    let mut list = Vec::new();
+    for part in text.split(',').map(str::trim) {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let first: usize = first.parse().map_err(|_| rule())?;
+        let last: usize = last.parse().map_err(|_| rule())?;
+        if first > last || last >= PROCESSOR_COUNT_MAX {
+            return Err(rule());
+        }
+        list.extend(first..=last);
+    }
+    let mut sorted = list.clone();
+    sorted.sort_unstable();
+    if sorted.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err(ValueError::new("names a processor twice"));
+    }
+    Ok(Cores::List(list))
+}
+
+/// Names of dimensions, separated by commas. What a name may look like is the server's to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DimensionNames(pub(crate) Vec<String>);
+
+pub(crate) fn parse_dimensions(text: &str) -> Result<DimensionNames, ValueError> {
+    let names: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
+    if names.iter().any(String::is_empty) {
+        return Err(ValueError::new(
+            "expected names separated by commas, such as orders,items",
+        ));
+    }
+    if names.len() > DIMENSION_COUNT_MAX {
+        return Err(ValueError::new(format!(
+            "expected at most {DIMENSION_COUNT_MAX} dimensions, found {}",
+            names.len()
+        )));
+    }
+    if let Some(twice) = names
+        .iter()
+        .enumerate()
+        .find(|(index, name)| names[..*index].contains(name))
+    {
+        return Err(ValueError::new(format!("names the dimension {} twice", twice.1)));
+    }
+    Ok(DimensionNames(names))
+}
+
+/// An amount in one dimension.
+pub(crate) fn parse_amount(text: &str) -> Result<u32, ValueError> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match text.parse::<u32>() {
+        Ok(amount) if digits && amount <= UNITS_MAX => Ok(amount),
+        _ => Err(ValueError::new(format!(
+            "expected a whole number from 0 to {UNITS_MAX}, found {text:?}"
+        ))),
+    }
+}
+
+/// Units by the names of dimensions: `rooms=1,guests=2`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct UnitsByName(pub(crate) Vec<(String, u32)>);
+
+pub(crate) fn parse_units(text: &str) -> Result<UnitsByName, ValueError> {
+    let mut units: Vec<(String, u32)> = Vec::new();
+    for part in text.split(',').map(str::trim) {
+        let (name, amount) = part
+            .split_once('=')
+            .ok_or_else(|| ValueError::new(format!("expected NAME=AMOUNT such as rooms=1, found {part:?}")))?;
+        if units.iter().any(|(known, _)| known == name) {
+            return Err(ValueError::new(format!("names {name} twice")));
+        }
+        units.push((name.to_owned(), parse_amount(amount)?));
+    }
+    if units.iter().all(|(_, amount)| *amount == 0) {
+        return Err(ValueError::new("expected at least one amount above 0"));
+    }
+    Ok(UnitsByName(units))
+}
+
+impl UnitsByName {
+    /// A value for each dimension of the engine, in its order; what is not named is 0.
+    pub(crate) fn in_order_of(&self, dimensions: &[String]) -> Result<Vec<u32>, ValueError> {
+        let mut values = vec![0; dimensions.len()];
+        for (name, amount) in &self.0 {
+            let Some(index) = dimensions.iter().position(|dimension| dimension == name) else {
+                return Err(ValueError::new(format!(
+                    "the engine has no dimension {name:?}, only {}",
+                    dimensions.join(", ")
+                )));
+            };
+            values[index] = *amount;
+        }
+        Ok(values)
+    }
+}
+
+/// A time from a file in microseconds since 1970: whole Unix seconds, or RFC 3339 with an offset.
+pub(crate) fn parse_time(text: &str) -> Result<i64, ValueError> {
+    let micros = if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
+        && !text.get(1..).unwrap_or("").contains('-')
+    {
+        text.parse::<i64>()
+            .ok()
+            .and_then(|seconds| seconds.checked_mul(1_000_000))
+    } else {
+        parse_rfc3339(text)
+    };
+    match micros {
+        Some(micros) if (0..=TIME_MAX).contains(&micros) => Ok(micros),
+        Some(_) => Err(ValueError::new(format!(
+            "expected a time between 1970 and 9999, found {text:?}"
+        ))),
+        None => Err(ValueError::new(format!(
+            "expected Unix seconds or RFC 3339 with an offset such as 2026-12-24T08:00:00+01:00, found {text:?}"
+        ))),
+    }
+}
+
+/// Through civil time: the last two days of 9999 are beyond what `jiff::Timestamp` holds.
+fn parse_rfc3339(text: &str) -> Option<i64> {
+    let pieces = jiff::fmt::temporal::Pieces::parse(text).ok()?;
+    let offset = pieces.to_numeric_offset()?;
+    let civil = pieces.date().to_datetime(pieces.time()?);
+    let since = civil
+        .duration_since(epoch())
+        .checked_sub(SignedDuration::from_secs(offset.seconds().into()))?;
+    i64::try_from(since.as_micros()).ok()
+}
+
+fn epoch() -> DateTime {
+    DateTime::constant(1970, 1, 1, 0, 0, 0, 0)
+}
+
+/// RFC 3339, UTC, milliseconds; `None` for what is no time between 1970 and 9999, such as "never".
+pub(crate) fn format_time(micros: i64) -> Option<String> {
+    if !(0..=TIME_MAX).contains(&micros) {
+        return None;
+    }
+    let civil = epoch().checked_add(SignedDuration::from_micros(micros)).ok()?;
+    Some(civil.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn check<T: PartialEq + fmt::Debug>(parsed: &Result<T, ValueError>, expected: Option<&T>) {
+        assert_eq!(parsed.as_ref().ok(), expected, "{parsed:?}");
+    }
+
+    #[test]
+    fn durations() {
+        let check_seconds = |text, seconds| check(&parse_duration(text), Some(&Duration::from_secs(seconds)));
+        check_seconds("10s", 10);
+        check_seconds("24h", 86_400);
+        check_seconds("35d", 35 * 86_400);
+        check_seconds("1h 30m", 5_400);
+        check(&parse_duration("500ms"), Some(&Duration::from_millis(500)));
+        for wrong in ["", "10", "-1s", "1mo", "soon", "99999d"] {
+            check(&parse_duration(wrong), None);
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        check(&parse_size("65536"), Some(&65_536));
+        check(&parse_size("16MiB"), Some(&(16 << 20)));
+        check(&parse_size("1GiB"), Some(&(1 << 30)));
+        for wrong in ["", "MiB", "1MB", "-1", "99999999999999GiB", "1 2KiB"] {
+            check(&parse_size(wrong), None);
+        }
+    }
+
+    #[test]
+    fn cores() {
+        check(&parse_cores("auto"), Some(&Cores::Auto));
+        check(&parse_cores("2"), Some(&Cores::Count(2)));
+        check(&parse_cores("0,2"), Some(&Cores::List(vec![0, 2])));
+        check(&parse_cores("4-6,0"), Some(&Cores::List(vec![4, 5, 6, 0])));
+        for wrong in ["", "0", "a", "1-", "3-1", "1,1", "0-999999999", "1,,2"] {
+            check(&parse_cores(wrong), None);
+        }
+    }
+
+    #[test]
+    fn units() {
+        let units = parse_units("rooms=1,guests=2").unwrap();
+        let dimensions = ["guests", "kg", "rooms"].map(str::to_owned);
+        assert_eq!(units.in_order_of(&dimensions), Ok(vec![2, 0, 1]));
+        assert!(units.in_order_of(&dimensions[..1]).is_err());
+        for wrong in [
+            "",
+            "rooms",
+            "rooms=",
+            "rooms=x",
+            "rooms=+1",
+            "rooms=0",
+            "rooms=1,rooms=2",
+            "rooms=2147483648",
+            "rooms=-1",
+        ] {
+            check(&parse_units(wrong), None);
+        }
+    }
+
+    #[test]
+    fn dimensions() {
+        check(
+            &parse_dimensions("a, b"),
+            Some(&DimensionNames(vec!["a".into(), "b".into()])),
+        );
+        for wrong in ["", "a,,b", "a,a", "a,b,c,d,e,f,g,h,i"] {
+            check(&parse_dimensions(wrong), None);
+        }
+    }
+
+    #[test]
+    fn times() {
+        check(&parse_time("0"), Some(&0));
+        check(&parse_time("1435759200"), Some(&1_435_759_200_000_000));
+        check(&parse_time("2015-07-01T14:00:00Z"), Some(&1_435_759_200_000_000));
+        check(&parse_time("2015-07-01T16:00:00.5+02:00"), Some(&1_435_759_200_500_000));
+        check(&parse_time("253402300799"), Some(&TIME_MAX));
+        check(&parse_time("9999-12-31T23:59:59Z"), Some(&TIME_MAX));
+        for wrong in [
+            "",
+            "-",
+            "-1",
+            "253402300800",
+            "2015-07-01",
+            "2015-07-01T14:00:00",
+            "2015-02-30T00:00:00Z",
+            "1e9",
+            "1.5",
+            "99999999999999999999",
+            "9999-12-31T23:59:59-01:00",
+            "1969-12-31T23:59:59Z",
+        ] {
+            check(&parse_time(wrong), None);
+        }
+    }
+
+    #[test]
+    fn times_are_shown_in_utc_with_milliseconds() {
+        assert_eq!(
+            format_time(1_435_759_200_500_999).as_deref(),
+            Some("2015-07-01T14:00:00.500Z")
+        );
+        assert_eq!(format_time(TIME_MAX).as_deref(), Some("9999-12-31T23:59:59.000Z"));
+        assert_eq!(format_time(i64::MAX), None);
+        assert_eq!(format_time(-1), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_value_or_an_error(text in any::<String>()) {
+            let _ = (parse_duration(&text), parse_size(&text), parse_cores(&text), parse_units(&text));
+            let _ = (parse_dimensions(&text), parse_time(&text));
+        }
+
+        #[test]
+        fn a_time_that_was_shown_is_read_back(millis in 0..=TIME_MAX / 1000) {
+            let shown = format_time(millis * 1000).unwrap();
+            prop_assert_eq!(parse_time(&shown), Ok(millis * 1000));
+        }
+    }
+}
