@@ -1,0 +1,170 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::limits::{
+    COMMANDS_PER_FRAME_MAX, CONNECTIONS_MAX, IN_FLIGHT_MAX, LIVE_MAX, POOLS_MAX, SECONDS_MAX, THREADS_MAX,
+};
+use crate::preset::Preset;
+use crate::requirement::{Requirement, parse_requirement};
+
+const EXAMPLES: &str = "\
+Examples:
+  plimsoll-loadtest preset batched
+  plimsoll-loadtest preset p16 --cores 1 --json p16.json
+  plimsoll-loadtest preset p1 --seconds 30 --require p99=2ms,rate=75k
+  plimsoll-loadtest preset single --data /var/lib
+
+Exit codes: 0 done and right; 1 failed, or the sums are wrong, or a requirement was not met; 2 wrong usage.";
+
+/// Drives a Plimsoll server with a stated load, measures it, and checks that the sums are right.
+#[derive(Debug, Parser)]
+#[command(name = "plimsoll-loadtest", version, after_help = EXAMPLES, subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a load that has a name and a target
+    Preset(PresetArguments),
+}
+
+/// How one command in a frame of its own is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Via {
+    /// Frames on the harness's own socket, read and written in place: the least cost beside the server
+    Frames,
+    /// `Client::reserve`: what a caller of the client library gets
+    Client,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct PresetArguments {
+    /// Which load
+    #[arg(value_enum)]
+    pub(crate) preset: Preset,
+
+    /// How long it is measured, after a second of warm-up
+    #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u64).range(1..=SECONDS_MAX as u64))]
+    pub(crate) seconds: u64,
+
+    /// Processors of the server [default: what the preset says]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) cores: Option<u32>,
+
+    /// Connections [default: what the preset says]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=CONNECTIONS_MAX))]
+    pub(crate) connections: Option<u32>,
+
+    /// Frames in flight on each connection [default: what the preset says]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=IN_FLIGHT_MAX))]
+    pub(crate) in_flight: Option<u32>,
+
+    /// Commands in a frame, half of them releases; `batched` only [default: 4096]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=COMMANDS_PER_FRAME_MAX))]
+    pub(crate) batch: Option<u32>,
+
+    /// Pools, each of which never fills [default: 500]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=POOLS_MAX))]
+    pub(crate) pools: Option<u32>,
+
+    /// Reservations live when the clock starts; `batched` only [default: 1000000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=LIVE_MAX))]
+    pub(crate) live: Option<u32>,
+
+    /// Threads of the generator, each with its share of the connections
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=THREADS_MAX))]
+    pub(crate) threads: u32,
+
+    /// How a single command is sent; `batched` always uses `Client::batch`
+    #[arg(long, value_enum, default_value = "frames")]
+    pub(crate) via: Via,
+
+    /// Seed of keys and of the choice of pools [default: 1 for a server of its own, random for a running one]
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+
+    /// Use this running server instead of one of its own; its resources are then not measured
+    #[arg(long, value_name = "ADDR", conflicts_with_all = ["cores", "server", "key_retention"])]
+    pub(crate) engine: Option<String>,
+
+    /// The program `plimsoll` [default: the one beside this program]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) server: Option<PathBuf>,
+
+    /// Where the fresh data directory is made, and where the floor of a sync is measured [default: the system's directory for temporary files]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+
+    /// How long the server remembers ended reservations
+    #[arg(long, value_name = "TIME", default_value = "1s")]
+    pub(crate) key_retention: String,
+
+    /// Write the figures to this file as one JSON object
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+
+    /// Fail unless these hold: p50, p90, p99, p999, max (at most a time), rate (at least, with k or M), ratio (at most; `single`)
+    #[arg(long, value_name = "NAME=VALUE[,..]", value_delimiter = ',', value_parser = parse_requirement)]
+    pub(crate) require: Vec<Requirement>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<PresetArguments, clap::Error> {
+        let Command::Preset(arguments) = Arguments::try_parse_from(line.split(' '))?.command;
+        Ok(arguments)
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn defaults_and_values() {
+        let plain = parse("plimsoll-loadtest preset p16").expect("a name is enough");
+        assert_eq!(
+            (plain.preset, plain.seconds, plain.threads, plain.cores),
+            (Preset::P16, 10, 1, None)
+        );
+        assert_eq!((plain.key_retention.as_str(), plain.via), ("1s", Via::Frames));
+        let full = parse(
+            "plimsoll-loadtest preset batched --seconds 3 --cores 2 --connections 4 --in-flight 8 --batch 100 --pools 7 \
+             --live 1000 --threads 2 --require p99=1ms,rate=100k --json out.json",
+        )
+        .expect("all options are known");
+        assert_eq!(
+            (full.cores, full.connections, full.in_flight),
+            (Some(2), Some(4), Some(8))
+        );
+        assert_eq!((full.batch, full.pools, full.live), (Some(100), Some(7), Some(1000)));
+        assert_eq!(full.require.len(), 2);
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        for line in [
+            "plimsoll-loadtest",
+            "plimsoll-loadtest preset",
+            "plimsoll-loadtest preset nothing",
+            "plimsoll-loadtest preset p1 --seconds 0",
+            "plimsoll-loadtest preset p1 --connections 5000",
+            "plimsoll-loadtest preset p1 --batch 1",
+            "plimsoll-loadtest preset p1 --engine 127.0.0.1:7440 --cores 2",
+            "plimsoll-loadtest preset p1 --require p98=1ms",
+        ] {
+            let error = parse(line).expect_err(line);
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! What one thread of the generator has seen.
+//!
+//! - Sums (`used`, `unknown_*`) cover the whole run; counts and latencies only answers that arrived within the window.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use hdrhistogram::Histogram;
+use plimsoll_client::{Applied, Status, StatusNumber};
+use serde::Serialize;
+
+use crate::limits::{LATENCY_NS_MAX, LATENCY_NS_MIN};
+
+/// An empty histogram of nanoseconds.
+pub(crate) fn latencies() -> Result<Histogram<u64>> {
+    Ok(Histogram::new_with_bounds(LATENCY_NS_MIN, LATENCY_NS_MAX, 3)?)
+}
+
+pub(crate) fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The time that is measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window {
+    pub(crate) start: Instant,
+    pub(crate) end: Instant,
+}
+
+/// What became of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It took effect, durably.
+    Applied,
+    /// The server said no, as it may.
+    Refused,
+    /// An answer that a right server does not give to a right harness, or nothing was sent.
+    Error,
+    /// Nobody can tell.
+    Unknown,
+}
+
+impl Fate {
+    #[inline]
+    pub(crate) fn of(status: StatusNumber, repeated: bool) -> Self {
+        // Every key and every reservation is used once.
+        if status.is_ok() && !repeated {
+            Self::Applied
+        } else {
+            Self::of_other(status)
+        }
+    }
+
+    #[cold]
+    fn of_other(status: StatusNumber) -> Self {
+        match status.applied() {
+            Applied::Yes => Self::Error,
+            Applied::Unknown => Self::Unknown,
+            Applied::No if status.retryable() || status == Status::InsufficientCapacity.into() => Self::Refused,
+            Applied::No => Self::Error,
+        }
+    }
+}
+
+/// How many commands met which fate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Counts {
+    pub(crate) reserved: u64,
+    pub(crate) released: u64,
+    pub(crate) refused: u64,
+    pub(crate) errors: u64,
+    pub(crate) unknown: u64,
+}
+
+impl Counts {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.reserved += other.reserved;
+        self.released += other.released;
+        self.refused += other.refused;
+        self.errors += other.errors;
+        self.unknown += other.unknown;
+    }
+
+    /// Commands that took effect.
+    pub(crate) fn applied(&self) -> u64 {
+        self.reserved + self.released
+    }
+}
+
+/// What others see of a ledger while it is written, for the line of progress.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) applied: AtomicU64,
+    pub(crate) refused: AtomicU64,
+    pub(crate) errors: AtomicU64,
+}
+
+/// What one thread of the generator has seen.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    window: Option<Window>,
+    /// Whether the answer that is being taken arrived within the window.
+    counting: bool,
+    pub(crate) counts: Counts,
+    pub(crate) latencies: Histogram<u64>,
+    /// Units that are reserved, by pool.
+    pub(crate) used: Vec<i64>,
+    pub(crate) unknown_reserves: u64,
+    pub(crate) unknown_releases: u64,
+    /// What the first error was.
+    pub(crate) problem: Option<String>,
+    /// Totals of the whole run.
+    totals: Counts,
+    tally: Arc<Tally>,
+}
+
+impl Ledger {
+    pub(crate) fn new(pools: usize, tally: Arc<Tally>) -> Result<Self> {
+        Ok(Self {
+            window: None,
+            counting: false,
+            counts: Counts::default(),
+            latencies: latencies()?,
+            used: vec![0; pools],
+            unknown_reserves: 0,
+            unknown_releases: 0,
+            problem: None,
+            totals: Counts::default(),
+            tally,
+        })
+    }
+
+    pub(crate) fn set_window(&mut self, window: Window) {
+        self.window = Some(window);
+    }
+
+    /// Begins to take what arrived at `now`.
+    #[inline]
+    pub(crate) fn arrived(&mut self, now: Instant) {
+        self.counting = self
+            .window
+            .is_some_and(|window| window.start <= now && now < window.end);
+    }
+
+    /// `count` commands that were sent together have been answered.
+    #[inline]
+    pub(crate) fn latency(&mut self, latency: Duration, count: u64) {
+        if self.counting {
+            self.latencies.saturating_record_n(nanos(latency), count);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn reserve(&mut self, pool: u16, fate: Fate) {
+        match fate {
+            Fate::Applied => {
+                self.used[usize::from(pool)] += 1;
+                self.totals.reserved += 1;
+                self.counts.reserved += u64::from(self.counting);
+            }
+            other => {
+                self.unknown_reserves += u64::from(other == Fate::Unknown);
+                self.otherwise(other);
+            }
+        }
+    }
+
+    #[inline]
+    pub(crate) fn release(&mut self, pool: u16, fate: Fate) {
+        match fate {
+            Fate::Applied => {
+                self.used[usize::from(pool)] -= 1;
+                self.totals.released += 1;
+                self.counts.released += u64::from(self.counting);
+            }
+            other => {
+                self.unknown_releases += u64::from(other == Fate::Unknown);
+                self.otherwise(other);
+            }
+        }
+    }
+
+    #[cold]
+    fn otherwise(&mut self, fate: Fate) {
+        for (counts, counting) in [(&mut self.totals, true), (&mut self.counts, self.counting)] {
+            let one = u64::from(counting);
+            match fate {
+                Fate::Applied => unreachable!("what took effect is counted by its kind"),
+                Fate::Refused => counts.refused += one,
+                Fate::Error => counts.errors += one,
+                Fate::Unknown => counts.unknown += one,
+            }
+        }
+    }
+
+    /// Keeps what the first problem was.
+    #[cold]
+    pub(crate) fn note(&mut self, problem: impl FnOnce() -> String) {
+        self.problem.get_or_insert_with(problem);
+    }
+
+    /// Lets others see the totals.
+    #[inline]
+    pub(crate) fn publish(&self) {
+        self.tally.applied.store(self.totals.applied(), Ordering::Relaxed);
+        self.tally.refused.store(self.totals.refused, Ordering::Relaxed);
+        self.tally
+            .errors
+            .store(self.totals.errors + self.totals.unknown, Ordering::Relaxed);
+    }
+
+    /// Totals of the whole run.
+    pub(crate) fn totals(&self) -> &Counts {
+        &self.totals
+    }
+
+    /// Takes in what another thread has seen.
+    pub(crate) fn merge(&mut self, other: &Self) -> Result<()> {
+        self.counts.add(&other.counts);
+        self.totals.add(&other.totals);
+        self.latencies.add(&other.latencies)?;
+        for (own, others) in self.used.iter_mut().zip(&other.used) {
+            *own += others;
+        }
+        self.unknown_reserves += other.unknown_reserves;
+        self.unknown_releases += other.unknown_releases;
+        self.problem = self.problem.take().or_else(|| other.problem.clone());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fates() {
+        let check = |status: Status, repeated, expected| {
+            assert_eq!(Fate::of(status.into(), repeated), expected, "{status:?}");
+        };
+        check(Status::Ok, false, Fate::Applied);
+        check(Status::Ok, true, Fate::Error);
+        check(Status::InsufficientCapacity, false, Fate::Refused);
+        check(Status::Overloaded, false, Fate::Refused);
+        check(Status::ReservationNotFound, false, Fate::Error);
+        check(Status::Malformed, false, Fate::Error);
+        check(Status::OutcomeUnknown, false, Fate::Unknown);
+        assert_eq!(Fate::of(StatusNumber(200), false), Fate::Unknown);
+    }
+
+    #[test]
+    fn only_the_window_is_counted_and_everything_is_summed() {
+        let mut ledger = Ledger::new(2, Arc::default()).expect("the bounds are sound");
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        ledger.set_window(Window {
+            start: start + second,
+            end: start + 2 * second,
+        });
+        for (at, fate) in [
+            (0, Fate::Applied),
+            (1, Fate::Applied),
+            (1, Fate::Refused),
+            (1, Fate::Unknown),
+            (2, Fate::Applied),
+        ] {
+            ledger.arrived(start + at * second);
+            ledger.latency(Duration::from_millis(1), 1);
+            ledger.reserve(1, fate);
+        }
+        ledger.release(0, Fate::Applied);
+        let expected = Counts {
+            reserved: 1,
+            released: 0,
+            refused: 1,
+            errors: 0,
+            unknown: 1,
+        };
+        assert_eq!(ledger.counts, expected);
+        assert_eq!(
+            *ledger.totals(),
+            Counts {
+                reserved: 3,
+                released: 1,
+                ..expected
+            }
+        );
+        assert_eq!(
+            (ledger.used.as_slice(), ledger.unknown_reserves, ledger.latencies.len()),
+            (&[-1, 3][..], 1, 3)
+        );
+    }
+}

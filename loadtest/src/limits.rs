@@ -1,0 +1,41 @@
+//! The limits of the harness.
+
+use std::time::Duration;
+
+/// Most connections.
+pub(crate) const CONNECTIONS_MAX: i64 = 1024;
+/// Most frames in flight on one connection.
+pub(crate) const IN_FLIGHT_MAX: i64 = 4096;
+/// Most commands in one frame; the server announces its own limit too.
+pub(crate) const COMMANDS_PER_FRAME_MAX: i64 = 8192;
+/// Most pools.
+pub(crate) const POOLS_MAX: i64 = 60_000;
+/// Most reservations live at the start.
+pub(crate) const LIVE_MAX: i64 = 50_000_000;
+/// Most threads of the generator.
+pub(crate) const THREADS_MAX: i64 = 64;
+/// Longest run.
+pub(crate) const SECONDS_MAX: i64 = 24 * 3600;
+
+/// Load before the clock starts.
+pub(crate) const WARM_UP: Duration = Duration::from_secs(1);
+/// How long a reservation of the preset `batched` lives, at least.
+pub(crate) const RESERVATION_LIFE: Duration = Duration::from_secs(1);
+/// How long the server may take to say that it is ready.
+pub(crate) const READY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the server may take to stop.
+pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long answers are waited for after the last frame.
+pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Latencies are told apart from 100 ns on, to three digits, up to a minute.
+pub(crate) const LATENCY_NS_MIN: u64 = 100;
+/// See [`LATENCY_NS_MIN`].
+pub(crate) const LATENCY_NS_MAX: u64 = 60_000_000_000;
+
+/// Round trips for a floor, each before and after the load.
+pub(crate) const FLOOR_ROUND_TRIPS: usize = 10_000;
+/// Syncs for a floor, each before and after the load.
+pub(crate) const FLOOR_SYNCS: usize = 3000;
+/// Size of the file that the syncs of a floor go to.
+pub(crate) const FLOOR_FILE_SIZE_BYTES: usize = 16 << 20;

@@ -1,0 +1,155 @@
+//! The pools of a run: made before it, added up after it.
+
+use std::collections::HashMap;
+
+use anyhow::{Context, Result, bail};
+use plimsoll_client::{Client, Pool, PoolDefinition, PoolId};
+
+use crate::ledger::Ledger;
+
+/// The most units that one limit grants: more than a run can reserve.
+const LIMIT: u32 = i32::MAX as u32;
+
+/// The pools of a run.
+#[derive(Debug)]
+pub(crate) struct Pools {
+    pub(crate) ids: Vec<PoolId>,
+    names: Vec<String>,
+    /// What was reserved of each when the run began: 0 on a fresh server.
+    used_before: Vec<i64>,
+}
+
+impl Pools {
+    /// Makes the pools, or takes those that are there.
+    pub(crate) async fn prepare(client: &Client, count: usize) -> Result<Self> {
+        let dimensions = client.dimensions().len();
+        let names: Vec<String> = (0..count).map(|index| format!("loadtest-{index:05}")).collect();
+        let definitions: Vec<PoolDefinition> = names
+            .iter()
+            .map(|name| PoolDefinition {
+                zone: "loadtest".to_owned(),
+                kind: "loadtest".to_owned(),
+                ends_at: 1,
+                ..PoolDefinition::new(name.as_str(), vec![LIMIT; dimensions])
+            })
+            .collect();
+        let results = client
+            .put_pools(&definitions, false)
+            .await
+            .context("cannot make the pools")?;
+        let mut ids = Vec::with_capacity(count);
+        for (name, result) in names.iter().zip(&results) {
+            match result.pool {
+                Some(id) if result.status.is_ok() => ids.push(id),
+                _ => bail!("pool {name} was refused: {}", result.status),
+            }
+        }
+        let used_before = used(client, &names).await?;
+        Ok(Self {
+            ids,
+            names,
+            used_before,
+        })
+    }
+
+    /// What is reserved of each pool by this run, as the server says.
+    pub(crate) async fn used(&self, client: &Client) -> Result<Vec<i64>> {
+        let now = used(client, &self.names).await?;
+        Ok(now
+            .iter()
+            .zip(&self.used_before)
+            .map(|(now, before)| now - before)
+            .collect())
+    }
+}
+
+/// Units of the first dimension that are held or confirmed, in the order of the names.
+async fn used(client: &Client, names: &[String]) -> Result<Vec<i64>> {
+    let all: Vec<Pool> = client.all_pools().collect().await.context("cannot read the pools")?;
+    let by_name: HashMap<&str, i64> = all
+        .iter()
+        .map(|pool| {
+            let first = |units: &[i64]| units.first().copied().unwrap_or(0);
+            (
+                pool.definition.name.as_str(),
+                first(&pool.held) + first(&pool.confirmed),
+            )
+        })
+        .collect();
+    names
+        .iter()
+        .map(|name| {
+            by_name
+                .get(name.as_str())
+                .copied()
+                .with_context(|| format!("pool {name} is gone"))
+        })
+        .collect()
+}
+
+/// Compares the pools with what the generator was told. The error says what is wrong.
+///
+/// Without unknown outcomes each pool must agree; with some, the total must lie within what they allow.
+pub(crate) fn compare(server: &[i64], ledger: &Ledger) -> Result<String, String> {
+    let known: i64 = ledger.used.iter().sum();
+    let total: i64 = server.iter().sum();
+    let low = known - ledger.unknown_releases as i64;
+    let high = known + ledger.unknown_reserves as i64;
+    if low == high {
+        let differing = server
+            .iter()
+            .zip(&ledger.used)
+            .filter(|(server, known)| server != known)
+            .count();
+        return if differing == 0 {
+            Ok(format!(
+                "{total} units reserved, the same in each pool and in the answers"
+            ))
+        } else {
+            Err(format!(
+                "the pools hold {total} units, the answers say {known}; {differing} pools differ"
+            ))
+        };
+    }
+    if (low..=high).contains(&total) {
+        Ok(format!(
+            "{total} units reserved; with unknown outcomes, {low} to {high} would be right"
+        ))
+    } else {
+        Err(format!(
+            "the pools hold {total} units, the answers allow {low} to {high}"
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::ledger::Fate;
+
+    fn ledger(fates: &[(u16, Fate)]) -> Ledger {
+        let mut ledger = Ledger::new(2, Arc::default()).expect("the bounds are sound");
+        for &(pool, fate) in fates {
+            ledger.reserve(pool, fate);
+        }
+        ledger
+    }
+
+    #[test]
+    fn sums() {
+        let certain = ledger(&[(0, Fate::Applied), (1, Fate::Applied), (1, Fate::Refused)]);
+        assert!(compare(&[1, 1], &certain).is_ok());
+        assert!(
+            compare(&[2, 0], &certain).is_err(),
+            "the total is right, the pools are not"
+        );
+        assert!(compare(&[1, 2], &certain).is_err());
+        let uncertain = ledger(&[(0, Fate::Applied), (1, Fate::Unknown)]);
+        assert!(compare(&[1, 0], &uncertain).is_ok());
+        assert!(compare(&[1, 1], &uncertain).is_ok());
+        assert!(compare(&[0, 0], &uncertain).is_err());
+        assert!(compare(&[1, 2], &uncertain).is_err());
+    }
+}

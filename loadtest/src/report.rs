@@ -1,0 +1,402 @@
+//! The figures of a run, as a table and as JSON.
+
+use std::fmt;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use crate::floors::Floors;
+use crate::ledger::{Counts, Ledger};
+use crate::preset::Settings;
+use crate::requirement::Quantile;
+use crate::usage::Usage;
+
+/// The figures of a run.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Report {
+    pub(crate) preset: &'static str,
+    pub(crate) target: &'static str,
+    /// Commands a second that took effect durably.
+    pub(crate) rate: f64,
+    pub(crate) p50_us: f64,
+    pub(crate) p90_us: f64,
+    pub(crate) p99_us: f64,
+    pub(crate) p999_us: f64,
+    pub(crate) max_us: f64,
+    #[serde(flatten)]
+    pub(crate) counts: Counts,
+    pub(crate) seconds: f64,
+    /// `None` with a server that somebody else started.
+    pub(crate) server_cpu: Option<f64>,
+    pub(crate) server_rss_bytes: Option<u64>,
+    /// Bytes that the server caused to be written to the disk within the window.
+    pub(crate) journal_bytes: Option<u64>,
+    pub(crate) generator_cpu: f64,
+    pub(crate) floors: Option<FloorsReport>,
+    /// What was found when the pools were added up.
+    pub(crate) sums: String,
+    pub(crate) sums_are_right: bool,
+    /// What the first error was.
+    pub(crate) problem: Option<String>,
+    pub(crate) conditions: Conditions,
+}
+
+/// What the machine itself takes for one command in flight.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct FloorsReport {
+    pub(crate) round_trip_p50_us: f64,
+    pub(crate) round_trip_p99_us: f64,
+    pub(crate) sync_p50_us: f64,
+    pub(crate) sync_p99_us: f64,
+    /// The median of the run over both medians added up.
+    pub(crate) ratio: f64,
+}
+
+/// Under which conditions the figures came about.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Conditions {
+    pub(crate) cores: Option<u32>,
+    pub(crate) connections: usize,
+    pub(crate) in_flight: usize,
+    pub(crate) commands_per_frame: usize,
+    pub(crate) pools: usize,
+    pub(crate) live: usize,
+    pub(crate) threads: usize,
+    pub(crate) via: &'static str,
+    pub(crate) seed: u64,
+    pub(crate) server: String,
+    pub(crate) data_is_on_disk: bool,
+    pub(crate) processors: usize,
+    pub(crate) kernel: String,
+    pub(crate) command_line: String,
+}
+
+/// What the processes used within the window.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Used {
+    /// Before and after.
+    pub(crate) server: Option<(Usage, Usage)>,
+    pub(crate) generator: (Usage, Usage),
+    pub(crate) seconds: f64,
+}
+
+fn us(histogram: &Histogram<u64>, quantile: f64) -> f64 {
+    histogram.value_at_quantile(quantile) as f64 / 1e3
+}
+
+impl Report {
+    pub(crate) fn new(
+        settings: &Settings,
+        ledger: &Ledger,
+        used: &Used,
+        floors: Option<&Floors>,
+        sums: Result<String, String>,
+        conditions: Conditions,
+    ) -> Self {
+        let latencies = &ledger.latencies;
+        let p50_us = us(latencies, 0.5);
+        let floors = floors.map(|floors| {
+            let (round_trip_p50_us, sync_p50_us) = (us(&floors.round_trip, 0.5), us(&floors.sync, 0.5));
+            FloorsReport {
+                round_trip_p50_us,
+                round_trip_p99_us: us(&floors.round_trip, 0.99),
+                sync_p50_us,
+                sync_p99_us: us(&floors.sync, 0.99),
+                ratio: p50_us / (round_trip_p50_us + sync_p50_us),
+            }
+        });
+        let sums_are_right = sums.is_ok();
+        let (before, after) = used.generator;
+        Self {
+            preset: settings.name,
+            target: settings.target,
+            rate: ledger.counts.applied() as f64 / used.seconds,
+            p50_us,
+            p90_us: us(latencies, 0.9),
+            p99_us: us(latencies, 0.99),
+            p999_us: us(latencies, 0.999),
+            max_us: latencies.max() as f64 / 1e3,
+            counts: ledger.counts,
+            seconds: used.seconds,
+            server_cpu: used
+                .server
+                .map(|(before, after)| after.cpu_seconds - before.cpu_seconds),
+            server_rss_bytes: used.server.map(|(_, after)| after.rss_bytes),
+            journal_bytes: used
+                .server
+                .map(|(before, after)| after.written_bytes - before.written_bytes),
+            generator_cpu: after.cpu_seconds - before.cpu_seconds,
+            floors,
+            sums: sums.unwrap_or_else(|wrong| wrong),
+            sums_are_right,
+            problem: ledger.problem.clone(),
+            conditions,
+        }
+    }
+
+    pub(crate) fn latency_us(&self, quantile: Quantile) -> f64 {
+        match quantile {
+            Quantile::P50 => self.p50_us,
+            Quantile::P90 => self.p90_us,
+            Quantile::P99 => self.p99_us,
+            Quantile::P999 => self.p999_us,
+            Quantile::Max => self.max_us,
+        }
+    }
+}
+
+/// A whole number with a comma before every three digits.
+pub(crate) fn grouped(value: f64) -> String {
+    let digits = format!("{:.0}", value.abs());
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    if value <= -0.5 { format!("-{text}") } else { text }
+}
+
+/// A time with three digits that count.
+fn time(us: f64) -> String {
+    match us {
+        us if us < 1000.0 => format!("{us:.0} µs"),
+        us if us < 10_000.0 => format!("{:.2} ms", us / 1e3),
+        us if us < 100_000.0 => format!("{:.1} ms", us / 1e3),
+        us => format!("{:.0} ms", us / 1e3),
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            conditions,
+            counts,
+            seconds,
+            ..
+        } = self;
+        let Conditions {
+            connections,
+            in_flight,
+            commands_per_frame,
+            pools,
+            ..
+        } = conditions;
+        let commands = if *commands_per_frame == 1 {
+            "1 command"
+        } else {
+            &format!("{commands_per_frame} commands")
+        };
+        let cores = conditions
+            .cores
+            .map_or(String::new(), |cores| format!(", server on {cores} cores"));
+        writeln!(
+            f,
+            "{}: {connections} connections x {in_flight} frames of {commands}, {pools} pools{cores}",
+            self.preset
+        )?;
+        let mut row = |name: &str, value: &str| writeln!(f, "  {name:<11}{value}");
+        row("target", self.target)?;
+        row(
+            "rate",
+            &format!("{}/s took effect durably, for {seconds:.1} s", grouped(self.rate)),
+        )?;
+        row(
+            "commands",
+            &format!(
+                "{} reserved, {} released",
+                grouped(counts.reserved as f64),
+                grouped(counts.released as f64)
+            ),
+        )?;
+        row(
+            "",
+            &format!(
+                "{} refused, {} errors, {} unknown",
+                counts.refused, counts.errors, counts.unknown
+            ),
+        )?;
+        let latencies = [
+            ("p50", self.p50_us),
+            ("p90", self.p90_us),
+            ("p99", self.p99_us),
+            ("p99.9", self.p999_us),
+            ("max", self.max_us),
+        ];
+        let latencies: Vec<String> = latencies
+            .iter()
+            .map(|(name, us)| format!("{name} {}", time(*us)))
+            .collect();
+        row(
+            "latency",
+            &format!("{}, from the time of sending", latencies.join("  ")),
+        )?;
+        if let (Some(cpu), Some(rss), Some(written)) = (self.server_cpu, self.server_rss_bytes, self.journal_bytes) {
+            let each = written as f64 / counts.applied().max(1) as f64;
+            row(
+                "server",
+                &format!(
+                    "{:.2} processors, {} MiB resident, {} MiB written, {each:.0} bytes a command (/proc/PID/io, whole pages)",
+                    cpu / seconds,
+                    rss >> 20,
+                    written >> 20,
+                ),
+            )?;
+        }
+        row(
+            "generator",
+            &format!(
+                "{:.2} processors, {} threads, by {}",
+                self.generator_cpu / seconds,
+                conditions.threads,
+                conditions.via
+            ),
+        )?;
+        if let Some(floors) = &self.floors {
+            row(
+                "floors",
+                &format!(
+                    "round trip p50 {} p99 {}, sync p50 {} p99 {}",
+                    time(floors.round_trip_p50_us),
+                    time(floors.round_trip_p99_us),
+                    time(floors.sync_p50_us),
+                    time(floors.sync_p99_us),
+                ),
+            )?;
+            row("ratio", &format!("{:.2} = p50 / (round trip + sync)", floors.ratio))?;
+            if conditions.cores.is_none_or(|cores| cores > 1) {
+                row(
+                    "",
+                    "with several cores most pools are on another core than the connection",
+                )?;
+            }
+        }
+        if !conditions.data_is_on_disk {
+            row(
+                "warning",
+                "the data directory is in memory: nothing here is durable; use --data",
+            )?;
+        }
+        if let Some(problem) = &self.problem {
+            row("problem", problem)?;
+        }
+        row(
+            "sums",
+            &format!("{}{}", if self.sums_are_right { "" } else { "WRONG: " }, self.sums),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Arguments, Command};
+    use crate::ledger::{Fate, Window};
+    use crate::requirement::parse_requirement;
+
+    fn report(sums: Result<String, String>) -> Report {
+        let Command::Preset(arguments) = Arguments::parse_from(["plimsoll-loadtest", "preset", "single"]).command;
+        let settings = Settings::new(&arguments).expect("the defaults are sound");
+        let mut ledger = Ledger::new(1, Arc::default()).expect("the bounds are sound");
+        let start = std::time::Instant::now();
+        ledger.set_window(Window {
+            start,
+            end: start + Duration::from_secs(1),
+        });
+        ledger.arrived(start);
+        ledger.latency(Duration::from_micros(200), 2000);
+        for _ in 0..2000 {
+            ledger.reserve(0, Fate::Applied);
+        }
+        let mut floors = Floors::new().expect("the bounds are sound");
+        floors.round_trip.saturating_record(50_000);
+        floors.sync.saturating_record(150_000);
+        let after = Usage {
+            cpu_seconds: 1.0,
+            rss_bytes: 3 << 20,
+            written_bytes: 8 << 20,
+        };
+        let used = Used {
+            server: Some((Usage::default(), after)),
+            generator: (Usage::default(), after),
+            seconds: 2.0,
+        };
+        let conditions = Conditions {
+            cores: Some(1),
+            connections: 1,
+            in_flight: 1,
+            commands_per_frame: 1,
+            pools: 1,
+            live: 0,
+            threads: 1,
+            via: "frames",
+            seed: 1,
+            server: "test".to_owned(),
+            data_is_on_disk: true,
+            processors: 2,
+            kernel: "test".to_owned(),
+            command_line: "test".to_owned(),
+        };
+        Report::new(&settings, &ledger, &used, Some(&floors), sums, conditions)
+    }
+
+    #[test]
+    fn json_has_the_names_that_scripts_read() {
+        let json = serde_json::to_value(report(Ok("right".to_owned()))).expect("it is plain data");
+        assert_eq!(json["preset"], "single");
+        assert_eq!(json["rate"], 1000.0);
+        assert_eq!(json["errors"], 0);
+        assert_eq!(json["server_cpu"], 1.0);
+        assert_eq!(json["server_rss_bytes"], 3 << 20);
+        assert_eq!(json["journal_bytes"], 8 << 20);
+        for name in ["p50_us", "p99_us", "p999_us", "max_us"] {
+            let us = json[name].as_f64().expect(name);
+            assert!((199.0..=201.0).contains(&us), "{name}: {us}");
+        }
+    }
+
+    #[test]
+    fn the_table_shows_ratio_and_wrong_sums() {
+        let text = report(Err("off by one".to_owned())).to_string();
+        for part in [
+            "single: 1 connections x 1 frames of 1 command",
+            "1,000/s",
+            "p50 200 µs",
+            "ratio      1.00",
+            "WRONG: off by one",
+        ] {
+            assert!(text.contains(part), "no {part:?} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn requirements() {
+        let report = report(Ok(String::new()));
+        let check = |text: &str, met: bool| {
+            let requirement = parse_requirement(text).expect(text);
+            assert_eq!(requirement.violation(&report).is_none(), met, "{text}");
+        };
+        check("p99=1ms", true);
+        check("max=100us", false);
+        check("rate=1k", true);
+        check("rate=1.1k", false);
+        check("ratio=1.3", true);
+        check("ratio=0.5", false);
+    }
+
+    #[test]
+    fn groups_of_digits() {
+        let check = |value, expected| assert_eq!(grouped(value), expected);
+        check(0.0, "0");
+        check(999.4, "999");
+        check(1000.0, "1,000");
+        check(1_234_567.0, "1,234,567");
+        check(-1234.0, "-1,234");
+    }
+}

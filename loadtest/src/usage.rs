@@ -1,0 +1,81 @@
+//! What a process has used, as the kernel tells it.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+
+/// The kernel's unit of processor time in `/proc/PID/stat`: fixed at 100 a second on every platform that Plimsoll runs on.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// What a process has used since it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Usage {
+    /// Processor time, all threads, user and kernel.
+    pub(crate) cpu_seconds: f64,
+    /// Resident memory now.
+    pub(crate) rss_bytes: u64,
+    /// Bytes that it caused to be written to a disk (`write_bytes` of `/proc/PID/io`): each page that it made dirty counts
+    /// as a whole, and again when it is made dirty after a sync.
+    pub(crate) written_bytes: u64,
+}
+
+impl Usage {
+    /// Of the process with this id, or of `self`.
+    pub(crate) fn of(process: &str) -> Result<Self> {
+        let read = |file: &str| {
+            let path = format!("/proc/{process}/{file}");
+            fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
+        };
+        let cpu_seconds =
+            cpu_seconds(&read("stat")?).with_context(|| format!("/proc/{process}/stat has another form"))?;
+        let rss_bytes = value(&read("status")?, "VmRSS:").unwrap_or(0) * 1024;
+        let written_bytes = value(&read("io")?, "write_bytes:").unwrap_or(0);
+        Ok(Self {
+            cpu_seconds,
+            rss_bytes,
+            written_bytes,
+        })
+    }
+}
+
+/// User and kernel time. The program's name, in parentheses, may hold spaces and parentheses itself.
+fn cpu_seconds(stat: &str) -> Option<f64> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    // The first of them is the third of the line, the state.
+    let mut times = fields.split_ascii_whitespace().skip(11).map(str::parse::<u64>);
+    let user = times.next()?.ok()?;
+    let kernel = times.next()?.ok()?;
+    Some((user + kernel) as f64 / TICKS_PER_SECOND)
+}
+
+/// The number behind a name at the start of a line.
+fn value(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processor_time_stands_behind_the_name() {
+        let stat = "77 (a (b) c) S 1 77 77 0 -1 4194560 1 2 3 4 250 50 7 8 20 0 5 0 100 1000 200";
+        assert_eq!(cpu_seconds(stat), Some(3.0));
+        assert_eq!(cpu_seconds("77"), None);
+    }
+
+    #[test]
+    fn named_values() {
+        let io = "rchar: 1\nwchar: 2\nread_bytes: 3\nwrite_bytes: 4096\ncancelled_write_bytes: 5\n";
+        assert_eq!(value(io, "write_bytes:"), Some(4096));
+        assert_eq!(value("VmRSS:\t    1234 kB\n", "VmRSS:"), Some(1234));
+        assert_eq!(value(io, "absent:"), None);
+    }
+
+    #[test]
+    fn of_this_process() {
+        let usage = Usage::of("self").expect("/proc is there");
+        assert!(usage.rss_bytes > 0);
+    }
+}

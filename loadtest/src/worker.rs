@@ -1,0 +1,194 @@
+//! The threads of the generator: each has a runtime, connections and a ledger of its own.
+
+mod batched;
+mod by_client;
+mod by_frames;
+mod live;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use anyhow::{Context, Result, anyhow};
+use plimsoll_client::{Gather, Options, PoolId};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+use crate::args::Via;
+use crate::ledger::{Ledger, Tally, Window};
+use crate::limits::DRAIN_TIMEOUT;
+use crate::preset::{Preset, Settings};
+
+/// What every thread of the generator knows.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) settings: Settings,
+    pub(crate) address: String,
+    pub(crate) pools: Vec<PoolId>,
+    pub(crate) dimensions: usize,
+    pub(crate) seed: u64,
+}
+
+/// A ledger that the connections of one thread share. They never wait for it: the thread runs one of them at a time.
+#[derive(Clone, Debug)]
+struct SharedLedger(Arc<Mutex<Ledger>>);
+
+impl SharedLedger {
+    fn lock(&self) -> MutexGuard<'_, Ledger> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A thread of the generator, as the coordinator sees it.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    /// Told when the connections stand and the pools are filled.
+    pub(crate) ready: oneshot::Receiver<()>,
+    /// Takes the window; then the load begins.
+    pub(crate) start: oneshot::Sender<Window>,
+    /// What it has seen, or why it ended early.
+    pub(crate) result: oneshot::Receiver<Result<Ledger>>,
+    pub(crate) tally: Arc<Tally>,
+}
+
+impl Worker {
+    /// Starts thread `index` of those that the plan has.
+    pub(crate) fn spawn(plan: &Arc<Plan>, index: usize) -> Result<Self> {
+        let plan = Arc::clone(plan);
+        let tally = Arc::new(Tally::default());
+        let ledger = Ledger::new(plan.pools.len(), Arc::clone(&tally))?;
+        let (ready_sender, ready) = oneshot::channel();
+        let (start, start_receiver) = oneshot::channel();
+        let (result_sender, result) = oneshot::channel();
+        thread::Builder::new()
+            .name(format!("load-{index}"))
+            .spawn(move || {
+                let outcome = run(&plan, index, ledger, ready_sender, start_receiver);
+                // The coordinator has gone away when it was interrupted.
+                let _ = result_sender.send(outcome);
+            })
+            .context("cannot start a thread")?;
+        Ok(Self {
+            ready,
+            start,
+            result,
+            tally,
+        })
+    }
+}
+
+fn run(
+    plan: &Arc<Plan>,
+    index: usize,
+    ledger: Ledger,
+    ready: oneshot::Sender<()>,
+    start: oneshot::Receiver<Window>,
+) -> Result<Ledger> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start a runtime")?;
+    let shared = SharedLedger(Arc::new(Mutex::new(ledger)));
+    // Connections are dealt out in turn.
+    let connections = (index..plan.settings.connections).step_by(plan.settings.threads);
+    runtime.block_on(async {
+        let load = Load::prepare(plan, connections, &shared).await?;
+        let _ = ready.send(());
+        let window = start.await.context("the run was given up")?;
+        shared.lock().set_window(window);
+        let mut tasks = load.start(plan, window, &shared);
+        // Each task ends by itself: no frame is sent after the window, and every frame has a deadline.
+        let all = async {
+            while let Some(ended) = tasks.join_next().await {
+                ended.context("a task of the generator panicked")??;
+            }
+            anyhow::Ok(())
+        };
+        let deadline = tokio::time::Instant::from_std(window.end + DRAIN_TIMEOUT);
+        tokio::time::timeout_at(deadline, all)
+            .await
+            .map_err(|_| anyhow!("no answers within {DRAIN_TIMEOUT:?} after the last frame"))?
+    })?;
+    drop(runtime);
+    let Some(ledger) = Arc::into_inner(shared.0) else {
+        return Err(anyhow!("a task of the generator has outlived its runtime"));
+    };
+    Ok(ledger.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// The connections of one thread, ready to begin.
+enum Load {
+    Batched(Vec<batched::Connection>),
+    Frames(Vec<by_frames::Connection>),
+    Client(Vec<by_client::Connection>),
+}
+
+impl Load {
+    async fn prepare(
+        plan: &Arc<Plan>,
+        connections: impl Iterator<Item = usize>,
+        ledger: &SharedLedger,
+    ) -> Result<Self> {
+        match (plan.settings.preset, plan.settings.via) {
+            (Preset::Batched, _) => {
+                let mut prepared = Vec::new();
+                for index in connections {
+                    let connection = batched::Connection::open(plan, index).await?;
+                    connection.fill(ledger).await?;
+                    prepared.push(connection);
+                }
+                Ok(Self::Batched(prepared))
+            }
+            (_, Via::Frames) => {
+                let mut prepared = Vec::new();
+                for index in connections {
+                    prepared.push(by_frames::Connection::open(plan, index).await?);
+                }
+                Ok(Self::Frames(prepared))
+            }
+            (_, Via::Client) => {
+                let mut prepared = Vec::new();
+                for index in connections {
+                    prepared.push(by_client::Connection::open(plan, index).await?);
+                }
+                Ok(Self::Client(prepared))
+            }
+        }
+    }
+
+    fn start(self, plan: &Arc<Plan>, window: Window, ledger: &SharedLedger) -> JoinSet<Result<()>> {
+        let mut tasks = JoinSet::new();
+        match self {
+            Self::Batched(connections) => {
+                for connection in connections {
+                    connection.start(window, ledger, &mut tasks);
+                }
+            }
+            Self::Frames(connections) => {
+                for connection in connections {
+                    tasks.spawn(connection.run(window, ledger.clone()));
+                }
+            }
+            Self::Client(connections) => {
+                for connection in connections {
+                    connection.start(plan, window, ledger, &mut tasks);
+                }
+            }
+        }
+        tasks
+    }
+}
+
+/// A client with one connection, which sends each command once.
+fn client_options() -> Options {
+    Options {
+        retry: false,
+        gather: Gather {
+            commands_max: 1,
+            ..Gather::default()
+        },
+        // Room for every frame that may be in flight.
+        queue_commands_max: 1 << 20,
+        name: concat!("plimsoll-loadtest ", env!("CARGO_PKG_VERSION")).to_owned(),
+        ..Options::default()
+    }
+}

@@ -1,0 +1,80 @@
+//! One command in a frame, through `Client::reserve`: what a caller of the client library gets.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Result;
+use plimsoll_client::{Applied, Client, Reserve, Reserving, Units};
+use tokio::task::JoinSet;
+
+use super::{Plan, SharedLedger, client_options};
+use crate::keys::Draws;
+use crate::ledger::{Fate, Window};
+
+/// A client with one connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    client: Client,
+    index: usize,
+}
+
+impl Connection {
+    pub(super) async fn open(plan: &Arc<Plan>, index: usize) -> Result<Self> {
+        let client = Client::connect(plan.address.as_str(), client_options()).await?;
+        Ok(Self { client, index })
+    }
+
+    /// Starts a task for each command that may be in flight.
+    pub(super) fn start(
+        self,
+        plan: &Arc<Plan>,
+        window: Window,
+        ledger: &SharedLedger,
+        tasks: &mut JoinSet<Result<()>>,
+    ) {
+        let in_flight = plan.settings.in_flight;
+        for task in 0..in_flight {
+            let draws = Draws::new(plan.seed, (self.index * in_flight + task) as u64, plan.pools.len());
+            tasks.spawn(run(
+                self.client.clone(),
+                Arc::clone(plan),
+                draws,
+                window,
+                ledger.clone(),
+            ));
+        }
+    }
+}
+
+async fn run(client: Client, plan: Arc<Plan>, mut draws: Draws, window: Window, ledger: SharedLedger) -> Result<()> {
+    let mut units = vec![0; plan.dimensions];
+    units[0] = 1;
+    loop {
+        let sent_at = Instant::now();
+        if sent_at >= window.end {
+            return Ok(());
+        }
+        let pool = draws.pool();
+        let reserve = Reserve::new(plan.pools[usize::from(pool)], Units::InOrder(&units), draws.key());
+        let answer = client.reserve(&reserve).await;
+        let now = Instant::now();
+        let mut ledger = ledger.lock();
+        ledger.arrived(now);
+        ledger.latency(now - sent_at, 1);
+        let fate = match &answer {
+            Ok(Reserving::Reserved(reservation)) if !reservation.repeated => Fate::Applied,
+            Ok(Reserving::Refused(refusal)) => Fate::of(refusal.status, false),
+            Ok(Reserving::Unknown(_)) => Fate::Unknown,
+            Err(error) if error.applied() == Applied::Unknown => Fate::Unknown,
+            Ok(Reserving::Reserved(_)) | Err(_) => Fate::Error,
+        };
+        ledger.reserve(pool, fate);
+        ledger.publish();
+        if matches!(fate, Fate::Error | Fate::Unknown) {
+            ledger.note(|| format!("{answer:?}"));
+            if answer.is_err() || fate == Fate::Unknown {
+                return Ok(());
+            }
+        }
+    }
+}
