@@ -13,7 +13,7 @@ use crate::checks;
 use crate::commands::{PoolRef, Reserve};
 use crate::directory::{Directory, Epoch, Shared, Welcome};
 use crate::error::{AnswerError, Error, Invalid, UnknownCause};
-use crate::limits::CONNECTIONS_COUNT_MAX;
+use crate::limits::{CALLS_IN_A_ROW, CONNECTIONS_COUNT_MAX};
 use crate::link::Link;
 use crate::options::Options;
 use crate::outcome::{Refusal, Releasing, Reservation, Reserving, Short, Unknown};
@@ -429,7 +429,7 @@ impl Client {
     /// The next connection, one that stands if there is one.
     pub(crate) fn link(&self) -> &Link {
         let links = &self.inner.links;
-        let turn = self.inner.turn.fetch_add(1, Ordering::Relaxed);
+        let turn = self.inner.turn.fetch_add(1, Ordering::Relaxed) / CALLS_IN_A_ROW;
         let mut in_turn = (0..links.len()).map(|offset| &links[turn.wrapping_add(offset) % links.len()]);
         in_turn
             .find(|link| link.state.connected.load(Ordering::Relaxed))

@@ -17,7 +17,7 @@ use std::time::Instant;
 use plimsoll_protocol::Encoder;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::directory::Shared;
+use crate::directory::{Epoch, Shared};
 use crate::error::ConnectError;
 use crate::link::LinkState;
 use crate::request::{Request, Unsent};
@@ -114,12 +114,14 @@ impl Driver {
                     continue;
                 }
             };
+            // Before the caller is told: its first call must find the directory.
+            let epoch = self.shared.welcomed(&connected.welcome);
             self.state.connected.store(true, Ordering::Relaxed);
             if let Some(first) = first.take() {
                 // The caller may have given up.
                 let _ = first.send(Ok(()));
             }
-            let (ended, answered) = self.serve(connected).await;
+            let (ended, answered) = self.serve(connected, epoch).await;
             self.state.connected.store(false, Ordering::Relaxed);
             match ended {
                 Ended::Closed => return,
@@ -165,8 +167,7 @@ impl Driver {
     }
 
     /// Serves a connection until it ends. Also says whether anything was answered on it.
-    async fn serve(&mut self, connected: Connected) -> (Ended, bool) {
-        let epoch = self.shared.welcomed(&connected.welcome);
+    async fn serve(&mut self, connected: Connected, epoch: Epoch) -> (Ended, bool) {
         self.encoder.set_size_max(connected.welcome.frame_size_bytes_max);
         let mut serving = Serving::new(connected, epoch, self);
         let ended = std::future::poll_fn(|context| serving.poll(context)).await;

@@ -20,6 +20,12 @@ pub(crate) const OUT_SIZE_BYTES_TARGET: usize = 256 * 1024;
 /// Size of a read buffer to begin with; it grows to the size of a frame when a larger one arrives.
 pub(crate) const IN_SIZE_BYTES: usize = 64 * 1024;
 
+/// Requests that are taken from a connection's channel at a time.
+pub(crate) const TAKE_MAX: usize = 1024;
+
+/// Calls in a row that go to one connection, so that they can share a frame and a write.
+pub(crate) const CALLS_IN_A_ROW: usize = 16;
+
 /// Rounds of reading, gathering and writing before a connection's task lets others run.
 pub(crate) const ROUNDS_MAX: usize = 32;
 

@@ -1,5 +1,7 @@
 //! Appending whole frames to a buffer.
 
+mod plain;
+
 use std::fmt;
 
 use flatbuffers::{FlatBufferBuilder, WIPOffset};
@@ -108,6 +110,13 @@ impl Encoder {
     ) -> Result<(), EncodeError> {
         let count = self.count(batch.commands.len())?;
         self.check_size(size_of_val(batch.commands) + size_of_val(batch.units))?;
+        if references.len() == 0 && batch.traceparent.is_none() {
+            let head = Head {
+                count,
+                ..Head::request(Operation::Commands, correlation)
+            };
+            return plain::commands(out, head, &batch, self.size_max);
+        }
         let builder = &mut self.builder;
         builder.reset();
         self.references.clear();
@@ -161,19 +170,11 @@ impl Encoder {
     ) -> Result<(), EncodeError> {
         let count = self.count(batch.outcomes.len())?;
         self.check_size(size_of_val(batch.outcomes) + size_of_val(batch.remaining))?;
-        let builder = &mut self.builder;
-        builder.reset();
-        let remaining = (!batch.remaining.is_empty()).then(|| builder.create_vector(batch.remaining));
-        let outcomes = Some(builder.create_vector(batch.outcomes));
-        let root = wire::Outcomes::create(builder, &wire::OutcomesArgs { outcomes, remaining });
-        builder.finish_minimal(root);
-        self.append(
-            out,
-            Head {
-                count,
-                ..Head::answer(Operation::Commands, correlation)
-            },
-        )
+        let head = Head {
+            count,
+            ..Head::answer(Operation::Commands, correlation)
+        };
+        plain::outcomes(out, head, &batch, self.size_max)
     }
 
     /// Appends an answer that refuses a frame as a whole. `detail` says what was wrong and where, for people; it is cut
@@ -281,11 +282,11 @@ impl Encoder {
 }
 
 /// Size of a frame around a payload that has not been padded.
-fn frame_size(payload_size: usize) -> usize {
+pub(crate) fn frame_size(payload_size: usize) -> usize {
     FRAME_HEADER_SIZE_BYTES + payload_size.next_multiple_of(FRAME_ALIGNMENT_BYTES)
 }
 
-fn frame_header(head: Head, size: u32, payload: &[u8]) -> Header {
+pub(crate) fn frame_header(head: Head, size: u32, payload: &[u8]) -> Header {
     Header {
         size,
         correlation: head.correlation,

@@ -25,7 +25,7 @@ use super::connecting::Connected;
 use super::{Driver, Queue};
 use crate::directory::Epoch;
 use crate::error::{AnswerError, UnknownCause};
-use crate::limits::{IN_SIZE_BYTES, OUT_SIZE_BYTES_TARGET, ROUNDS_MAX};
+use crate::limits::{IN_SIZE_BYTES, OUT_SIZE_BYTES_TARGET, ROUNDS_MAX, TAKE_MAX};
 use crate::options::Gather;
 use crate::request::{CommandRequest, Failed, FrameRequest, Request, Unsent};
 use crate::waiters::{Call, Waiter, Waiters};
@@ -267,7 +267,7 @@ impl<'driver> Serving<'driver> {
     }
 
     fn poll_take(&mut self, context: &mut Context<'_>) -> Result<bool, Ended> {
-        let room = self.queue.room().min(self.bounds.gather.commands_max);
+        let room = self.queue.room().min(TAKE_MAX);
         if room == 0 {
             // An answer makes room, and wakes this task.
             return Ok(false);
