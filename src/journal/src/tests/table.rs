@@ -321,6 +321,17 @@ fn cases(found: Found, evidence: Evidence) -> Vec<Case> {
                 },
                 4,
             ),
+            // Segment 1 keeps no batch, so both go.
+            case(
+                unproven(),
+                |storage| {
+                    flip(storage, FIRST, 4096);
+                    let second = storage.disk.borrow().files[&FIRST].clone();
+                    storage.disk.borrow_mut().files.insert(SECOND, second);
+                    set_header(storage, SECOND, |header| header.first_lsn = Lsn(7));
+                },
+                0,
+            ),
         ],
     }
 }
@@ -377,7 +388,7 @@ fn check(name: &str, verdict: Verdict, found: Found, storage: &SimStorage, last_
             // What is kept, and the segment that was opened.
             let files: Vec<u64> = (1..=summary.segments + 1).collect();
             assert_eq!(storage.numbers(), files, "{name}");
-            let removals = &storage.disk.borrow().removals;
+            let removals = storage.disk.borrow().removals.clone();
             assert!(
                 removals.is_sorted_by(|newer, older| newer > older),
                 "{name}: newest first"
@@ -389,7 +400,9 @@ fn check(name: &str, verdict: Verdict, found: Found, storage: &SimStorage, last_
                 .copied()
                 .map(SegmentNumber)
                 .collect();
-            assert_eq!(*removals, expected, "{name}");
+            assert_eq!(removals, expected, "{name}");
+            storage.crash(|| true);
+            assert_eq!(storage.numbers(), files, "{name}: what was removed stays away");
             return;
         }
     }
