@@ -1,8 +1,10 @@
 //! Flipped bits in what was durable.
 
+use crate::bytes::put;
 use crate::control::ControlField;
+use crate::framing::{CrcFraming, Framing};
 use crate::identifier::{Lsn, SegmentNumber};
-use crate::tests::disk::SimStorage;
+use crate::tests::disk::{JOURNAL, SIZE, SimStorage};
 use crate::tests::{append, damage, durable_batch, recover};
 
 #[test]
@@ -80,4 +82,43 @@ fn what_lies_before_a_durable_segment_is_durable() {
         storage.damage(segment, |bytes| bytes[4096 + 50] ^= 1);
     }
     assert_eq!(recover(&storage, 50).expect("whole").2.len(), 2);
+}
+
+#[test]
+fn a_commit_record_must_speak_of_the_batch_before_it() {
+    let storage = SimStorage::new();
+    storage
+        .disk
+        .borrow_mut()
+        .stale
+        .insert(SegmentNumber(1), vec![0xFF; SIZE]);
+    let (mut journal, ..) = recover(&storage, 0).expect("an empty journal");
+    append(&mut journal, b"one");
+    journal.commit().expect("one record");
+    drop(journal);
+    storage.crash(|| true);
+    // The incarnation of the first segment is 1.
+    let seed = CrcFraming::seed(JOURNAL, 1, SegmentNumber(1));
+    let whole = storage.disk.borrow().files[&SegmentNumber(1)].durable.clone();
+    assert_eq!(
+        whole[4096 + 35..4096 + 40],
+        [0; 5],
+        "padding is zeros whatever was there"
+    );
+    let control = storage.disk.borrow().control.clone();
+    let commit = 4096 + 40;
+    for (field, value, count) in [(32, 1, 1), (32, 0, 0), (32, 2, 0), (40, 0, 0), (40, 2, 0), (44, 1, 0)] {
+        storage.damage(SegmentNumber(1), |bytes| {
+            bytes.copy_from_slice(&whole);
+            put(bytes, commit + field, &[value]);
+            let crc = CrcFraming::checksum(seed, &bytes[commit + 4..commit + 56]);
+            put(bytes, commit, &crc.to_le_bytes());
+        });
+        let (journal, _, records) = recover(&storage, 10).expect("nothing was durable");
+        drop(journal);
+        assert_eq!(records.len(), count, "byte {field} of the commit record is {value}");
+        storage.disk.borrow_mut().control.clone_from(&control);
+        storage.disk.borrow_mut().files.clear();
+        storage.put_file(SegmentNumber(1), whole.clone());
+    }
 }

@@ -229,6 +229,10 @@ impl SimStorage {
         file.dirty.clear();
     }
 
+    pub(crate) fn put_file(&self, number: SegmentNumber, bytes: Vec<u8>) {
+        self.disk.borrow_mut().files.insert(number, SimFile::new(bytes));
+    }
+
     pub(crate) fn set_control(&self, field: ControlField, value: u64) {
         let mut disk = self.disk.borrow_mut();
         let file = disk.control.as_mut().expect("a control page");

@@ -295,6 +295,17 @@ fn cases(found: Found, evidence: Evidence) -> Vec<Case> {
                 },
                 0,
             ),
+            // The same, and segment 2 proves no LSN that matters.
+            case(
+                unproven(),
+                |storage| {
+                    let second = storage.disk.borrow().files[&FIRST].clone();
+                    storage.disk.borrow_mut().files.insert(SECOND, second);
+                    set_header(storage, SECOND, |header| header.first_lsn = Lsn(1));
+                    newest(storage, 2);
+                },
+                0,
+            ),
             // The first batch of a durable segment was durable.
             case(
                 unproven(),
