@@ -1,0 +1,133 @@
+//! What the journal has written, read from the bytes by a reader of its own.
+//!
+//! It knows the layout of `ARCHITECTURE.md` and shares no code with the journal but the checksum. Records are kept by a hash, in order, so
+//! that a recovery can be held against them.
+
+use plimsoll_domain::{Event, Timestamp};
+use plimsoll_journal::{COMMIT_KIND, Framing, JournalId, Record, SegmentNumber};
+use plimsoll_record::RecordTag;
+
+use crate::checkers::{Promise, Violation, violation};
+use crate::digest::Digest;
+use crate::disk::SimDisk;
+use crate::memory::PAGE_SIZE;
+
+/// One record, its LSN being its place in the log plus 1.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogRecord {
+    pub(crate) segment: u64,
+    pub(crate) offset: usize,
+    /// Without padding.
+    pub(crate) size: usize,
+    pub(crate) is_commit: bool,
+    pub(crate) hash: u64,
+}
+
+pub(crate) struct Log {
+    pub(crate) records: Vec<LogRecord>,
+    segment: u64,
+    offset: usize,
+    seed: Option<u32>,
+    pub(crate) last_time: i64,
+}
+
+impl Log {
+    pub(crate) fn new() -> Log {
+        Log { records: Vec::new(), segment: 1, offset: PAGE_SIZE, seed: None, last_time: i64::MIN }
+    }
+
+    /// The LSN of the last record.
+    pub(crate) fn last_lsn(&self) -> u64 {
+        self.records.len() as u64
+    }
+
+    /// After a recovery: what lies behind the LSN is cut off, and the journal goes on in this segment.
+    pub(crate) fn restart(&mut self, last_lsn: u64, last_time: i64, segment: u64) {
+        self.records.truncate(last_lsn as usize);
+        (self.segment, self.offset, self.seed, self.last_time) = (segment, PAGE_SIZE, None, last_time);
+    }
+
+    /// Reads what has been written since the last time, up to this LSN and to the end of the segment that is active.
+    pub(crate) fn read<F: Framing>(
+        &mut self,
+        disk: &SimDisk,
+        upto: u64,
+        active: u64,
+        dimension_count: usize,
+    ) -> Result<Vec<Event>, Violation> {
+        let mut events = Vec::new();
+        loop {
+            if self.last_lsn() >= upto {
+                return Ok(events);
+            }
+            let Some(memory) = disk.memory(self.segment) else { return Ok(events) };
+            let bytes = memory.bytes();
+            let seed = *self.seed.get_or_insert_with(|| {
+                let incarnation = u64::from_le_bytes(bytes[40..48].try_into().expect("8 bytes"));
+                F::seed(JournalId(bytes[16..32].try_into().expect("16 bytes")), incarnation, SegmentNumber(self.segment))
+            });
+            let Some((record, end)) = record_at::<F>(bytes, seed, self.offset, self.last_lsn() + 1) else {
+                if self.segment >= active {
+                    return Ok(events);
+                }
+                (self.segment, self.offset, self.seed) = (self.segment + 1, PAGE_SIZE, None);
+                continue;
+            };
+            if record.time < self.last_time {
+                return violation(Promise::Forgotten, || {
+                    format!("LSN {} has time {}, below the record before it: {}", record.lsn, record.time, self.last_time)
+                });
+            }
+            self.last_time = record.time;
+            let is_commit = record.tag.kind == COMMIT_KIND;
+            if !is_commit {
+                events.push(decode(&record, dimension_count)?);
+            }
+            self.records.push(LogRecord {
+                segment: self.segment,
+                offset: self.offset,
+                size: 32 + record.body.len(),
+                is_commit,
+                hash: hash(&record),
+            });
+            self.offset = end;
+        }
+    }
+}
+
+/// The event of a record.
+pub(crate) fn decode(record: &Record<'_>, dimension_count: usize) -> Result<Event, Violation> {
+    let tag = RecordTag { kind: record.tag.kind, partition: record.tag.partition, detail: record.tag.detail };
+    plimsoll_record::decode(tag, Timestamp(record.time), record.body, dimension_count).or_else(|error| {
+        violation(Promise::Forgotten, || format!("the record at LSN {} cannot be read: {error}", record.lsn))
+    })
+}
+
+/// What a record says, without its checksum.
+pub(crate) fn hash(record: &Record<'_>) -> u64 {
+    let mut digest = Digest::new();
+    digest.add(record.lsn.0);
+    digest.add(record.time as u64);
+    digest.add(u64::from(record.tag.kind) << 48 | u64::from(record.tag.partition) << 32 | u64::from(record.tag.detail));
+    digest.add_bytes(record.body);
+    digest.0
+}
+
+fn record_at<F: Framing>(bytes: &[u8], seed: u32, offset: usize, lsn: u64) -> Option<(Record<'_>, usize)> {
+    let bytes = bytes.get(offset..)?;
+    let u64_at = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().expect("8 bytes")));
+    let size = (u64_at(0)? >> 32) as usize;
+    let padded = size.checked_next_multiple_of(8)?;
+    let whole = bytes.get(..padded).filter(|whole| whole.len() >= 32)?;
+    if u64_at(8)? != lsn || F::checksum(seed, &whole[4..]) != u64_at(0)? as u32 {
+        return None;
+    }
+    let tag = u64_at(24)?;
+    let record = Record {
+        lsn: plimsoll_journal::Lsn(lsn),
+        time: u64_at(16)? as i64,
+        tag: plimsoll_journal::Tag { kind: tag as u16, partition: (tag >> 16) as u16, detail: (tag >> 32) as u32 },
+        body: &whole[32..size],
+    };
+    Some((record, offset + padded))
+}

@@ -1,0 +1,295 @@
+//! What a core's engine has taken in, and what it must answer.
+//!
+//! Each turn is decided once more by the model, message by message, and held against the events that the turn has written.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use plimsoll_domain::{Command, Counters, Event, PutPool, Reserve, Reserved, Timestamp};
+use plimsoll_engine::limits::TURN_COMMAND_COUNT_MAX;
+use plimsoll_engine::{Answer, Call, Message, PoolReport, PutResult, ReservationReport, wire_state};
+use plimsoll_protocol::{Applies, Status, wire};
+
+use crate::checkers::{Promise, Violation, hold, violation};
+use crate::model::{Model, ModelPool, ModelReservation, Prediction, PutPrediction};
+
+enum Mirrored {
+    Commands { sender: usize, continues: bool, entries: Vec<(u32, Command)> },
+    Request(Call),
+}
+
+enum Expected {
+    Outcomes(Vec<wire::Outcome>, Vec<i64>),
+    Answer(Answer),
+}
+
+struct Waiting {
+    upto: u64,
+    expected: Expected,
+}
+
+/// What the core could refuse for want of segments.
+#[derive(Clone, Copy)]
+pub(crate) struct Room {
+    /// Segments prepared when the turn was over.
+    pub(crate) prepared_count: usize,
+    /// How it is refused.
+    pub(crate) status: Status,
+}
+
+#[derive(Default)]
+pub(crate) struct Mirror {
+    inbox: VecDeque<Mirrored>,
+    inbox_command_count: usize,
+    waiting: VecDeque<Waiting>,
+    overloaded: BTreeMap<usize, u32>,
+}
+
+impl Mirror {
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        (self.inbox.len(), self.inbox_command_count)
+    }
+
+    /// The engine has taken the message.
+    pub(crate) fn submit(&mut self, message: &Message) {
+        let mirrored = match message {
+            Message::Commands(batch) => Mirrored::Commands {
+                sender: batch.sender,
+                continues: batch.continues,
+                entries: batch.entries.iter().map(|entry| (entry.frame, entry.command.clone())).collect(),
+            },
+            Message::Request(request) => Mirrored::Request(request.call.clone()),
+        };
+        self.inbox_command_count += command_count(&mirrored);
+        self.inbox.push_back(mirrored);
+    }
+
+    /// The engine has taken a turn that wrote these events.
+    pub(crate) fn turn(
+        &mut self,
+        model: &mut Model,
+        events: Vec<Event>,
+        now: i64,
+        upto: u64,
+        room: Room,
+    ) -> Result<(), Violation> {
+        let mut turn = Turn { model, events: events.into(), now, room };
+        let mut taken = 0;
+        while taken < TURN_COMMAND_COUNT_MAX
+            && let Some(message) = self.inbox.pop_front()
+        {
+            let count = command_count(&message);
+            self.inbox_command_count -= count;
+            taken += count.max(1);
+            let expected = match message {
+                Mirrored::Commands { sender, continues, entries } => {
+                    let mut overloaded = self.overloaded.remove(&sender).filter(|_| continues);
+                    let mut outcomes = Vec::with_capacity(entries.len());
+                    let mut remaining = Vec::new();
+                    for (frame, command) in &entries {
+                        let outcome = if overloaded == Some(*frame) {
+                            wire::Outcome::refused(Status::Overloaded)
+                        } else {
+                            turn.command(command, &mut remaining)?
+                        };
+                        if outcome.status() == Status::Overloaded.number() {
+                            overloaded = Some(*frame);
+                        }
+                        outcomes.push(outcome);
+                    }
+                    if let Some(frame) = overloaded {
+                        self.overloaded.insert(sender, frame);
+                    }
+                    Expected::Outcomes(outcomes, remaining)
+                }
+                Mirrored::Request(call) => Expected::Answer(turn.call(&call)?),
+            };
+            self.waiting.push_back(Waiting { upto, expected });
+        }
+        hold(turn.events.is_empty(), Promise::Answer, || format!("events that nobody asked for: {:?}", turn.events))
+    }
+
+    /// The engine gives a message back.
+    pub(crate) fn reply(&mut self, message: &Message, durable: u64, dimension_count: usize) -> Result<(), Violation> {
+        let Some(Waiting { upto, expected }) = self.waiting.pop_front() else {
+            return violation(Promise::Order, || format!("an answer that nobody waits for: {message:?}"));
+        };
+        hold(upto <= durable, Promise::Durable, || format!("an answer that rests on LSN {upto} leaves at {durable}"))?;
+        match (message, expected) {
+            (Message::Commands(batch), Expected::Outcomes(outcomes, remaining)) => {
+                hold(batch.outcomes == outcomes, Promise::Answer, || {
+                    format!("{:?}\n    answered with {:?}\n    instead of {outcomes:?}", batch.entries, batch.outcomes)
+                })?;
+                let is_equal = batch.remaining.chunks(dimension_count).eq(remaining.chunks(8).map(|of| &of[..dimension_count]));
+                hold(is_equal, Promise::Answer, || format!("remaining {:?} instead of {remaining:?}", batch.remaining))
+            }
+            (Message::Request(request), Expected::Answer(answer)) => hold(request.answer == answer, Promise::Answer, || {
+                format!("{:?}\n    answered with {:?}\n    instead of {answer:?}", request.call, request.answer)
+            }),
+            _ => violation(Promise::Order, || format!("another message was to be answered: {message:?}")),
+        }
+    }
+}
+
+fn command_count(message: &Mirrored) -> usize {
+    match message {
+        Mirrored::Commands { entries, .. } => entries.len(),
+        Mirrored::Request(_) => 1,
+    }
+}
+
+struct Turn<'core> {
+    model: &'core mut Model,
+    events: VecDeque<Event>,
+    now: i64,
+    room: Room,
+}
+
+impl Turn<'_> {
+    fn command(&mut self, command: &Command, remaining_values: &mut Vec<i64>) -> Result<wire::Outcome, Violation> {
+        let would_refuse = match self.model.decide(command, self.now) {
+            Prediction::Standing(view) => return Ok(about(&view, true)),
+            Prediction::Refused(status) => return Ok(wire::Outcome::refused(status)),
+            Prediction::Insufficient { short, remaining } => {
+                remaining_values.extend_from_slice(&remaining);
+                return Ok(wire::Outcome::insufficient(short));
+            }
+            Prediction::Change { would_refuse } => would_refuse,
+        };
+        let is_expected = match (self.events.front(), command) {
+            (Some(Event::Reserved(event)), Command::Reserve(reserve)) => {
+                is_event_of(event, reserve) && event.would_refuse == would_refuse && event.at.0 == self.now
+            }
+            (Some(Event::Released(event)), Command::Release(release)) => {
+                event.reservation == release.reservation
+                    && event.occurred_at == release.occurred_at
+                    && event.at.0 == self.now
+            }
+            _ => false,
+        };
+        let prepared_count_min = if matches!(command, Command::Release(_)) { 1 } else { 2 };
+        if !is_expected {
+            return self.no_room(prepared_count_min, command).map(wire::Outcome::refused);
+        }
+        let event = self.events.pop_front().expect("the event that was looked at");
+        self.model.apply(&event)?;
+        let id = match &event {
+            Event::Reserved(event) => event.reservation,
+            Event::Released(event) => event.reservation,
+            Event::PoolCreated(_) | Event::PoolChanged(_) => unreachable!("looked at above"),
+        };
+        Ok(about(&self.model.reservation(id.0).expect("just applied").view(), false))
+    }
+
+    /// Nothing was written although it was decided: only when there is no segment for it.
+    fn no_room(&self, prepared_count_min: usize, what: &dyn std::fmt::Debug) -> Result<Status, Violation> {
+        hold(self.room.prepared_count < prepared_count_min, Promise::BadDisk, || {
+            format!(
+                "{what:?} was not recorded, though {} segments are prepared; the next event is {:?}",
+                self.room.prepared_count,
+                self.events.front()
+            )
+        })?;
+        Ok(self.room.status)
+    }
+
+    fn call(&mut self, call: &Call) -> Result<Answer, Violation> {
+        Ok(match call {
+            Call::ResolvePools(names) => Answer::ResolvedPools(
+                names.iter().map(|name| self.model.pool_id(name).map(plimsoll_domain::PoolId)).collect(),
+            ),
+            Call::PutPools { puts, dry_run } => {
+                let mut results = Vec::with_capacity(puts.len());
+                for put in puts {
+                    results.push(self.put(put, *dry_run)?);
+                }
+                Answer::PutPools(results)
+            }
+            Call::GetPools(names) => {
+                let found = names.iter().filter_map(|name| self.model.pool_id(name));
+                Answer::Pools(found.map(|id| report(id, &self.model.pools[&id])).collect())
+            }
+            Call::ListPools { after, limit } => {
+                let mut pools: Vec<_> = self.model.pools.iter().filter(|(_, pool)| pool.name > *after).collect();
+                pools.sort_by(|left, right| left.1.name.cmp(&right.1.name));
+                Answer::Pools(pools.into_iter().take(*limit).map(|(id, pool)| report(*id, pool)).collect())
+            }
+            Call::GetReservations(ids) => Answer::Reservations(
+                ids.iter()
+                    .map(|id| {
+                        let found = self.model.remembered(id.0, self.now)?;
+                        Some(ReservationReport {
+                            view: found.view(),
+                            pool_name: self.model.pools[&found.event.pool.0].name.clone(),
+                            reference: found.event.reference.clone(),
+                        })
+                    })
+                    .collect(),
+            ),
+        })
+    }
+
+    fn put(&mut self, put: &PutPool, dry_run: bool) -> Result<PutResult, Violation> {
+        let refused = |status| PutResult { status, change: wire::Change::none, pool: 0, version: 0 };
+        let (is_new, version) = match self.model.decide_put(put) {
+            PutPrediction::Refused(status) => return Ok(refused(status)),
+            PutPrediction::Unchanged { pool, version } => {
+                return Ok(PutResult { status: Status::Ok, change: wire::Change::unchanged, pool, version });
+            }
+            PutPrediction::Change { is_new, version } => (is_new, version),
+        };
+        assert!(!dry_run, "the simulated planner makes no dry runs");
+        let is_expected = match self.events.front() {
+            Some(Event::PoolCreated(event)) => is_new && *event.definition == put.definition && event.version == version,
+            Some(Event::PoolChanged(event)) => !is_new && *event.definition == put.definition && event.version == version,
+            _ => false,
+        };
+        if !is_expected {
+            return self.no_room(2, put).map(refused);
+        }
+        let event = self.events.pop_front().expect("the event that was looked at");
+        self.model.apply(&event)?;
+        let pool = self.model.pool_id(&put.definition.name).expect("just applied");
+        let change = if is_new { wire::Change::created } else { wire::Change::changed };
+        Ok(PutResult { status: Status::Ok, change, pool, version })
+    }
+}
+
+fn is_event_of(event: &Reserved, reserve: &Reserve) -> bool {
+    event.pool == reserve.pool
+        && event.key == reserve.key
+        && event.units == reserve.units
+        && event.hold_seconds == reserve.hold_seconds
+        && event.occurred_at == reserve.occurred_at
+        && event.reference == reserve.reference
+        && event.reservation.parts().random == reserve.random & ((1 << 56) - 1)
+}
+
+fn about(view: &plimsoll_domain::ReservationView, repeated: bool) -> wire::Outcome {
+    wire::Outcome::about(
+        Status::Ok,
+        &Applies {
+            reservation: plimsoll_protocol::ReservationId(view.id.0),
+            state: wire_state(view.state),
+            version: 0,
+            created_at: view.created_at.0,
+            expires_at: view.expires_at.map_or(0, |time: Timestamp| time.0),
+            repeated,
+            would_refuse: view.would_refuse,
+        },
+    )
+}
+
+fn report(id: u64, pool: &ModelPool) -> PoolReport {
+    PoolReport {
+        id: plimsoll_domain::PoolId(id),
+        definition: (*pool.definition).clone(),
+        version: pool.version,
+        held: Counters(pool.held),
+        confirmed: Counters(pool.confirmed),
+    }
+}
+
+/// Whether a reservation takes units.
+pub(crate) fn lives(reservation: &ModelReservation) -> bool {
+    reservation.ended_at.is_none()
+}
