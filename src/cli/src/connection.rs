@@ -46,6 +46,15 @@ pub(crate) fn failure_of(error: Error, engine: &str) -> Failure {
     }
 }
 
+/// What an error means for a call that only reads: without an answer nothing is unknown but what was asked for.
+pub(crate) fn read_failure(error: Error, engine: &str) -> Failure {
+    match error {
+        Error::Unknown(unknown) => Failure::failed(format!("no answer from the engine at {engine}: {unknown}"))
+            .help("run the same command again"),
+        other => failure_of(other, engine),
+    }
+}
+
 /// Nobody can tell whether the command took effect.
 pub(crate) fn unknown_outcome(unknown: &Unknown) -> Failure {
     Failure::new(Exit::Unknown, format!("the outcome is unknown: {unknown}")).help("run the same command again")
@@ -64,10 +73,7 @@ pub(crate) fn refused(refusal: &Refusal) -> Failure {
         ) => Exit::Refused,
         _ => Exit::Failed,
     };
-    let failure = match refusal.status.known() {
-        Some(status) => Failure::new(exit, format!("{refusal}: {}", status.meaning())),
-        None => Failure::new(exit, refusal.to_string()),
-    };
+    let failure = Failure::new(exit, refusal_text(refusal));
     match refusal.status.known() {
         Some(Status::PoolNotFound) => failure.help("'plimsoll pool list' shows the pools there are"),
         Some(Status::KeyReused) => failure.help("use a new key for a new request"),
@@ -76,9 +82,27 @@ pub(crate) fn refused(refusal: &Refusal) -> Failure {
     }
 }
 
+/// `insufficient_capacity: the units do not fit: rooms has 2 left`
+fn refusal_text(refusal: &Refusal) -> String {
+    let mut text = refusal.status.to_string();
+    if let Some(status) = refusal.status.known() {
+        text.push_str(": ");
+        text.push_str(status.meaning());
+    }
+    for (index, short) in refusal.short.iter().enumerate() {
+        text.push_str(if index == 0 { ": " } else { ", " });
+        text.push_str(&format!("{} has {} left", short.dimension, short.remaining));
+    }
+    if let Some(detail) = &refusal.detail {
+        text.push_str(": ");
+        text.push_str(detail);
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
-    use plimsoll_client::StatusNumber;
+    use plimsoll_client::{Short, StatusNumber};
 
     use super::*;
 
@@ -92,5 +116,21 @@ mod tests {
         check(Status::KeyReused.into(), Exit::Failed);
         check(Status::Overloaded.into(), Exit::Failed);
         check(StatusNumber(40), Exit::Failed);
+    }
+
+    #[test]
+    fn a_refusal_says_what_is_short() {
+        let short = |dimension: &str, remaining| Short {
+            dimension: dimension.to_owned(),
+            remaining,
+        };
+        let refusal = Refusal {
+            short: vec![short("rooms", 2), short("guests", -1)],
+            ..Refusal::new(Status::InsufficientCapacity)
+        };
+        assert_eq!(
+            refused(&refusal).to_string(),
+            "error: insufficient_capacity: the units do not fit: rooms has 2 left, guests has -1 left\n"
+        );
     }
 }

@@ -4,7 +4,7 @@ use plimsoll_client::{Change, Client, PoolDefinition, PutResult};
 use serde::Serialize;
 
 use crate::args::{ClientArguments, GetArguments, ImportArguments, ListArguments};
-use crate::connection::{block_on, connect, failure_of, refused};
+use crate::connection::{block_on, connect, failure_of, read_failure, refused};
 use crate::failure::Failure;
 use crate::input::{FileErrors, Input};
 use crate::output::{Output, Table, notice};
@@ -66,11 +66,11 @@ async fn put(
     arguments: &ImportArguments,
 ) -> Result<Vec<PutResult>, Failure> {
     client.put_pools(definitions, dry_run).await.map_err(|error| {
-        let failure = failure_of(error, &arguments.client.engine);
         if dry_run {
-            failure
+            read_failure(error, &arguments.client.engine)
         } else {
-            failure.help("import the file again: what is done already stays as it is")
+            failure_of(error, &arguments.client.engine)
+                .help("import the file again: what is done already stays as it is")
         }
     })
 }
@@ -133,7 +133,7 @@ pub(crate) fn list(arguments: &ListArguments) -> Result<(), Failure> {
         while let Some(page) = pools
             .next()
             .await
-            .map_err(|error| failure_of(error, &arguments.client.engine))?
+            .map_err(|error| read_failure(error, &arguments.client.engine))?
         {
             for pool in &page {
                 if arguments.used {
@@ -162,7 +162,7 @@ pub(crate) fn get(arguments: &GetArguments) -> Result<(), Failure> {
     block_on(async {
         let client = connect(&arguments.client).await?;
         let dimensions = client.dimensions();
-        let Some(pool) = client.pool(name).await.map_err(|error| failure_of(error, engine))? else {
+        let Some(pool) = client.pool(name).await.map_err(|error| read_failure(error, engine))? else {
             return Err(refused(&plimsoll_client::Refusal::new(
                 plimsoll_client::Status::PoolNotFound,
             )));

@@ -3,7 +3,7 @@
 use plimsoll_client::{Client, Refusal, ReservationDetails, ReservationId, Status};
 
 use crate::args::ReservationArguments;
-use crate::connection::{block_on, connect, failure_of, refused};
+use crate::connection::{block_on, connect, read_failure, refused};
 use crate::failure::Failure;
 use crate::reservation_form::ReservationForm;
 
@@ -31,7 +31,7 @@ pub(crate) async fn details_of(
     let found = client
         .reservations(&[id])
         .await
-        .map_err(|error| failure_of(error, &arguments.client.engine))?;
+        .map_err(|error| read_failure(error, &arguments.client.engine))?;
     found
         .into_iter()
         .next()

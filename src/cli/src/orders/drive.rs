@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -205,7 +206,9 @@ impl Running<'_, '_> {
             for (index, outcome) in &known {
                 self.progress.add(self.drive.file.lines[index.index()].number, *outcome);
             }
-            self.progress.write().map_err(cannot_keep)?;
+            if let Err(error) = self.progress.write() {
+                return Err(cannot_keep(error, self.progress.path()));
+            }
             for (index, outcome) in known {
                 let settled = self.plan.settle(index, outcome);
                 assert!(
@@ -397,10 +400,13 @@ fn other_directory() -> Failure {
         .help("start it on the directory that it had, and run the same command again: it goes on where it was")
 }
 
-fn cannot_keep(error: ProgressError) -> Failure {
-    Failure::failed("the progress cannot be kept, so nothing more is sent")
-        .because(error)
-        .help("make room, and run the same command again: it goes on where it was")
+fn cannot_keep(error: ProgressError, path: &Path) -> Failure {
+    Failure::failed(format!(
+        "cannot write the progress file {}, so nothing more is sent",
+        path.display()
+    ))
+    .because(error)
+    .help("make room, and run the same command again: it goes on where it was")
 }
 
 #[cfg(test)]

@@ -151,12 +151,12 @@ fn progress_path(arguments: &OrdersArguments) -> Result<PathBuf, Failure> {
 fn cannot_use(error: ProgressError, path: &Path) -> Failure {
     let help = match &error {
         ProgressError::OtherRun { .. } => "name another file with --progress; this one is left as it is",
-        ProgressError::Foreign { .. } => "name another file with --progress",
-        ProgressError::InUse { .. } => "wait for the other run, or end it",
+        ProgressError::Foreign => "name another file with --progress",
+        ProgressError::InUse => "wait for the other run, or end it",
         ProgressError::Damaged { .. } => "what the engine holds can no longer be told from it",
-        ProgressError::Io { .. } => "name a file that can be written with --progress",
+        ProgressError::Io(_) => "name a file that can be written with --progress",
     };
-    Failure::failed(format!("the progress file {} cannot be used", path.display()))
+    Failure::failed(format!("cannot use the progress file {}", path.display()))
         .because(error)
         .help(help)
 }
@@ -180,7 +180,7 @@ async fn resolve_pools(
     let found = client
         .resolve(&names)
         .await
-        .map_err(|error| connection::failure_of(error, &arguments.client.engine))?;
+        .map_err(|error| connection::read_failure(error, &arguments.client.engine))?;
     let missing: Vec<&str> = names
         .iter()
         .zip(&found)
@@ -202,7 +202,7 @@ async fn resolve_pools(
             ""
         };
         notice(format_args!(
-            "note: {} pools do not exist, orders for them are rejected: {shown}{dots}",
+            "note: orders for pools that do not exist ({}) are rejected: {shown}{dots}",
             missing.len()
         ));
     }

@@ -49,24 +49,23 @@ impl Run {
     }
 }
 
-/// Why a progress file cannot be used.
+/// Why a progress file cannot be used. Whoever reports it names the file.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProgressError {
-    #[error("cannot use {}", .path.display())]
-    Io { path: PathBuf, source: io::Error },
-    #[error("{} is in use by another run", .path.display())]
-    InUse { path: PathBuf },
-    #[error("{} is no progress file", .path.display())]
-    Foreign { path: PathBuf },
-    #[error("{} belongs to another {what}: {theirs}, not {ours}", .path.display())]
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("another run uses it")]
+    InUse,
+    #[error("it is no progress file")]
+    Foreign,
+    #[error("it belongs to another {what}: {theirs}, not {ours}")]
     OtherRun {
-        path: PathBuf,
         what: &'static str,
         theirs: String,
         ours: String,
     },
-    #[error("{}, line {line}: damaged", .path.display())]
-    Damaged { path: PathBuf, line: usize },
+    #[error("line {line} is damaged")]
+    Damaged { line: usize },
 }
 
 /// A progress file that is open for appending.
@@ -83,35 +82,29 @@ pub(crate) type Known = HashMap<u64, Outcome>;
 impl Progress {
     /// Opens the progress file of a run, or makes it, and gives back what it holds.
     pub(crate) fn open(path: &Path, run: &Run) -> Result<(Progress, Known), ProgressError> {
-        let io_error = |source| ProgressError::Io {
-            path: path.to_owned(),
-            source,
-        };
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
-            .open(path)
-            .map_err(io_error)?;
+            .open(path)?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(ProgressError::InUse { path: path.to_owned() }),
-            Err(TryLockError::Error(source)) => return Err(io_error(source)),
+            Err(TryLockError::WouldBlock) => return Err(ProgressError::InUse),
+            Err(TryLockError::Error(source)) => return Err(source.into()),
         }
         let mut content = Vec::new();
-        file.read_to_end(&mut content).map_err(io_error)?;
+        file.read_to_end(&mut content)?;
         let kept = kept_size(&content);
-        let known = match parse(path, &content[..kept], run)? {
+        let known = match parse(&content[..kept], run)? {
             Some(known) => known,
             // Nothing but a torn header, or nothing at all. Whatever else stands there is somebody's.
             None if is_torn_header(&content, &run.header()) => {
-                file.set_len(0).map_err(io_error)?;
-                file.rewind().map_err(io_error)?;
-                file.write_all(format!("{}\n", run.header()).as_bytes())
-                    .map_err(io_error)?;
-                file.sync_all().map_err(io_error)?;
-                sync_directory_of(path).map_err(io_error)?;
+                file.set_len(0)?;
+                file.rewind()?;
+                file.write_all(format!("{}\n", run.header()).as_bytes())?;
+                file.sync_all()?;
+                sync_directory_of(path)?;
                 return Ok((
                     Progress {
                         path: path.to_owned(),
@@ -121,10 +114,10 @@ impl Progress {
                     Known::new(),
                 ));
             }
-            None => return Err(ProgressError::Foreign { path: path.to_owned() }),
+            None => return Err(ProgressError::Foreign),
         };
-        file.set_len(kept as u64).map_err(io_error)?;
-        file.seek(SeekFrom::End(0)).map_err(io_error)?;
+        file.set_len(kept as u64)?;
+        file.seek(SeekFrom::End(0))?;
         Ok((
             Progress {
                 path: path.to_owned(),
@@ -133,6 +126,10 @@ impl Progress {
             },
             known,
         ))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Adds an outcome to the batch.
@@ -147,12 +144,8 @@ impl Progress {
 
     /// Writes the batch, and waits until it is on the disk.
     pub(crate) fn write(&mut self) -> Result<(), ProgressError> {
-        let io_error = |source| ProgressError::Io {
-            path: self.path.clone(),
-            source,
-        };
-        self.file.write_all(self.batch.as_bytes()).map_err(io_error)?;
-        self.file.sync_data().map_err(io_error)?;
+        self.file.write_all(self.batch.as_bytes())?;
+        self.file.sync_data()?;
         self.batch.clear();
         Ok(())
     }
@@ -188,11 +181,11 @@ fn kept_size(content: &[u8]) -> usize {
 }
 
 /// The outcomes in whole lines; `None` when there is not even a header.
-fn parse(path: &Path, content: &[u8], run: &Run) -> Result<Option<Known>, ProgressError> {
+fn parse(content: &[u8], run: &Run) -> Result<Option<Known>, ProgressError> {
     if content.is_empty() {
         return Ok(None);
     }
-    let foreign = || ProgressError::Foreign { path: path.to_owned() };
+    let foreign = || ProgressError::Foreign;
     let text = std::str::from_utf8(content).map_err(|_| foreign())?;
     let mut lines = text.lines();
     let found = lines.next().and_then(Run::parse).ok_or_else(foreign)?;
@@ -203,20 +196,12 @@ fn parse(path: &Path, content: &[u8], run: &Run) -> Result<Option<Known>, Progre
     ] {
         if theirs != ours {
             let (theirs, ours) = (theirs.clone(), ours.clone());
-            return Err(ProgressError::OtherRun {
-                path: path.to_owned(),
-                what,
-                theirs,
-                ours,
-            });
+            return Err(ProgressError::OtherRun { what, theirs, ours });
         }
     }
     let mut known = Known::new();
     for (index, line) in lines.enumerate() {
-        let damaged = || ProgressError::Damaged {
-            path: path.to_owned(),
-            line: index + 2,
-        };
+        let damaged = || ProgressError::Damaged { line: index + 2 };
         let (number, outcome) = parse_outcome(line).ok_or_else(damaged)?;
         if known.insert(number, outcome).is_some() {
             return Err(damaged());
@@ -352,7 +337,7 @@ mod tests {
         for text in ["at,op\n1,2\n", "notes", "plimsoll-orders 2 input=ab12\n", "\u{1}\n"] {
             std::fs::write(&path, text).unwrap();
             assert!(
-                matches!(Progress::open(&path, &run()), Err(ProgressError::Foreign { .. })),
+                matches!(Progress::open(&path, &run()), Err(ProgressError::Foreign)),
                 "{text:?}"
             );
             assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
@@ -377,10 +362,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.progress");
         let first = Progress::open(&path, &run()).unwrap();
-        assert!(matches!(
-            Progress::open(&path, &run()),
-            Err(ProgressError::InUse { .. })
-        ));
+        assert!(matches!(Progress::open(&path, &run()), Err(ProgressError::InUse)));
         drop(first);
         assert!(Progress::open(&path, &run()).is_ok());
     }
@@ -388,10 +370,9 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_progress_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let path = Path::new("x");
-            let _ = parse(path, &bytes, &run());
+            let _ = parse(&bytes, &run());
             let content = [format!("{}\n", run().header()).as_bytes(), &bytes].concat();
-            let _ = parse(path, &content, &run());
+            let _ = parse(&content, &run());
         }
     }
 }
