@@ -23,25 +23,41 @@ const MESSAGE_SIZE_BYTES: usize = 64;
 const PAGE_SIZE_BYTES: usize = 4096;
 
 /// Latencies of the machine itself, in nanoseconds.
-#[derive(Debug)]
-pub(crate) struct Floors {
+#[derive(Clone, Debug)]
+pub(crate) struct Floor {
     pub(crate) round_trip: Histogram<u64>,
     pub(crate) sync: Histogram<u64>,
 }
 
+/// The floor before and after a load.
+#[derive(Clone, Debug)]
+pub(crate) struct Floors {
+    pub(crate) before: Floor,
+    pub(crate) after: Floor,
+}
+
 impl Floors {
-    pub(crate) fn new() -> Result<Self> {
-        Ok(Self {
+    /// Both together.
+    pub(crate) fn together(&self) -> Result<Floor> {
+        let mut together = self.before.clone();
+        together.round_trip.add(&self.after.round_trip)?;
+        together.sync.add(&self.after.sync)?;
+        Ok(together)
+    }
+}
+
+impl Floor {
+    /// Measures both. The file for the syncs is made in `directory` and vanishes.
+    pub(crate) fn measure(directory: &Path) -> Result<Self> {
+        let mut floor = Self {
             round_trip: latencies()?,
             sync: latencies()?,
-        })
-    }
-
-    /// Measures both once more. The file for the syncs is made in `directory` and vanishes.
-    pub(crate) fn measure(&mut self, directory: &Path) -> Result<()> {
-        self.measure_round_trips()
+        };
+        floor
+            .measure_round_trips()
             .context("cannot measure a round trip on the loopback")?;
-        self.measure_syncs(directory).context("cannot measure a sync")
+        floor.measure_syncs(directory).context("cannot measure a sync")?;
+        Ok(floor)
     }
 
     /// 64 bytes there and back between two threads with blocking sockets.

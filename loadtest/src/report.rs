@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use anyhow::Result;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::floors::Floors;
+use crate::floors::{Floor, Floors};
 use crate::ledger::{Counts, Ledger};
 use crate::preset::Settings;
 use crate::requirement::Quantile;
@@ -32,6 +33,9 @@ pub(crate) struct Report {
     /// Bytes that the server caused to be written to the disk within the window.
     pub(crate) journal_bytes: Option<u64>,
     pub(crate) generator_cpu: f64,
+    /// Processor time of everything else on the machine within the window, kernel threads included; `None` with a server
+    /// that somebody else started.
+    pub(crate) others_cpu: Option<f64>,
     pub(crate) floors: Option<FloorsReport>,
     /// What was found when the pools were added up.
     pub(crate) sums: String,
@@ -50,6 +54,8 @@ pub(crate) struct FloorsReport {
     pub(crate) sync_p99_us: f64,
     /// The median of the run over both medians added up.
     pub(crate) ratio: f64,
+    /// The floors' medians added up, before and after the load: the greater over the lesser.
+    pub(crate) drift: f64,
 }
 
 /// Under which conditions the figures came about.
@@ -77,11 +83,36 @@ pub(crate) struct Used {
     /// Before and after.
     pub(crate) server: Option<(Usage, Usage)>,
     pub(crate) generator: (Usage, Usage),
+    /// Processor time of the whole machine.
+    pub(crate) machine: f64,
     pub(crate) seconds: f64,
 }
 
+/// What the rest of the machine may use before the figures are in doubt.
+const OTHERS_PROCESSORS_MAX: f64 = 0.1;
+
+/// How far apart the floors before and after the load may be before the ratio is in doubt.
+const DRIFT_MAX: f64 = 1.2;
+
 fn us(histogram: &Histogram<u64>, quantile: f64) -> f64 {
     histogram.value_at_quantile(quantile) as f64 / 1e3
+}
+
+impl FloorsReport {
+    fn new(floors: &Floors, p50_us: f64) -> Result<Self> {
+        let Floor { round_trip, sync } = floors.together()?;
+        let sum = |floor: &Floor| us(&floor.round_trip, 0.5) + us(&floor.sync, 0.5);
+        let (before, after) = (sum(&floors.before), sum(&floors.after));
+        let (round_trip_p50_us, sync_p50_us) = (us(&round_trip, 0.5), us(&sync, 0.5));
+        Ok(Self {
+            round_trip_p50_us,
+            round_trip_p99_us: us(&round_trip, 0.99),
+            sync_p50_us,
+            sync_p99_us: us(&sync, 0.99),
+            ratio: p50_us / (round_trip_p50_us + sync_p50_us),
+            drift: before.max(after) / before.min(after),
+        })
+    }
 }
 
 impl Report {
@@ -92,22 +123,15 @@ impl Report {
         floors: Option<&Floors>,
         sums: Result<String, String>,
         conditions: Conditions,
-    ) -> Self {
+    ) -> Result<Self> {
         let latencies = &ledger.latencies;
         let p50_us = us(latencies, 0.5);
-        let floors = floors.map(|floors| {
-            let (round_trip_p50_us, sync_p50_us) = (us(&floors.round_trip, 0.5), us(&floors.sync, 0.5));
-            FloorsReport {
-                round_trip_p50_us,
-                round_trip_p99_us: us(&floors.round_trip, 0.99),
-                sync_p50_us,
-                sync_p99_us: us(&floors.sync, 0.99),
-                ratio: p50_us / (round_trip_p50_us + sync_p50_us),
-            }
-        });
+        let floors = floors.map(|floors| FloorsReport::new(floors, p50_us)).transpose()?;
         let sums_are_right = sums.is_ok();
-        let (before, after) = used.generator;
-        Self {
+        let cpu = |(before, after): (Usage, Usage)| after.cpu_seconds - before.cpu_seconds;
+        let server_cpu = used.server.map(cpu);
+        let generator_cpu = cpu(used.generator);
+        Ok(Self {
             preset: settings.name,
             target: settings.target,
             rate: ledger.counts.applied() as f64 / used.seconds,
@@ -125,13 +149,14 @@ impl Report {
             journal_bytes: used
                 .server
                 .map(|(before, after)| after.written_bytes - before.written_bytes),
-            generator_cpu: after.cpu_seconds - before.cpu_seconds,
+            generator_cpu,
+            others_cpu: server_cpu.map(|server| (used.machine - server - generator_cpu).max(0.0)),
             floors,
             sums: sums.unwrap_or_else(|wrong| wrong),
             sums_are_right,
             problem: ledger.problem.clone(),
             conditions,
-        }
+        })
     }
 
     pub(crate) fn latency_us(&self, quantile: Quantile) -> f64 {
@@ -253,6 +278,15 @@ impl fmt::Display for Report {
                 conditions.via
             ),
         )?;
+        if let Some(others) = self.others_cpu {
+            let alone = others / seconds <= OTHERS_PROCESSORS_MAX;
+            let warning = if alone {
+                ""
+            } else {
+                ": not alone on the machine, measure again"
+            };
+            row("others", &format!("{:.2} processors{warning}", others / seconds))?;
+        }
         if let Some(floors) = &self.floors {
             row(
                 "floors",
@@ -265,6 +299,15 @@ impl fmt::Display for Report {
                 ),
             )?;
             row("ratio", &format!("{:.2} = p50 / (round trip + sync)", floors.ratio))?;
+            if floors.drift > DRIFT_MAX {
+                row(
+                    "warning",
+                    &format!(
+                        "the floors before and after differ {:.1} times: measure again",
+                        floors.drift
+                    ),
+                )?;
+            }
             if conditions.cores.is_none_or(|cores| cores > 1) {
                 row(
                     "",
@@ -297,7 +340,7 @@ mod tests {
 
     use super::*;
     use crate::args::{Arguments, Command};
-    use crate::ledger::{Fate, Window};
+    use crate::ledger::{Fate, Window, latencies};
     use crate::requirement::parse_requirement;
 
     fn report(sums: Result<String, String>) -> Report {
@@ -314,9 +357,20 @@ mod tests {
         for _ in 0..2000 {
             ledger.reserve(0, Fate::Applied);
         }
-        let mut floors = Floors::new().expect("the bounds are sound");
-        floors.round_trip.saturating_record(50_000);
-        floors.sync.saturating_record(150_000);
+        let floor = |round_trip, sync| {
+            let mut floor = Floor {
+                round_trip: latencies()?,
+                sync: latencies()?,
+            };
+            floor.round_trip.saturating_record(round_trip);
+            floor.sync.saturating_record(sync);
+            anyhow::Ok(floor)
+        };
+        let before = floor(50_000, 150_000).expect("the bounds are sound");
+        let floors = Floors {
+            after: before.clone(),
+            before,
+        };
         let after = Usage {
             cpu_seconds: 1.0,
             rss_bytes: 3 << 20,
@@ -325,6 +379,7 @@ mod tests {
         let used = Used {
             server: Some((Usage::default(), after)),
             generator: (Usage::default(), after),
+            machine: 2.5,
             seconds: 2.0,
         };
         let conditions = Conditions {
@@ -343,7 +398,7 @@ mod tests {
             kernel: "test".to_owned(),
             command_line: "test".to_owned(),
         };
-        Report::new(&settings, &ledger, &used, Some(&floors), sums, conditions)
+        Report::new(&settings, &ledger, &used, Some(&floors), sums, conditions).expect("histograms of one shape add up")
     }
 
     #[test]

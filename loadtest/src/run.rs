@@ -14,7 +14,7 @@ use rustix::fs::statfs;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{PresetArguments, Via};
-use crate::floors::Floors;
+use crate::floors::{Floor, Floors};
 use crate::ledger::{Ledger, Tally, Window};
 use crate::limits::WARM_UP;
 use crate::pools::{self, Pools};
@@ -22,7 +22,7 @@ use crate::preset::{Preset, Settings};
 use crate::progress::Progress;
 use crate::report::{Conditions, Report, Used, grouped};
 use crate::server_process::{ServerOptions, ServerProcess};
-use crate::usage::Usage;
+use crate::usage::{Usage, machine_cpu_seconds};
 use crate::worker::{Plan, Worker};
 
 /// The number that `statfs` gives for a file system in memory.
@@ -65,10 +65,7 @@ pub(crate) fn run(arguments: &PresetArguments) -> Result<bool> {
 }
 
 async fn measure(arguments: &PresetArguments, settings: &Settings, directory: &Path) -> Result<Report> {
-    let mut floors = settings.has_floors().then(Floors::new).transpose()?;
-    if let Some(floors) = &mut floors {
-        floors.measure(directory)?;
-    }
+    let floor_before = settings.has_floors().then(|| Floor::measure(directory)).transpose()?;
     let mut server = match &arguments.engine {
         Some(_) => None,
         None => Some(ServerProcess::start(&ServerOptions {
@@ -112,10 +109,14 @@ async fn measure(arguments: &PresetArguments, settings: &Settings, directory: &P
     if let Some(server) = server {
         server.stop()?;
     }
-    if let Some(floors) = &mut floors {
-        floors.measure(directory)?;
-    }
-    Ok(Report::new(settings, &ledger, &used, floors.as_ref(), sums, conditions))
+    let floors = match floor_before {
+        Some(before) => Some(Floors {
+            before,
+            after: Floor::measure(directory)?,
+        }),
+        None => None,
+    };
+    Report::new(settings, &ledger, &used, floors.as_ref(), sums, conditions)
 }
 
 /// Runs the threads of the generator through warm-up and window.
@@ -177,6 +178,7 @@ async fn watch(window: Window, seconds: u64, server: Option<&str>, tallies: &[Ar
     let applied = || sum(|tally| tally.applied.load(Ordering::Relaxed));
     let progress = Progress::new();
     tokio::time::sleep_until(window.start.into()).await;
+    let machine_before = machine_cpu_seconds()?;
     let (server_before, own_before) = usage()?;
     let (mut applied_then, mut server_then) = (applied(), server_before);
     for second in 1..=seconds {
@@ -196,11 +198,13 @@ async fn watch(window: Window, seconds: u64, server: Option<&str>, tallies: &[Ar
         (applied_then, server_then) = (applied_now, server_now);
     }
     let (server_after, own_after) = usage()?;
+    let machine = machine_cpu_seconds()? - machine_before;
     progress.finish();
     let seconds = (window.end - window.start).as_secs_f64();
     Ok(Used {
         server: server_before.zip(server_after),
         generator: (own_before, own_after),
+        machine,
         seconds,
     })
 }

@@ -38,6 +38,24 @@ impl Usage {
     }
 }
 
+/// Processor time of the whole machine since it was started, also what a hypervisor took away.
+pub(crate) fn machine_cpu_seconds() -> Result<f64> {
+    let stat = fs::read_to_string("/proc/stat").context("cannot read /proc/stat")?;
+    busy_seconds(&stat).context("/proc/stat has another form")
+}
+
+/// The first line is `cpu user nice system idle iowait irq softirq steal ..`.
+fn busy_seconds(stat: &str) -> Option<f64> {
+    let times = stat.lines().next()?.strip_prefix("cpu ")?;
+    let times: Vec<u64> = times
+        .split_ascii_whitespace()
+        .map_while(|time| time.parse().ok())
+        .take(8)
+        .collect();
+    let idle = times.get(3)? + times.get(4)?;
+    Some((times.iter().sum::<u64>() - idle) as f64 / TICKS_PER_SECOND)
+}
+
 /// User and kernel time. The program's name, in parentheses, may hold spaces and parentheses itself.
 fn cpu_seconds(stat: &str) -> Option<f64> {
     let (_, fields) = stat.rsplit_once(')')?;
@@ -63,6 +81,14 @@ mod tests {
         let stat = "77 (a (b) c) S 1 77 77 0 -1 4194560 1 2 3 4 250 50 7 8 20 0 5 0 100 1000 200";
         assert_eq!(cpu_seconds(stat), Some(3.0));
         assert_eq!(cpu_seconds("77"), None);
+    }
+
+    #[test]
+    fn the_machine_is_busy_when_it_is_not_idle() {
+        let stat = "cpu  100 10 50 4000 300 0 40 100 7 7\ncpu0 1 1 1 1 1 1 1 1 1 1\n";
+        assert_eq!(busy_seconds(stat), Some(3.0));
+        assert_eq!(busy_seconds("cpu  1 2"), None);
+        assert!(machine_cpu_seconds().is_ok());
     }
 
     #[test]

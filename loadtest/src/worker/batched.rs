@@ -142,9 +142,9 @@ impl Connection {
                     ledger.note(|| failed.error.to_string());
                     for (index, &pool) in frame.pools.iter().enumerate() {
                         if index < frame.releases {
-                            ledger.release(pool, fate)
+                            ledger.release(pool, fate);
                         } else {
-                            ledger.reserve(pool, fate)
+                            ledger.reserve(pool, fate);
                         }
                     }
                     ledger.publish();
