@@ -37,6 +37,8 @@ pub(crate) struct Inner {
     links: Box<[Link]>,
     /// Whose turn it is.
     turn: AtomicUsize,
+    /// Runs the tasks, so that they can also be started from outside it.
+    pub(crate) runtime: tokio::runtime::Handle,
 }
 
 /// A command that is ready to be sent, as often as needed.
@@ -95,9 +97,8 @@ impl Client {
         let address: Arc<str> = address.into().into();
         let shared = Arc::new(Shared::new(options, Arc::clone(&address)));
         let (first, connected) = oneshot::channel();
-        let mut first = Some(first);
         let mut links = Vec::with_capacity(connections);
-        links.push(Link::spawn(&shared, first.take()));
+        links.push(Link::spawn(&shared, Some(first)));
         match connected.await {
             Ok(Ok(())) => {}
             Ok(Err(source)) => return Err(Error::NotConnected { address, source }),
@@ -108,6 +109,7 @@ impl Client {
             shared,
             links: links.into(),
             turn: AtomicUsize::new(0),
+            runtime: tokio::runtime::Handle::current(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }

@@ -58,7 +58,7 @@ impl Default for Options {
 pub struct Backoff {
     /// The first pause. Default 20 ms.
     pub min: Duration,
-    /// The longest pause. Default 1 s.
+    /// The longest pause, at most an hour. Default 1 s.
     pub max: Duration,
 }
 
@@ -71,6 +71,9 @@ impl Default for Backoff {
     }
 }
 
+/// No pause is longer, so that a point in time can be computed with it.
+const PAUSE_MAX: Duration = Duration::from_secs(3600);
+
 impl Backoff {
     /// The pause after `failures` failures in a row, from 1.
     pub(crate) fn pause(self, failures: u32) -> Duration {
@@ -79,7 +82,7 @@ impl Backoff {
                 .checked_shl(failures.saturating_sub(1).min(31))
                 .unwrap_or(u32::MAX),
         );
-        let whole = doubled.min(self.max.max(self.min));
+        let whole = doubled.min(self.max.max(self.min)).min(PAUSE_MAX);
         // Without a random source the pause is still within its range.
         let random = getrandom::u32().unwrap_or(u32::MAX / 2);
         whole / 2 + (whole / 2).mul_f64(f64::from(random) / f64::from(u32::MAX))
@@ -131,5 +134,10 @@ mod tests {
             let whole = Duration::from_millis(whole_ms);
             assert!(pause >= whole / 2 && pause <= whole, "{failures}: {pause:?}");
         }
+        let endless = Backoff {
+            min: Duration::MAX,
+            max: Duration::MAX,
+        };
+        assert!(endless.pause(3) <= PAUSE_MAX);
     }
 }

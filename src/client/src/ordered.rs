@@ -79,7 +79,7 @@ impl Client {
     #[must_use]
     pub fn ordered(&self) -> Ordered {
         let (orders, receiver) = mpsc::channel(ORDERED_COMMANDS_MAX);
-        tokio::spawn(Lanes::new(self.clone()).run(receiver));
+        self.inner.runtime.spawn(Lanes::new(self.clone()).run(receiver));
         Ordered {
             client: self.clone(),
             orders,

@@ -8,7 +8,7 @@ use plimsoll_client::{
     Units,
 };
 
-use crate::peer::{Arrived, Peer, done, quick, soon};
+use crate::peer::{Arrived, Connection, Peer, done, quick, soon};
 
 async fn give(ordered: &Ordered, pool: u64, key: u128) -> Ticket<Reserving> {
     let reserve = Reserve::new(PoolId(pool), Units::InOrder(&[1, 0]), Key(key));
@@ -97,7 +97,7 @@ async fn an_unknown_outcome_blocks_its_pool_until_it_is_resumed() {
     let peer = Peer::bind().await;
     let (client, mut connection) = peer
         .connect(Options {
-            request_timeout: Duration::from_millis(100),
+            request_timeout: Duration::from_millis(500),
             ..quick()
         })
         .await;
@@ -153,38 +153,44 @@ async fn releases_stand_in_the_order_of_the_pool_that_they_name() {
     soon(released).await.expect("it is released");
 }
 
-#[tokio::test]
-async fn a_thousand_commands_on_ten_pools_arrive_in_order_whatever_the_answers() {
+/// Answers a thousand commands on pools 1 to 10 as a server does that is overloaded now and then: the rest of a frame is
+/// refused, or the whole of it. Gives the keys of each pool in the order in which they took effect.
+async fn serve_with_overload(connection: &mut Connection) -> Vec<Vec<u128>> {
+    let mut done_keys = vec![Vec::new(); 10];
+    let mut number = 0_u32;
+    while done_keys.iter().map(Vec::len).sum::<usize>() < 1000 {
+        let frame = connection.read().await;
+        let commands = frame.commands();
+        number += 1;
+        let refused_from = match number % 5 {
+            0 => 0,
+            1 => commands.len() / 2,
+            _ => commands.len(),
+        };
+        let mut outcomes = Vec::new();
+        for (index, arrived) in commands.iter().enumerate() {
+            if index < refused_from {
+                done_keys[arrived.command.pool() as usize - 1].push(arrived.command.key().0);
+                outcomes.push(done(arrived));
+            } else {
+                outcomes.push(wire::Outcome::refused(Status::Overloaded));
+            }
+        }
+        connection.answer(&frame, &outcomes, &[]).await;
+    }
+    done_keys
+}
+
+async fn narrow_peer() -> Peer {
     let mut peer = Peer::bind().await;
     peer.limits.commands_max = 7;
     peer.limits.window_commands = 21;
-    let (client, mut connection) = peer.connect(quick()).await;
-    let serve = async {
-        let mut done_keys = vec![Vec::new(); 10];
-        let mut number = 0_u32;
-        while done_keys.iter().map(Vec::len).sum::<usize>() < 1000 {
-            let frame = connection.read().await;
-            let commands = frame.commands();
-            number += 1;
-            // Now and then the rest of a frame is refused, or the whole of it, as an overloaded server does.
-            let refused_from = match number % 5 {
-                0 => 0,
-                1 => commands.len() / 2,
-                _ => commands.len(),
-            };
-            let mut outcomes = Vec::new();
-            for (index, arrived) in commands.iter().enumerate() {
-                if index < refused_from {
-                    done_keys[arrived.command.pool() as usize - 1].push(arrived.command.key().0);
-                    outcomes.push(done(arrived));
-                } else {
-                    outcomes.push(wire::Outcome::refused(Status::Overloaded));
-                }
-            }
-            connection.answer(&frame, &outcomes, &[]).await;
-        }
-        done_keys
-    };
+    peer
+}
+
+#[tokio::test]
+async fn a_thousand_commands_on_ten_pools_arrive_in_order_whatever_the_answers() {
+    let (client, mut connection) = narrow_peer().await.connect(quick()).await;
     let call = async {
         let ordered = client.ordered();
         let mut tickets = Vec::new();
@@ -195,11 +201,30 @@ async fn a_thousand_commands_on_ten_pools_arrive_in_order_whatever_the_answers()
             reserved(ticket).await;
         }
     };
-    let (done_keys, ()) = soon(async { tokio::join!(serve, call) }).await;
+    let (done_keys, ()) = soon(async { tokio::join!(serve_with_overload(&mut connection), call) }).await;
     for keys in done_keys {
         assert_eq!(keys.len(), 100);
         assert!(keys.is_sorted(), "{keys:?}");
     }
+}
+
+/// The canary of the test above: without an order of its own, the same calls do get out of order, and the check sees it.
+#[tokio::test]
+async fn without_an_order_retries_overtake() {
+    let (client, mut connection) = narrow_peer().await.connect(quick()).await;
+    let call = async {
+        let mut calls = tokio::task::JoinSet::new();
+        for key in 0..1000_u128 {
+            let client = client.clone();
+            calls.spawn(async move {
+                let reserve = Reserve::new(PoolId(1 + key as u64 % 10), Units::InOrder(&[1, 0]), Key(key));
+                assert!(matches!(client.reserve(&reserve).await, Ok(Reserving::Reserved(_))));
+            });
+        }
+        calls.join_all().await;
+    };
+    let (done_keys, ()) = soon(async { tokio::join!(serve_with_overload(&mut connection), call) }).await;
+    assert!(done_keys.iter().any(|keys| !keys.is_sorted()));
 }
 
 #[tokio::test]
