@@ -88,6 +88,10 @@ impl Progress {
             .create(true)
             .truncate(false)
             .open(path)?;
+        // A device would be read without end.
+        if !file.metadata()?.is_file() {
+            return Err(ProgressError::Foreign);
+        }
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(ProgressError::InUse),
@@ -342,6 +346,11 @@ mod tests {
             );
             assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
         }
+    }
+
+    #[test]
+    fn a_device_is_no_progress_file() {
+        assert!(matches!(Progress::open(Path::new("/dev/zero"), &run()), Err(ProgressError::Foreign)));
     }
 
     #[test]
