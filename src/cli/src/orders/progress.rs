@@ -350,7 +350,10 @@ mod tests {
 
     #[test]
     fn a_device_is_no_progress_file() {
-        assert!(matches!(Progress::open(Path::new("/dev/zero"), &run()), Err(ProgressError::Foreign)));
+        assert!(matches!(
+            Progress::open(Path::new("/dev/zero"), &run()),
+            Err(ProgressError::Foreign)
+        ));
     }
 
     #[test]
