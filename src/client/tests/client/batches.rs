@@ -130,6 +130,17 @@ async fn a_batch_without_an_answer_comes_back_to_be_sent_again() {
     let failed = result.expect_err("one outcome for three commands");
     assert_eq!(failed.error.applied(), Applied::Unknown);
 
+    let damaged = async {
+        let frame = connection.read().await;
+        let outcomes: Vec<wire::Outcome> = frame.commands().iter().map(done).collect();
+        let mut answer = connection.outcomes(frame.header.correlation, &outcomes, &[]);
+        answer[72] ^= 1;
+        connection.write(&answer).await;
+    };
+    let ((), result) = soon(async { tokio::join!(damaged, client.batch(failed.batch)) }).await;
+    let failed = result.expect_err("a bit of an id was flipped");
+    assert_eq!(failed.error.applied(), Applied::Unknown);
+
     let serve = async {
         let frame = connection.read().await;
         connection.done(&frame).await;

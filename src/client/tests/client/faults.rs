@@ -281,10 +281,10 @@ async fn garbage_ends_the_connection_or_the_answer_and_is_retried() {
         },
     ];
     let only_the_answer: [Garbage; 6] = [
-        // A damaged payload.
+        // A damaged payload: a bit of the reservation's id, which only the checksum notices.
         |connection, to| {
             let mut bytes = connection.outcomes(to.header.correlation, &[done(&to.commands()[0])], &[]);
-            bytes[60] ^= 1;
+            bytes[72] ^= 1;
             bytes
         },
         // Another count.
