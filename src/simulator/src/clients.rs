@@ -82,6 +82,8 @@ pub(crate) struct Ledger {
     pub(crate) pools: Vec<PoolLedger>,
     key_count: u64,
     pub(crate) key_changes_on_retry: bool,
+    /// The most coverage prefixes of a large definition: definitions fill segments.
+    pub(crate) prefix_count_max: usize,
 }
 
 impl Ledger {
@@ -101,7 +103,7 @@ impl Ledger {
                 }
             })
             .collect();
-        Ledger { dimension_count, intents: Vec::new(), pools, key_count: 0, key_changes_on_retry: false }
+        Ledger { dimension_count, intents: Vec::new(), pools, key_count: 0, key_changes_on_retry: false, prefix_count_max: 4 }
     }
 
     fn new_key(&mut self) -> u128 {
@@ -283,7 +285,7 @@ impl Ledger {
         definition.closed = dice.permille(60);
         definition.opens_at = Timestamp(if dice.permille(80) { now + 200_000 } else { 0 });
         definition.closes_at = if dice.permille(80) { Timestamp(now + 800_000) } else { Timestamp::NEVER };
-        let prefixes = if dice.permille(150) { dice.index(400) } else { dice.index(4) };
+        let prefixes = if dice.permille(300) { dice.index(self.prefix_count_max) } else { dice.index(4) };
         definition.coverage = (0..prefixes).map(|number| format!("{number:032}").into_boxed_str()).collect();
         ledger.was_shadow |= definition.shadow;
         for dimension in 0..8 {
@@ -294,13 +296,18 @@ impl Ledger {
         true
     }
 
+    /// A definition got no answer, or none that settles it: it is sent again.
+    pub(crate) fn put_is_lost(&mut self, pool: usize) {
+        if let Some((_, is_on_its_way)) = &mut self.pools[pool].pending {
+            *is_on_its_way = false;
+        }
+    }
+
     /// The planner got an answer.
     pub(crate) fn planned(&mut self, pool: usize, result: &plimsoll_engine::PutResult) -> Result<(), Violation> {
         let ledger = &mut self.pools[pool];
         if result.status.retryable() {
-            if let Some((_, is_on_its_way)) = &mut ledger.pending {
-                *is_on_its_way = false;
-            }
+            self.put_is_lost(pool);
             return Ok(());
         }
         let is_right = result.status == Status::Ok

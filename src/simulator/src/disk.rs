@@ -23,6 +23,10 @@ pub(crate) const CONTROL: u64 = 0;
 /// Contents of removed segments that are kept for the next ones.
 const GRAVEYARD_COUNT_MAX: usize = 8;
 
+thread_local! {
+    static ZEROS: Rc<[u8]> = Rc::from(vec![0; SEGMENT_SIZE]);
+}
+
 /// Stops the process after so many operations of the storage.
 #[derive(Debug)]
 pub(crate) struct Fuse {
@@ -75,16 +79,17 @@ pub(crate) struct DiskPlants {
 
 pub(crate) struct File {
     pub(crate) memory: Rc<Memory>,
-    durable: Box<[u8]>,
+    /// Shared with copies of the disk until one of them writes.
+    durable: Rc<[u8]>,
 }
 
 impl File {
-    fn new(bytes: Box<[u8]>) -> File {
-        File { memory: Rc::new(Memory::new(bytes.clone())), durable: bytes }
+    fn new(bytes: Rc<[u8]>) -> File {
+        File { durable: Rc::clone(&bytes), memory: Rc::new(Memory::new(bytes)) }
     }
 
     fn write_page(&mut self, page: usize, bytes: &[u8]) {
-        self.durable[page * PAGE_SIZE..(page + 1) * PAGE_SIZE].copy_from_slice(bytes);
+        Rc::make_mut(&mut self.durable)[page * PAGE_SIZE..(page + 1) * PAGE_SIZE].copy_from_slice(bytes);
     }
 
     /// Writes what is cached of the page.
@@ -102,7 +107,7 @@ impl File {
     }
 
     fn copy(&self) -> File {
-        File { memory: Rc::new(self.memory.copy()), durable: self.durable.clone() }
+        File { memory: Rc::new(self.memory.copy()), durable: Rc::clone(&self.durable) }
     }
 }
 
@@ -117,7 +122,7 @@ pub(crate) struct SimDisk {
     pub(crate) journal: JournalId,
     files: BTreeMap<u64, File>,
     removed: BTreeMap<u64, File>,
-    graveyard: VecDeque<(u64, Box<[u8]>)>,
+    graveyard: VecDeque<(u64, Rc<[u8]>)>,
     flights: Vec<Flight>,
     pub(crate) prepared: VecDeque<u64>,
     /// The number that is prepared next; 0 before recovery has prepared one.
@@ -135,7 +140,7 @@ pub(crate) struct SimDisk {
 
 impl SimDisk {
     pub(crate) fn new(journal: JournalId, stale: Stale, plants: DiskPlants, dice: Dice) -> SimDisk {
-        let control = File::new(new_control_page(journal, SEGMENT_SIZE).into());
+        let control = File::new(Rc::from(new_control_page(journal, SEGMENT_SIZE).as_slice()));
         SimDisk {
             journal,
             files: BTreeMap::from([(CONTROL, control)]),
@@ -270,13 +275,11 @@ impl SimDisk {
                 file.write_page(flight.page, &flight.bytes);
             }
         }
-        // The rest of a batch often hangs on a single page, so that one alone may decide.
-        for (number, mut file) in std::mem::take(&mut self.removed) {
+        for (number, file) in std::mem::take(&mut self.removed) {
             if self.dice.coin() && !self.files.contains_key(&number) {
                 self.files.insert(number, file);
             } else {
-                file.durable.clone_from_slice(file.memory.bytes());
-                self.bury(number, file.durable);
+                self.bury(number, file.memory.shared());
             }
         }
         for file in self.files.values_mut() {
@@ -311,7 +314,7 @@ impl SimDisk {
     /// Flips a bit on the disk; the cache is what is on the disk.
     pub(crate) fn flip(&mut self, number: u64, offset: usize, bit: u32) {
         let file = self.files.get_mut(&number).expect("a bit of an existing file");
-        file.durable[offset] ^= 1 << bit;
+        Rc::make_mut(&mut file.durable)[offset] ^= 1 << bit;
         let page = offset / PAGE_SIZE;
         file.memory.load_page(page, &file.durable[page * PAGE_SIZE..(page + 1) * PAGE_SIZE]);
     }
@@ -328,11 +331,11 @@ impl SimDisk {
 
     pub(crate) fn sync_removals(&mut self) {
         for (number, file) in std::mem::take(&mut self.removed) {
-            self.bury(number, file.memory.bytes().into());
+            self.bury(number, file.memory.shared());
         }
     }
 
-    fn bury(&mut self, number: u64, bytes: Box<[u8]>) {
+    fn bury(&mut self, number: u64, bytes: Rc<[u8]>) {
         if self.graveyard.len() == GRAVEYARD_COUNT_MAX {
             self.graveyard.pop_front();
         }
@@ -355,12 +358,12 @@ impl SimDisk {
         Ok(())
     }
 
-    fn old_bytes(&mut self, number: u64) -> Box<[u8]> {
-        let mut bytes = vec![0; SEGMENT_SIZE].into_boxed_slice();
+    fn old_bytes(&mut self, number: u64) -> Rc<[u8]> {
+        let mut bytes = ZEROS.with(Rc::clone);
         match self.stale {
             Stale::Zeros => {}
             Stale::Garbage => {
-                for chunk in bytes.chunks_exact_mut(8) {
+                for chunk in Rc::make_mut(&mut bytes).chunks_exact_mut(8) {
                     chunk.copy_from_slice(&self.dice.bits().to_le_bytes());
                 }
             }
@@ -371,7 +374,7 @@ impl SimDisk {
                     bytes = old;
                     // Whatever is prepared has no header that is valid for its number.
                     if buried == number {
-                        bytes[..PAGE_SIZE].fill(0);
+                        Rc::make_mut(&mut bytes)[..PAGE_SIZE].fill(0);
                     }
                 }
             }

@@ -162,14 +162,14 @@ impl FaultMix {
             let rate = dice.pick(rates);
             if is_chosen && faults.contains(kind) { rate } else { 0 }
         };
-        let power_loss = rate(FaultKind::PowerLoss, 700, &[1, 3, 8, 20]);
+        let power_loss = rate(FaultKind::PowerLoss, 700, &[1, 1, 3, 8]);
         let kill = rate(FaultKind::Kill, 400, &[1, 3, 10]);
         let turn_crash = rate(FaultKind::TurnCrash, 400, &[3, 10, 40]);
         let recovery_crash = rate(FaultKind::RecoveryCrash, 500, &[200, 500, 800]);
         let sync_failure = rate(FaultKind::SyncFailure, 400, &[3, 10, 30]);
         let disk_full = rate(FaultKind::DiskFull, 300, &[3, 10, 30]);
-        let ring_short = rate(FaultKind::RingShort, 300, &[500, 900, 980]);
-        let bit_flip = rate(FaultKind::BitFlip, 250, &[1000]);
+        let ring_short = rate(FaultKind::RingShort, 400, &[700, 950, 1000]);
+        let bit_flip = rate(FaultKind::BitFlip, 500, &[100, 300]);
         let clock_jump = rate(FaultKind::ClockJump, 300, &[2, 10]);
         let connection_loss = rate(FaultKind::ConnectionLoss, 600, &[2, 10, 30]);
         let flood = rate(FaultKind::Flood, 20, &[1]) > 0;

@@ -2,6 +2,7 @@
 //!
 //! Invariants:
 //! - A page that differs from what is on the disk is marked `diverged`; one that will be written at some time is marked `dirty` too.
+//! - The bytes are shared with copies, and with the disk, until one of them stores.
 //! - References into the bytes live no longer than one call of the journal, or one call of `look`.
 
 // The journal keeps a segment for as long as it appends to it, and the simulated disk reads the same bytes in between, as the kernel does
@@ -10,17 +11,18 @@
 
 use std::cell::{Cell, UnsafeCell};
 use std::ops::Range;
+use std::rc::Rc;
 
 pub(crate) const PAGE_SIZE: usize = 4096;
 
 pub(crate) struct Memory {
-    bytes: UnsafeCell<Box<[u8]>>,
+    bytes: UnsafeCell<Rc<[u8]>>,
     dirty: Cell<u64>,
     diverged: Cell<u64>,
 }
 
 impl Memory {
-    pub(crate) fn new(bytes: Box<[u8]>) -> Memory {
+    pub(crate) fn new(bytes: Rc<[u8]>) -> Memory {
         assert!(bytes.len().is_multiple_of(PAGE_SIZE) && bytes.len() <= 64 * PAGE_SIZE, "a page is a bit of 64");
         Memory { bytes: UnsafeCell::new(bytes), dirty: Cell::new(0), diverged: Cell::new(0) }
     }
@@ -30,6 +32,12 @@ impl Memory {
         // SAFETY: everything runs on one thread, and `slice_mut` says for how long its result may live: no longer than the call of the journal that
         // asked for it. The disk calls this only between such calls, and the journal never keeps one slice while it asks for another.
         unsafe { &*self.bytes.get() }
+    }
+
+    /// The bytes as they are now.
+    pub(crate) fn shared(&self) -> Rc<[u8]> {
+        // SAFETY: as in `bytes`.
+        Rc::clone(unsafe { &*self.bytes.get() })
     }
 
     /// Bytes to store into; their pages become dirty. `is_noticed` is false where a planted bug keeps the store from the disk.
@@ -46,7 +54,7 @@ impl Memory {
         self.diverged.set(self.diverged.get() | pages);
         // SAFETY: the caller promises that nothing else refers to the bytes meanwhile.
         let bytes = unsafe { &mut *self.bytes.get() };
-        &mut bytes[range]
+        &mut Rc::make_mut(bytes)[range]
     }
 
     /// Stores bytes; their pages become dirty.
@@ -97,7 +105,7 @@ impl Memory {
 
     pub(crate) fn copy(&self) -> Memory {
         Memory {
-            bytes: UnsafeCell::new(self.bytes().into()),
+            bytes: UnsafeCell::new(self.shared()),
             dirty: self.dirty.clone(),
             diverged: self.diverged.clone(),
         }

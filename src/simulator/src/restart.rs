@@ -16,7 +16,7 @@ use crate::model::Model;
 use crate::plants::Plant;
 use crate::storage::SimStorage;
 use crate::trace::note;
-use crate::world::World;
+use crate::world::{TENSE_STEPS, World};
 
 /// Crashes in one restart, one recovery after the other.
 const CRASHES_IN_A_ROW_MAX: u32 = 6;
@@ -56,7 +56,9 @@ impl<F: Framing + 'static> World<F> {
             let core = self.fault_dice.index(self.cores.len());
             self.flood(core)?;
         }
-        if self.fault_dice.permille(mix.power_loss) {
+        let tense = if self.tension > 0 && mix.power_loss > 0 { 30 } else { 0 };
+        self.tension = self.tension.saturating_sub(1);
+        if self.fault_dice.permille(mix.power_loss + tense) {
             return self.lose_power();
         }
         if self.fault_dice.permille(mix.kill) {
@@ -85,9 +87,8 @@ impl<F: Framing + 'static> World<F> {
         note("power loss", [0; 4]);
         self.drop_process();
         self.cores.iter().for_each(|core| core.disk.borrow_mut().lose_power());
-        if self.mix.bit_flip > 0 && self.fault_dice.permille(150) {
-            self.is_ended_by_flip = true;
-            return self.flip();
+        if self.fault_dice.permille(self.mix.bit_flip) {
+            self.flip()?;
         }
         self.start_all()
     }
@@ -147,34 +148,43 @@ impl<F: Framing + 'static> World<F> {
         move || if is_reused { 7 } else { dice.bits() }
     }
 
-    /// Reads a copy of the disk back, and holds the records against what was written.
+    /// Reads a copy of the disk back; what it holds must be what was written.
     fn probe(&mut self, index: usize) -> Result<Probe, Violation> {
+        let copy = self.cores[index].disk.borrow().copy();
+        match self.read_back(copy) {
+            Ok(probe) => {
+                let floor = self.cores[index].floor;
+                note("recovered", [index as u64, probe.summary.last_lsn.0, probe.summary.segments, floor]);
+                self.hold_against_log(index, &probe, floor)?;
+                Ok(probe)
+            }
+            Err(RecoveryError::Record { source, .. }) => Err(source),
+            Err(error) => violation(Promise::BadDisk, || {
+                format!("a good disk of core {index} is not read: {}", describe(&error))
+            }),
+        }
+    }
+
+    fn read_back(&mut self, disk: SimDisk) -> Result<Probe, RecoveryError<Violation>> {
         let dimension_count = self.state_options.dimension_count;
-        let copy = Rc::new(RefCell::new(self.cores[index].disk.borrow().copy()));
+        let disk = Rc::new(RefCell::new(disk));
         let (mut records, mut events) = (Vec::new(), Vec::new());
         let incarnations = self.incarnations();
-        let recovered = {
-            let (records, events) = (Rc::new(RefCell::new(&mut records)), &mut events);
-            Journal::<_, F>::recover(SimStorage::new(&copy), self.now, incarnations, |record| {
-                records.borrow_mut().push((record.lsn.0, log::hash(&record)));
-                events.push(log::decode(&record, dimension_count)?);
-                Ok::<(), Violation>(())
-            })
-        };
-        let summary = match recovered {
-            Ok(recovered) => recovered.summary,
-            Err(RecoveryError::Record { source, .. }) => return Err(source),
-            Err(error) => {
-                return violation(Promise::BadDisk, || {
-                    format!("a good disk of core {index} is not read: {}", describe(&error))
-                });
-            }
-        };
+        let recovered = Journal::<_, F>::recover(SimStorage::new(&disk), self.now, incarnations, |record| {
+            records.push((record.lsn.0, log::hash(&record)));
+            events.push(log::decode(&record, dimension_count)?);
+            Ok::<(), Violation>(())
+        })?;
+        let summary = recovered.summary;
+        Ok(Probe { records, events, summary })
+    }
+
+    fn hold_against_log(&self, index: usize, probe: &Probe, floor: u64) -> Result<(), Violation> {
         let core = &self.cores[index];
+        let summary = probe.summary;
         let last_lsn = summary.last_lsn.0;
-        note("recovered", [index as u64, last_lsn, summary.segments, core.floor]);
-        hold(last_lsn >= core.floor, Promise::Durable, || {
-            format!("core {index} recovers up to LSN {last_lsn}; acknowledged was up to {}: {summary:?}", core.floor)
+        hold(last_lsn >= floor, Promise::Durable, || {
+            format!("core {index} recovers up to LSN {last_lsn}; acknowledged was up to {floor}: {summary:?}")
         })?;
         hold(last_lsn <= core.log.last_lsn(), Promise::Forgotten, || {
             format!("core {index} recovers up to LSN {last_lsn}, and wrote up to {}", core.log.last_lsn())
@@ -184,10 +194,9 @@ impl<F: Framing + 'static> World<F> {
             format!("core {index} recovers up to LSN {last_lsn}, in the middle of a batch")
         })?;
         let written = (1..).zip(written).filter(|(_, record)| !record.is_commit).map(|(lsn, record)| (lsn, record.hash));
-        hold(written.eq(records.iter().copied()), Promise::Forgotten, || {
+        hold(written.eq(probe.records.iter().copied()), Promise::Forgotten, || {
             format!("core {index} recovers other records than it wrote, up to LSN {last_lsn}")
-        })?;
-        Ok(Probe { records, events, summary })
+        })
     }
 
     /// A core is back: everything is held against what was promised.
@@ -217,6 +226,7 @@ impl<F: Framing + 'static> World<F> {
         }
         core.model = model;
         core.start(engine);
+        self.tension = TENSE_STEPS / 2;
         // Everything that was handed out is durable, and a recovery more changes nothing.
         if self.fault_dice.permille(400) {
             let mut copy = self.cores[index].disk.borrow().copy();
@@ -238,36 +248,31 @@ impl<F: Framing + 'static> World<F> {
         Ok(())
     }
 
-    /// Flips a bit on a disk without power, and judges what recovery says of it.
+    /// Flips a bit on a copy of a disk, and judges what recovery says of it.
     fn flip(&mut self) -> Result<(), Violation> {
         let index = self.fault_dice.index(self.cores.len());
-        let disk = Rc::clone(&self.cores[index].disk);
         let flip = self.choose_flip(index);
         note("bit flips", [index as u64, flip.file, flip.offset as u64, u64::from(flip.bit)]);
-        disk.borrow_mut().flip(flip.file, flip.offset, flip.bit);
-        disk.borrow_mut().is_full = false;
-        if flip.loses_at_most_unproven {
-            self.cores[index].floor = 0;
-        }
-        match self.recover(&disk) {
+        let mut copy = self.cores[index].disk.borrow().copy();
+        copy.flip(flip.file, flip.offset, flip.bit);
+        match self.read_back(copy) {
             Err(RecoveryError::Damage(damage)) => {
                 let is_named = !flip.is_proven
                     || damage.position.segment.0 == flip.file && damage.position.offset == flip.named_at as u64;
                 hold(is_named, Promise::BadDisk, || format!("the damage at {flip:?} is reported as {damage:?}"))
             }
-            Err(error) => violation(Promise::BadDisk, || format!("the damage at {flip:?} is reported as {error}: {error:?}")),
-            Ok(recovered) => {
-                let last_lsn = recovered.summary.last_lsn.0;
+            Err(RecoveryError::Record { source, .. }) => {
+                violation(Promise::BadDisk, || format!("the damage at {flip:?} is taken for a record: {source}"))
+            }
+            Err(error) => {
+                violation(Promise::BadDisk, || format!("the damage at {flip:?} is reported as {}", describe(&error)))
+            }
+            Ok(probe) => {
                 hold(!flip.is_proven, Promise::BadDisk, || {
-                    format!("the damage at {flip:?} goes unnoticed: {:?}", recovered.summary)
+                    format!("the damage at {flip:?} goes unnoticed: {:?}", probe.summary)
                 })?;
-                let core = &self.cores[index];
-                hold(last_lsn >= core.floor && last_lsn <= core.log.last_lsn(), Promise::Durable, || {
-                    format!("after {flip:?} core {index} recovers up to {last_lsn} of {}..={}", core.floor, core.log.last_lsn())
-                })?;
-                drop(recovered);
-                disk.borrow_mut().kill();
-                self.probe(index).map(drop)
+                let floor = if flip.loses_at_most_unproven { 0 } else { self.cores[index].floor };
+                self.hold_against_log(index, &probe, floor)
             }
         }
     }
@@ -278,11 +283,15 @@ impl<F: Framing + 'static> World<F> {
         let dice = &mut self.fault_dice;
         let durable = disk.control_field(ControlField::DurableLsn).min(core.log.last_lsn());
         let newest = disk.control_field(ControlField::NewestDurableSegment);
-        let bit = dice.below(8) as u32;
+        let mut bit = dice.below(8) as u32;
         let what = dice.below(8);
         if what < 5 && durable > 0 {
             let record = core.log.records[dice.below(durable) as usize];
             let within = if what < 3 { dice.pick(&[4, 4, 4, 5]) } else { dice.index(record.size) };
+            if within == 4 {
+                // A length that rounds up to the same number of words is the hardest to see.
+                bit &= 3;
+            }
             return Flip {
                 file: record.segment,
                 offset: record.offset + within,
@@ -296,7 +305,8 @@ impl<F: Framing + 'static> World<F> {
         match what {
             5 => Flip { file: 0, offset: dice.index(64), bit, is_proven: true, named_at: 0, loses_at_most_unproven: false },
             6 if !numbers.is_empty() => {
-                let file = dice.pick(&numbers);
+                let last = core.log.records[..core.floor as usize].last().map(|record| record.segment);
+                let file = last.filter(|_| dice.coin()).unwrap_or_else(|| dice.pick(&numbers));
                 let is_proven = file <= newest;
                 Flip { file, offset: dice.index(128), bit, is_proven, named_at: 0, loses_at_most_unproven: false }
             }

@@ -100,15 +100,13 @@ fn run_with<F: Framing + 'static>(options: &Options) -> Result<Outcome, Violatio
         world.plan(pool);
     }
     let mut step = 0;
-    while step < options.steps && !world.is_ended_by_flip {
+    while step < options.steps {
         step += 1;
         trace::set_step(step, world.now);
         world.step()?;
     }
-    if !world.is_ended_by_flip {
-        step += settle(&mut world, step)?;
-        stop_cleanly(&mut world)?;
-    }
+    step += settle(&mut world, step)?;
+    stop_cleanly(&mut world)?;
     Ok(Outcome { digest: trace::digest(), steps: step, starts: world.start_count, wishes: world.ledger.intents.len() as u64 })
 }
 

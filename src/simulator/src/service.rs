@@ -11,7 +11,7 @@ use crate::disk::CONTROL;
 use crate::mirror::Room;
 use crate::plants::Plant;
 use crate::trace::note;
-use crate::world::{Asked, Stage, Sync, World};
+use crate::world::{Asked, Stage, Sync, TENSE_STEPS, World};
 
 /// Turns between two comparisons of the whole state.
 const TURNS_BETWEEN_COMPARISONS: u64 = 64;
@@ -59,7 +59,9 @@ impl<F: Framing + 'static> World<F> {
         let active = engine.journal().segment().number().0;
         let dimension_count = self.state_options.dimension_count;
         let events = core.log.read::<F>(&core.disk.borrow(), last_lsn, active, dimension_count)?;
-        note("turn", [index as u64, last_lsn, events.len() as u64, active]);
+        if takes_messages || effects.ticket.is_some() {
+            note("turn", [index as u64, last_lsn, events.len() as u64, active]);
+        }
         if core.disk.borrow().fuse.is_blown() {
             note("crash in the turn", [index as u64, core.log.last_lsn(), 0, 0]);
             return self.crash();
@@ -166,6 +168,7 @@ impl<F: Framing + 'static> World<F> {
         core.disk.borrow_mut().fail_sync();
         if self.plant == Some(Plant::FailedSyncRetried) {
             core.sync = Some(sync);
+            self.tension = 2 * TENSE_STEPS;
             return Ok(());
         }
         let engine = core.engine();
@@ -188,6 +191,9 @@ impl<F: Framing + 'static> World<F> {
 
     fn durable(&mut self, index: usize, tickets: &[Ticket]) -> Result<(), Violation> {
         note("durable", [index as u64, tickets.last().map_or(0, |ticket| ticket.upto.0), tickets.len() as u64, 0]);
+        if tickets.iter().any(|ticket| ticket.opened.is_some()) {
+            self.tension = TENSE_STEPS;
+        }
         for ticket in tickets.iter().filter(|_| self.plant != Some(Plant::AckBeforeSync)) {
             self.cores[index].engine().durable(ticket.upto);
         }
@@ -235,12 +241,14 @@ impl<F: Framing + 'static> World<F> {
                 Ok(())
             }
             Message::Request(request) => match self.asked.remove(&request.origin) {
-                Some(Asked::Put(pool)) => {
-                    let Answer::PutPools(results) = &request.answer else {
-                        return violation(Promise::Answer, || format!("{request:?}"));
-                    };
-                    results.iter().try_for_each(|result| self.ledger.planned(pool, result))
-                }
+                Some(Asked::Put(pool)) => match &request.answer {
+                    Answer::PutPools(results) => results.iter().try_for_each(|result| self.ledger.planned(pool, result)),
+                    Answer::Refused(Status::Overloaded) => {
+                        self.ledger.put_is_lost(pool);
+                        Ok(())
+                    }
+                    answer => violation(Promise::Answer, || format!("a definition is answered with {answer:?}")),
+                },
                 Some(Asked::Read) | None => Ok(()),
             },
         }

@@ -25,6 +25,8 @@ use crate::run::Options;
 use crate::storage::SimStorage;
 use crate::trace::note;
 
+/// Steps for which a crash is likelier after something interesting.
+pub(crate) const TENSE_STEPS: u64 = 12;
 /// Commands in one message between cores, so that frames are split now and then.
 const MESSAGE_COMMANDS_MAX: usize = 8;
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -113,9 +115,10 @@ pub(crate) struct World<F: Framing> {
     pub(crate) handle_count: u32,
     pub(crate) start_count: u64,
     weights: [u64; 9],
-    pub(crate) is_ended_by_flip: bool,
     pub(crate) step_micros: u64,
     pub(crate) seed: u64,
+    /// Steps during which a crash is likelier: something has just happened that it may undo.
+    pub(crate) tension: u64,
 }
 
 impl<F: Framing + 'static> World<F> {
@@ -129,13 +132,15 @@ impl<F: Framing + 'static> World<F> {
         let state_options =
             StateOptions { dimension_count, key_retention_micros: retention_micros, hash_seed: dice.bits() };
         let mut ledger = Ledger::new(dimension_count, core_count, 1 + dice.index(7));
+        ledger.prefix_count_max = dice.pick(&[4, 4, 300, 1_000]);
         ledger.key_changes_on_retry = options.plant == Some(Plant::ReplyLostKeyChanged);
         let cores = (0..core_count)
             .map(|core| {
                 let mut id = [0; 16];
                 id[..8].copy_from_slice(&dice.bits().to_le_bytes());
                 let disk_dice = Dice::new(options.seed, 100 + core as u64);
-                let disk = SimDisk::new(JournalId(id), mix.stale, Plant::disk(options.plant), disk_dice);
+                let mut disk = SimDisk::new(JournalId(id), mix.stale, Plant::disk(options.plant), disk_dice);
+                disk.ring_segment_count = dice.pick(&[2, 3, 3, 4]);
                 Core {
                     disk: Rc::new(RefCell::new(disk)),
                     engine: None,
@@ -172,12 +177,12 @@ impl<F: Framing + 'static> World<F> {
             handle_count: 0,
             start_count: 0,
             weights,
-            is_ended_by_flip: false,
             step_micros: dice.pick(&[20, 500, 3_000]),
             seed: options.seed,
+            tension: 0,
             dice,
         };
-        world.weights[7] = 1 + world.weights[7] / 8;
+        world.weights[7] = 1 + world.weights[7] / 5;
         world.weights[8] = 1 + world.weights[8] / 8;
         world
     }
@@ -186,9 +191,6 @@ impl<F: Framing + 'static> World<F> {
     pub(crate) fn step(&mut self) -> Result<(), Violation> {
         self.now += 1 + self.dice.below(self.step_micros) as i64;
         self.strike()?;
-        if self.is_ended_by_flip {
-            return Ok(());
-        }
         let mut ticket = self.dice.below(self.weights.iter().sum());
         let action = self.weights.iter().position(|weight| match ticket.checked_sub(*weight) {
             Some(left) => {
@@ -369,10 +371,8 @@ impl<F: Framing + 'static> World<F> {
         for index in 0..self.clients.len() {
             self.lose_connection(index);
         }
-        for pool in &mut self.ledger.pools {
-            if let Some((_, is_on_its_way)) = &mut pool.pending {
-                *is_on_its_way = false;
-            }
+        for pool in 0..self.ledger.pools.len() {
+            self.ledger.put_is_lost(pool);
         }
     }
 
