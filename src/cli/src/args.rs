@@ -208,6 +208,10 @@ pub(crate) struct ListArguments {
     #[arg(long, conflicts_with = "json")]
     pub(crate) used: bool,
 
+    /// With --used: only these dimensions, in the order of dimensions
+    #[arg(long, value_name = "NAMES", value_parser = parse_dimensions, requires = "used")]
+    pub(crate) dimensions: Option<DimensionNames>,
+
     #[command(flatten)]
     pub(crate) client: ClientArguments,
 }

@@ -127,6 +127,12 @@ pub(crate) fn list(arguments: &ListArguments) -> Result<(), Failure> {
     block_on(async {
         let client = connect(&arguments.client).await?;
         let dimensions = client.dimensions();
+        let places = match &arguments.dimensions {
+            Some(names) => names
+                .places(&dimensions)
+                .map_err(|error| Failure::usage(format!("--dimensions: {error}")))?,
+            None => (0..dimensions.len()).collect(),
+        };
         let mut output = Output::new();
         let mut table = Table::new(table_head(&dimensions), TABLE_TEXT_COLUMNS);
         let mut pools = client.all_pools();
@@ -137,7 +143,7 @@ pub(crate) fn list(arguments: &ListArguments) -> Result<(), Failure> {
         {
             for pool in &page {
                 if arguments.used {
-                    output.line(used_line(pool))?;
+                    output.line(used_line(pool, &places))?;
                 } else if arguments.client.json {
                     output.json(&PoolForm::new(pool, &dimensions))?;
                 } else {

@@ -113,12 +113,12 @@ fn overbook_of(pool: &Pool, dimension_count: usize) -> Vec<u32> {
     overbook
 }
 
-/// `name,used[,used..]`
-pub(crate) fn used_line(pool: &Pool) -> String {
+/// `name,used[,used..]`, of the dimensions in these places
+pub(crate) fn used_line(pool: &Pool, places: &[usize]) -> String {
     let mut line = pool.definition.name.clone();
-    for (held, confirmed) in pool.held.iter().zip(&pool.confirmed) {
+    for place in places {
         line.push(',');
-        line.push_str(&(held + confirmed).to_string());
+        line.push_str(&(pool.held[*place] + pool.confirmed[*place]).to_string());
     }
     line
 }
@@ -218,7 +218,8 @@ mod tests {
 
     #[test]
     fn used_is_held_and_confirmed() {
-        assert_eq!(used_line(&pool()), "A:1,3,20");
+        assert_eq!(used_line(&pool(), &[0, 1]), "A:1,3,20");
+        assert_eq!(used_line(&pool(), &[1]), "A:1,20");
         assert_eq!(
             table_row(&pool()),
             [

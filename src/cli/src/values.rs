@@ -118,6 +118,21 @@ pub(crate) fn parse_dimensions(text: &str) -> Result<DimensionNames, ValueError>
     Ok(DimensionNames(names))
 }
 
+impl DimensionNames {
+    /// Where the names stand among the engine's dimensions, in the order of these: it does not matter in which order they were named.
+    pub(crate) fn places(&self, dimensions: &[String]) -> Result<Vec<usize>, ValueError> {
+        if let Some(unknown) = self.0.iter().find(|name| !dimensions.contains(name)) {
+            let known = dimensions.join(", ");
+            return Err(ValueError::new(format!(
+                "the engine has no dimension {unknown:?}, only {known}"
+            )));
+        }
+        Ok((0..dimensions.len())
+            .filter(|place| self.0.contains(&dimensions[*place]))
+            .collect())
+    }
+}
+
 /// An amount in one dimension.
 pub(crate) fn parse_amount(text: &str) -> Result<u32, ValueError> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());

@@ -27,15 +27,7 @@ const ABSENCES: &[(&str, &[&str], &[&str])] = &[
     ),
 ];
 
-const RUNTIMES: &[&str] = &[
-    "async-std",
-    "compio",
-    "futures",
-    "glommio",
-    "monoio",
-    "smol",
-    "tokio",
-];
+const RUNTIMES: &[&str] = &["async-std", "compio", "futures", "glommio", "monoio", "smol", "tokio"];
 
 /// The dependencies that are known to build without `std`, with the features that their entry asks for.
 const WITHOUT_STD: &[&str] = &["hashbrown", "xxhash-rust"];
@@ -45,17 +37,13 @@ const NOTHING: &str = "–";
 
 #[test]
 fn crates_depend_only_as_the_page_says() {
-    assert_eq!(
-        direction_violations(&page(), &Workspace::read()),
-        NO_VIOLATIONS
-    );
+    assert_eq!(direction_violations(&page(), &Workspace::read()), NO_VIOLATIONS);
 }
 
 #[test]
 fn the_domain_is_without_std() {
     let workspace = Workspace::read();
-    let root = fs::read_to_string(workspace.root.join("src/domain/src/lib.rs"))
-        .expect("the domain has a lib.rs");
+    let root = fs::read_to_string(workspace.root.join("src/domain/src/lib.rs")).expect("the domain has a lib.rs");
     assert_eq!(
         no_std_violations(&root, &workspace.members["src/domain"]),
         NO_VIOLATIONS
@@ -68,19 +56,13 @@ fn dependencies_are_declared_once() {
     for directory in workspace.members.keys() {
         let path = workspace.root.join(directory).join("Cargo.toml");
         let manifest = fs::read_to_string(&path).expect("a member has a manifest");
-        assert_eq!(
-            manifest_violations(&manifest),
-            NO_VIOLATIONS,
-            "{}",
-            path.display()
-        );
+        assert_eq!(manifest_violations(&manifest), NO_VIOLATIONS, "{}", path.display());
     }
 }
 
 #[test]
 fn each_dependency_has_its_line_on_the_page() {
-    let manifest =
-        fs::read_to_string(root().join("Cargo.toml")).expect("the workspace has a manifest");
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("the workspace has a manifest");
     assert_eq!(dependency_violations(&page(), &manifest), NO_VIOLATIONS);
 }
 
@@ -173,11 +155,7 @@ mod canaries {
 
     #[test]
     fn a_dependency_on_what_nothing_depends_on() {
-        let page = doctored(
-            &page(),
-            "Nothing depends on `simulator`",
-            "Nothing depends on `engine`",
-        );
+        let page = doctored(&page(), "Nothing depends on `simulator`", "Nothing depends on `engine`");
         check(
             &direction_violations(&page, &Workspace::read()),
             "simulator depends on engine",
@@ -187,10 +165,7 @@ mod canaries {
     #[test]
     fn a_clock_in_the_code() {
         assert!(mentions("let now = Instant::now();", "Instant::now"));
-        assert!(!mentions(
-            "    // Instant::now would differ at replay.",
-            "Instant::now"
-        ));
+        assert!(!mentions("    // Instant::now would differ at replay.", "Instant::now"));
     }
 
     #[test]
@@ -200,21 +175,14 @@ mod canaries {
             "serde",
         );
         check(
-            &manifest_violations(
-                "[dev-dependencies.serde]\nversion = '1'\n[lints]\nworkspace = true",
-            ),
+            &manifest_violations("[dev-dependencies.serde]\nversion = '1'\n[lints]\nworkspace = true"),
             "serde",
         );
         check(
-            &manifest_violations(
-                "[target.'cfg(unix)'.dependencies]\nlibc = '0.2'\n[lints]\nworkspace = true",
-            ),
+            &manifest_violations("[target.'cfg(unix)'.dependencies]\nlibc = '0.2'\n[lints]\nworkspace = true"),
             "libc",
         );
-        check(
-            &manifest_violations("[dependencies]\nserde.workspace = true"),
-            "lints",
-        );
+        check(&manifest_violations("[dependencies]\nserde.workspace = true"), "lints");
     }
 
     #[test]
@@ -225,10 +193,7 @@ mod canaries {
             "#![no_std]",
         );
         check(
-            &no_std_violations(
-                "#![no_std]\nextern crate std;",
-                &workspace.members["src/domain"],
-            ),
+            &no_std_violations("#![no_std]\nextern crate std;", &workspace.members["src/domain"]),
             "extern crate std",
         );
         check(
@@ -270,13 +235,7 @@ impl Workspace {
         let root = root();
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
         let output = Command::new(cargo)
-            .args([
-                "metadata",
-                "--no-deps",
-                "--offline",
-                "--format-version",
-                "1",
-            ])
+            .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
             .current_dir(&root)
             .output()
             .expect("cargo runs");
@@ -285,26 +244,18 @@ impl Workspace {
             "cargo metadata: {}",
             String::from_utf8_lossy(&output.stderr)
         );
-        let metadata: serde_json::Value =
-            serde_json::from_slice(&output.stdout).expect("cargo metadata is JSON");
+        let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("cargo metadata is JSON");
 
         let directory_of = |path: &str| {
             let relative = Path::new(path)
                 .strip_prefix(&root)
                 .expect("members lie in the workspace");
-            relative
-                .to_str()
-                .expect("paths of members are text")
-                .to_owned()
+            relative.to_str().expect("paths of members are text").to_owned()
         };
         let mut members = BTreeMap::new();
         for package in array(&metadata["packages"]) {
             let manifest = text(&package["manifest_path"]);
-            let directory = directory_of(
-                manifest
-                    .strip_suffix("/Cargo.toml")
-                    .expect("a manifest's path"),
-            );
+            let directory = directory_of(manifest.strip_suffix("/Cargo.toml").expect("a manifest's path"));
             let mut member = Member::default();
             for dependency in array(&package["dependencies"]) {
                 let for_code = text(&dependency["kind"]) != "dev";
@@ -443,10 +394,7 @@ impl Rules {
                 continue;
             }
             if let Some(except) = word.strip_prefix("all but ") {
-                let others = self
-                    .by_name
-                    .keys()
-                    .filter(|other| *other != except && *other != name);
+                let others = self.by_name.keys().filter(|other| *other != except && *other != name);
                 allowed.extend(others.filter(|other| !self.leaves.contains(other)).cloned());
                 continue;
             }
@@ -454,9 +402,7 @@ impl Rules {
                 .strip_suffix(" and what it uses")
                 .map_or((word, false), |named| (named, true));
             if !self.by_name.contains_key(named) {
-                return Err(format!(
-                    "{name} may use {word:?}, which is no crate of the table"
-                ));
+                return Err(format!("{name} may use {word:?}, which is no crate of the table"));
             }
             if and_below {
                 allowed.extend(self.allowed(named)?);
@@ -477,18 +423,9 @@ fn direction_violations(page: &str, workspace: &Workspace) -> Vec<String> {
     }
     for (directory, member) in &workspace.members {
         let name = short(directory);
-        let used: Vec<&str> = member
-            .uses_in_any_kind
-            .iter()
-            .map(|used| short(used))
-            .collect();
-        for leaf in used
-            .iter()
-            .filter(|used| rules.leaves.iter().any(|leaf| leaf == *used))
-        {
-            violations.push(format!(
-                "{name} depends on {leaf}, on which nothing may depend"
-            ));
+        let used: Vec<&str> = member.uses_in_any_kind.iter().map(|used| short(used)).collect();
+        for leaf in used.iter().filter(|used| rules.leaves.iter().any(|leaf| leaf == *used)) {
+            violations.push(format!("{name} depends on {leaf}, on which nothing may depend"));
         }
         if !rules.directories.contains(directory) {
             violations.push(format!("{directory} has no row in the table of crates"));
@@ -503,11 +440,7 @@ fn direction_violations(page: &str, workspace: &Workspace) -> Vec<String> {
             Err(unknown) => violations.push(unknown),
         }
         let never_reaches = &rules.by_name[name].never_reaches;
-        for word in never_reaches
-            .split(',')
-            .map(str::trim)
-            .filter(|word| *word != NOTHING)
-        {
+        for word in never_reaches.split(',').map(str::trim).filter(|word| *word != NOTHING) {
             violations.extend(reach_violations(word, directory, &rules, workspace));
         }
     }
@@ -515,12 +448,7 @@ fn direction_violations(page: &str, workspace: &Workspace) -> Vec<String> {
 }
 
 /// Where a crate reaches what one word of "never reaches" keeps it from.
-fn reach_violations(
-    word: &str,
-    directory: &str,
-    rules: &Rules,
-    workspace: &Workspace,
-) -> Vec<String> {
+fn reach_violations(word: &str, directory: &str, rules: &Rules, workspace: &Workspace) -> Vec<String> {
     let name = short(directory);
     let reached = workspace.reached_from(directory);
     let others = reached
@@ -528,9 +456,7 @@ fn reach_violations(
         .filter(|other| *other != directory)
         .map(|other| short(other));
     if word == "everything else" {
-        return others
-            .map(|other| format!("{name} reaches {other}"))
-            .collect();
+        return others.map(|other| format!("{name} reaches {other}")).collect();
     }
     if rules.by_name.contains_key(word) {
         return others
@@ -539,9 +465,7 @@ fn reach_violations(
             .collect();
     }
     let Some((_, packages, texts)) = ABSENCES.iter().find(|(absence, ..)| *absence == word) else {
-        return vec![format!(
-            "{name} never reaches {word}: nothing holds {word:?}"
-        )];
+        return vec![format!("{name} never reaches {word}: nothing holds {word:?}")];
     };
     let mut violations = Vec::new();
     for reached in &reached {
@@ -558,10 +482,7 @@ fn reach_violations(
     for file in sources(&workspace.root.join(directory).join("src")) {
         let code = fs::read_to_string(&file).expect("source files are text");
         for text in texts.iter().filter(|text| mentions(&code, text)) {
-            violations.push(format!(
-                "{name} reaches {word}: {text} in {}",
-                file.display()
-            ));
+            violations.push(format!("{name} reaches {word}: {text} in {}", file.display()));
         }
     }
     violations
@@ -597,10 +518,7 @@ fn no_std_violations(lib: &str, member: &Member) -> Vec<String> {
     for (index, line) in lines.iter().enumerate() {
         let for_tests = index > 0 && lines[index - 1] == "#[cfg(test)]";
         if line.starts_with("extern crate std") && !for_tests {
-            violations.push(format!(
-                "lib.rs:{}: extern crate std outside of tests",
-                index + 1
-            ));
+            violations.push(format!("lib.rs:{}: extern crate std outside of tests", index + 1));
         }
     }
     for (package, features) in &member.packages {
@@ -617,8 +535,7 @@ fn no_std_violations(lib: &str, member: &Member) -> Vec<String> {
 /// Where a member's manifest says for itself what the workspace says for all.
 fn manifest_violations(manifest: &str) -> Vec<String> {
     let manifest: toml::Table = manifest.parse().expect("a manifest is TOML");
-    let inherits =
-        |value: &toml::Value| value.get("workspace").and_then(toml::Value::as_bool) == Some(true);
+    let inherits = |value: &toml::Value| value.get("workspace").and_then(toml::Value::as_bool) == Some(true);
     let mut violations = Vec::new();
 
     let mut tables = vec![&manifest];
@@ -634,9 +551,7 @@ fn manifest_violations(manifest: &str) -> Vec<String> {
             let entries = table.get(kind).and_then(toml::Value::as_table);
             for (name, entry) in entries.into_iter().flatten() {
                 if !inherits(entry) {
-                    violations.push(format!(
-                        "{kind}: {name} is not declared by `workspace = true`"
-                    ));
+                    violations.push(format!("{kind}: {name} is not declared by `workspace = true`"));
                 }
             }
         }
@@ -672,9 +587,7 @@ fn dependency_violations(page: &str, manifest: &str) -> Vec<String> {
         .iter()
         .filter(|row| row.len() != 4 || row.iter().any(String::is_empty))
     {
-        violations.push(format!(
-            "a line under Dependencies has four cells, none empty: {row:?}"
-        ));
+        violations.push(format!("a line under Dependencies has four cells, none empty: {row:?}"));
     }
     violations
 }

@@ -31,7 +31,9 @@ impl State {
             partition.references.remove(&slot);
         }
         partition.reservations.put(slot, Reservation::new(event), &event.units);
-        partition.keys.insert(event.key, slot, |slot| partition.reservations.key_at(slot));
+        partition
+            .keys
+            .insert(event.key, slot, |slot| partition.reservations.key_at(slot));
         if let Some(reference) = &event.reference {
             partition.references.insert(slot, reference.clone());
         }
@@ -50,7 +52,10 @@ impl State {
         let parts = event.reservation.parts();
         let partition = self.partition_mut(parts.partition);
         advance(&mut partition.sequence, event.sequence);
-        let (slot, _) = partition.reservations.find(&parts).expect("events name existing reservations");
+        let (slot, _) = partition
+            .reservations
+            .find(&parts)
+            .expect("events name existing reservations");
         debug_assert_eq!(partition.reservations.units(slot), event.units);
         partition.reservations.end(slot, ReservationState::Released, event.at);
         let pool = partition.pool_mut(event.pool).expect("events name existing pools");
@@ -66,7 +71,9 @@ impl State {
         let partition = self.partition_mut(id.partition());
         advance(&mut partition.sequence, event.sequence);
         assert_eq!(partition.pools.len(), id.slot() as usize, "pools take slots in order");
-        partition.pools.push(Pool::new(id.generation(), event.version, event.definition.clone()));
+        partition
+            .pools
+            .push(Pool::new(id.generation(), event.version, event.definition.clone()));
         self.names.insert(Arc::from(&*event.definition.name), id);
     }
 

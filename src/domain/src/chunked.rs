@@ -12,7 +12,10 @@ impl<T> Chunked<T> {
     const CHUNK_COUNT: usize = 1 << (65_536 / size_of::<T>()).ilog2();
 
     pub(crate) fn new() -> Chunked<T> {
-        Chunked { chunks: Vec::new(), count: 0 }
+        Chunked {
+            chunks: Vec::new(),
+            count: 0,
+        }
     }
 
     #[inline]
@@ -22,19 +25,26 @@ impl<T> Chunked<T> {
 
     #[inline]
     pub(crate) fn get(&self, index: usize) -> Option<&T> {
-        self.chunks.get(index / Self::CHUNK_COUNT)?.get(index % Self::CHUNK_COUNT)
+        self.chunks
+            .get(index / Self::CHUNK_COUNT)?
+            .get(index % Self::CHUNK_COUNT)
     }
 
     #[inline]
     pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut T> {
-        self.chunks.get_mut(index / Self::CHUNK_COUNT)?.get_mut(index % Self::CHUNK_COUNT)
+        self.chunks
+            .get_mut(index / Self::CHUNK_COUNT)?
+            .get_mut(index % Self::CHUNK_COUNT)
     }
 
     pub(crate) fn push(&mut self, value: T) {
         if self.count.is_multiple_of(Self::CHUNK_COUNT) {
             self.chunks.push(Vec::new());
         }
-        let chunk = self.chunks.last_mut().expect("a chunk was pushed when the last one was full");
+        let chunk = self
+            .chunks
+            .last_mut()
+            .expect("a chunk was pushed when the last one was full");
         chunk.push(value);
         self.count += 1;
     }

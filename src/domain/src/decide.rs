@@ -40,7 +40,10 @@ impl State {
         let short = pool.short_dimensions(&reserve.units);
         let would_refuse = short != 0;
         if would_refuse && !pool.is_shadow() {
-            return Err(Refusal::InsufficientCapacity { short, remaining: pool.remaining() });
+            return Err(Refusal::InsufficientCapacity {
+                short,
+                remaining: pool.remaining(),
+            });
         }
         let free = partition
             .reservations
@@ -70,7 +73,10 @@ impl State {
     fn decide_release(&self, release: &Release, now: Timestamp) -> Result<Decision, Refusal> {
         let parts = release.reservation.parts();
         let partition = self.partition(parts.partition).ok_or(Refusal::ReservationNotFound)?;
-        let (slot, entry) = partition.reservations.find(&parts).ok_or(Refusal::ReservationNotFound)?;
+        let (slot, entry) = partition
+            .reservations
+            .find(&parts)
+            .ok_or(Refusal::ReservationNotFound)?;
         let pool = partition.pool_id(entry.pool_slot);
         if entry.state.is_ended() {
             let forgotten = entry.ended_at < self.forget_before(now);
@@ -96,7 +102,10 @@ impl State {
     pub fn decide_put(&self, put: &PutPool) -> Result<PutOutcome, Refusal> {
         let definition = &put.definition;
         let Some(id) = self.pool_id(&definition.name) else {
-            if put.expected_version.is_some_and(|version| version != PutPool::MUST_NOT_EXIST) {
+            if put
+                .expected_version
+                .is_some_and(|version| version != PutPool::MUST_NOT_EXIST)
+            {
                 return Err(Refusal::ChangedMeanwhile);
             }
             let partition_id = partition_of(&definition.name);
@@ -119,9 +128,14 @@ impl State {
             return Err(Refusal::ChangedMeanwhile);
         }
         if pool.definition() == definition {
-            return Ok(PutOutcome::Unchanged { pool: id, version: pool.version() });
+            return Ok(PutOutcome::Unchanged {
+                pool: id,
+                version: pool.version(),
+            });
         }
-        let partition = self.partition(id.partition()).expect("the partition of an existing pool");
+        let partition = self
+            .partition(id.partition())
+            .expect("the partition of an existing pool");
         Ok(PutOutcome::Changed(PoolDefined {
             sequence: partition.sequence + 1,
             pool: id,
@@ -133,7 +147,10 @@ impl State {
 
 /// "The same request" means the same pool, units, hold and reference.
 fn is_same_request(partition: &Partition, slot: u32, reserve: &Reserve) -> bool {
-    let entry = partition.reservations.get(slot).expect("the key table names existing slots");
+    let entry = partition
+        .reservations
+        .get(slot)
+        .expect("the key table names existing slots");
     partition.pool_id(entry.pool_slot) == reserve.pool
         && partition.reservations.units(slot) == reserve.units
         && entry.hold_seconds == reserve.hold_seconds
@@ -150,11 +167,18 @@ mod tests {
     const RETENTION_MICROS: i64 = 1_000;
 
     fn empty() -> State {
-        State::new(StateOptions { dimension_count: 2, key_retention_micros: RETENTION_MICROS, hash_seed: 7 })
+        State::new(StateOptions {
+            dimension_count: 2,
+            key_retention_micros: RETENTION_MICROS,
+            hash_seed: 7,
+        })
     }
 
     fn put(state: &mut State, definition: PoolDefinition) -> PoolId {
-        let outcome = state.decide_put(&PutPool { definition, expected_version: None });
+        let outcome = state.decide_put(&PutPool {
+            definition,
+            expected_version: None,
+        });
         let (event, id) = match outcome {
             Ok(PutOutcome::Created(event)) => (Event::PoolCreated(event.clone()), event.pool),
             Ok(PutOutcome::Changed(event)) => (Event::PoolChanged(event.clone()), event.pool),
@@ -179,25 +203,39 @@ mod tests {
     /// The id of the reservation that the reserve makes.
     fn make(state: &mut State, reserve: Reserve, now: i64) -> ReservationId {
         let decision = state.decide(&Command::Reserve(reserve), Timestamp(now));
-        let Ok(Decision::Change(event)) = decision else { panic!("{decision:?}") };
+        let Ok(Decision::Change(event)) = decision else {
+            panic!("{decision:?}")
+        };
         state.apply(&event);
-        let Event::Reserved(event) = event else { panic!("{event:?}") };
+        let Event::Reserved(event) = event else {
+            panic!("{event:?}")
+        };
         event.reservation
     }
 
     fn release(state: &State, reservation: ReservationId, now: i64) -> Result<Decision, Refusal> {
-        let release = Release { reservation, occurred_at: Timestamp::ABSENT };
+        let release = Release {
+            reservation,
+            occurred_at: Timestamp::ABSENT,
+        };
         state.decide(&Command::Release(release), Timestamp(now))
     }
 
     fn end(state: &mut State, reservation: ReservationId, now: i64) {
         let decision = release(state, reservation, now);
-        let Ok(Decision::Change(event)) = decision else { panic!("{decision:?}") };
+        let Ok(Decision::Change(event)) = decision else {
+            panic!("{decision:?}")
+        };
         state.apply(&event);
     }
 
     /// What a reserve meets in a pool with room for 10 and 10 from 100 to 200, in which key 1 took 4 and 4.
-    fn check(change: impl FnOnce(&mut PoolDefinition), reserve: impl FnOnce(&mut Reserve), now: i64, expected: Option<Refusal>) {
+    fn check(
+        change: impl FnOnce(&mut PoolDefinition),
+        reserve: impl FnOnce(&mut Reserve),
+        now: i64,
+        expected: Option<Refusal>,
+    ) {
         let mut state = empty();
         let mut definition = PoolDefinition::sample("slot-1", &[10, 10]);
         (definition.opens_at, definition.closes_at) = (Timestamp(100), Timestamp(200));
@@ -236,9 +274,24 @@ mod tests {
         // The pool comes before its state.
         let unknown_generation = |reserve: &mut Reserve| reserve.pool.0 += 1;
         check(close, unknown_generation, 300, Some(Refusal::PoolNotFound));
-        check(no_change, |reserve| reserve.pool.0 ^= 1 << 24, 100, Some(Refusal::PoolNotFound));
-        check(no_change, |reserve| reserve.pool.0 ^= 1 << 48, 100, Some(Refusal::PoolNotFound));
-        check(no_change, |reserve| reserve.pool = PoolId(u64::MAX), 100, Some(Refusal::PoolNotFound));
+        check(
+            no_change,
+            |reserve| reserve.pool.0 ^= 1 << 24,
+            100,
+            Some(Refusal::PoolNotFound),
+        );
+        check(
+            no_change,
+            |reserve| reserve.pool.0 ^= 1 << 48,
+            100,
+            Some(Refusal::PoolNotFound),
+        );
+        check(
+            no_change,
+            |reserve| reserve.pool = PoolId(u64::MAX),
+            100,
+            Some(Refusal::PoolNotFound),
+        );
         // State before times, times before capacity.
         let too_much = |reserve: &mut Reserve| reserve.units = Units::from_slice(&[7, 7]);
         check(close, too_much, 99, Some(Refusal::PoolClosed));
@@ -269,11 +322,21 @@ mod tests {
         for change in changes {
             let mut other = first.clone();
             change(&mut other);
-            assert_eq!(state.decide(&Command::Reserve(other), Timestamp(100)), Err(Refusal::KeyReused));
+            assert_eq!(
+                state.decide(&Command::Reserve(other), Timestamp(100)),
+                Err(Refusal::KeyReused)
+            );
         }
         // What decides nothing may differ: a client draws no random bits, and its clock moves on.
-        let again = Reserve { random: 1, occurred_at: Timestamp(5), ..first };
-        assert_eq!(state.decide(&Command::Reserve(again), Timestamp(100)), Ok(Decision::Standing(view)));
+        let again = Reserve {
+            random: 1,
+            occurred_at: Timestamp(5),
+            ..first
+        };
+        assert_eq!(
+            state.decide(&Command::Reserve(again), Timestamp(100)),
+            Ok(Decision::Standing(view))
+        );
     }
 
     #[test]
@@ -283,14 +346,24 @@ mod tests {
         definition.shadow = true;
         let pool = put(&mut state, definition.clone());
         let ids = [(1, 10), (2, 1), (3, 5)].map(|(key, units)| make(&mut state, reserve(pool, key, &[units, 0]), 100));
-        let flags = ids.map(|id| state.reservation(id, Timestamp(100)).expect("it was just made").would_refuse);
+        let flags = ids.map(|id| {
+            state
+                .reservation(id, Timestamp(100))
+                .expect("it was just made")
+                .would_refuse
+        });
         assert_eq!(flags, [false, true, true]);
         assert_eq!(state.pool(pool).expect("the pool exists").remaining().0[..2], [-6, 10]);
         // Enforced from now on: what was recorded stays, and nothing more fits until it is gone.
         definition.shadow = false;
         put(&mut state, definition);
-        let refusal = state.decide(&Command::Reserve(reserve(pool, 4, &[1, 1])), Timestamp(100)).unwrap_err();
-        assert!(matches!(refusal, Refusal::InsufficientCapacity { short: 1, .. }), "{refusal:?}");
+        let refusal = state
+            .decide(&Command::Reserve(reserve(pool, 4, &[1, 1])), Timestamp(100))
+            .unwrap_err();
+        assert!(
+            matches!(refusal, Refusal::InsufficientCapacity { short: 1, .. }),
+            "{refusal:?}"
+        );
         make(&mut state, reserve(pool, 5, &[0, 1]), 100);
         end(&mut state, ids[0], 101);
         make(&mut state, reserve(pool, 6, &[4, 0]), 101);
@@ -301,26 +374,51 @@ mod tests {
     fn a_slot_is_used_again_after_the_retention() {
         let mut state = empty();
         let pool = put(&mut state, PoolDefinition::sample("slot-1", &[10, 10]));
-        let reserve = |key| Reserve { reference: Some("order".into()), ..reserve(pool, key, &[1, 1]) };
+        let reserve = |key| Reserve {
+            reference: Some("order".into()),
+            ..reserve(pool, key, &[1, 1])
+        };
         let first = make(&mut state, reserve(1), 100);
         let second = make(&mut state, reserve(2), 100);
         end(&mut state, second, 150);
         end(&mut state, first, 200);
         let last_moment = 150 + RETENTION_MICROS;
         // Until then the ended one is known, and its slot its own.
-        assert!(matches!(release(&state, second, last_moment), Ok(Decision::Standing(_))));
+        assert!(matches!(
+            release(&state, second, last_moment),
+            Ok(Decision::Standing(_))
+        ));
         let third = make(&mut state, reserve(3), last_moment);
         assert_eq!((third.parts().slot, third.parts().generation), (2, 0));
         // Then the one that ended first goes first, and its id leads nowhere.
-        assert_eq!(release(&state, second, last_moment + 1), Err(Refusal::ReservationNotFound));
-        let fourth = make(&mut state, Reserve { reference: None, ..reserve(4) }, last_moment + 1);
-        assert_eq!((fourth.parts().slot, fourth.parts().generation), (second.parts().slot, 1));
+        assert_eq!(
+            release(&state, second, last_moment + 1),
+            Err(Refusal::ReservationNotFound)
+        );
+        let fourth = make(
+            &mut state,
+            Reserve {
+                reference: None,
+                ..reserve(4)
+            },
+            last_moment + 1,
+        );
+        assert_eq!(
+            (fourth.parts().slot, fourth.parts().generation),
+            (second.parts().slot, 1)
+        );
         assert_eq!(state.reservation(second, Timestamp(last_moment + 1)), None);
-        assert_eq!(release(&state, second, last_moment + 1), Err(Refusal::ReservationNotFound));
+        assert_eq!(
+            release(&state, second, last_moment + 1),
+            Err(Refusal::ReservationNotFound)
+        );
         assert_eq!(state.reference(fourth), None);
         assert_eq!(state.reference(first), Some("order"));
         // The other one is still known.
-        assert!(matches!(release(&state, first, last_moment + 1), Ok(Decision::Standing(_))));
+        assert!(matches!(
+            release(&state, first, last_moment + 1),
+            Ok(Decision::Standing(_))
+        ));
         state.assert_counters();
     }
 
@@ -328,7 +426,9 @@ mod tests {
     fn a_key_means_another_request_after_the_retention() {
         let mut state = empty();
         let pool = put(&mut state, PoolDefinition::sample("slot-1", &[10, 10]));
-        let ids: Vec<_> = (1..=3).map(|key| make(&mut state, reserve(pool, key, &[1, 1]), 100)).collect();
+        let ids: Vec<_> = (1..=3)
+            .map(|key| make(&mut state, reserve(pool, key, &[1, 1]), 100))
+            .collect();
         for (id, now) in ids.iter().zip([200, 201, 202]) {
             end(&mut state, *id, now);
         }
@@ -342,7 +442,11 @@ mod tests {
         let view = state.reservation(id, Timestamp(now)).expect("it was just made");
         for key in [4, 5] {
             make(&mut state, reserve(pool, key, &[1, 1]), now);
-            assert_eq!(decide(&state, now), Ok(Decision::Standing(view)), "after key {key} took an old slot");
+            assert_eq!(
+                decide(&state, now),
+                Ok(Decision::Standing(view)),
+                "after key {key} took an old slot"
+            );
         }
         state.assert_counters();
     }
@@ -351,18 +455,34 @@ mod tests {
     fn a_release_needs_the_whole_id_and_ends_once() {
         let mut state = empty();
         let pool = put(&mut state, PoolDefinition::sample("slot-1", &[10, 10]));
-        let confirmed = make(&mut state, Reserve { hold_seconds: 0, ..reserve(pool, 1, &[2, 3]) }, 100);
+        let confirmed = make(
+            &mut state,
+            Reserve {
+                hold_seconds: 0,
+                ..reserve(pool, 1, &[2, 3])
+            },
+            100,
+        );
         for bit in 0..128 {
             let forged = ReservationId(confirmed.0 ^ 1 << bit);
-            assert_eq!(release(&state, forged, 100), Err(Refusal::ReservationNotFound), "bit {bit} turned");
+            assert_eq!(
+                release(&state, forged, 100),
+                Err(Refusal::ReservationNotFound),
+                "bit {bit} turned"
+            );
         }
-        let Ok(Decision::Change(Event::Released(event))) = release(&state, confirmed, 100) else { panic!("it can be released") };
+        let Ok(Decision::Change(Event::Released(event))) = release(&state, confirmed, 100) else {
+            panic!("it can be released")
+        };
         assert_eq!((event.units, event.was_confirmed), (Units::from_slice(&[2, 3]), true));
         state.apply(&Event::Released(event));
         let view = state.reservation(confirmed, Timestamp(100)).expect("it is remembered");
         assert_eq!(view.state, ReservationState::Released);
         assert_eq!(release(&state, confirmed, 101), Ok(Decision::Standing(view)));
-        assert_eq!(state.pool(pool).expect("the pool exists").confirmed(), &Counters::default());
+        assert_eq!(
+            state.pool(pool).expect("the pool exists").confirmed(),
+            &Counters::default()
+        );
     }
 
     #[test]
@@ -370,14 +490,29 @@ mod tests {
         let mut state = empty();
         let definition = PoolDefinition::sample("slot-1", &[10, 10]);
         let decide = |state: &State, definition: &PoolDefinition, expected_version| {
-            state.decide_put(&PutPool { definition: definition.clone(), expected_version })
+            state.decide_put(&PutPool {
+                definition: definition.clone(),
+                expected_version,
+            })
         };
         assert_eq!(decide(&state, &definition, Some(1)), Err(Refusal::ChangedMeanwhile));
-        assert!(matches!(decide(&state, &definition, Some(PutPool::MUST_NOT_EXIST)), Ok(PutOutcome::Created(_))));
+        assert!(matches!(
+            decide(&state, &definition, Some(PutPool::MUST_NOT_EXIST)),
+            Ok(PutOutcome::Created(_))
+        ));
         let pool = put(&mut state, definition.clone());
-        assert_eq!(decide(&state, &definition, Some(PutPool::MUST_NOT_EXIST)), Err(Refusal::ChangedMeanwhile));
-        assert_eq!(decide(&state, &definition, Some(1)), Ok(PutOutcome::Unchanged { pool, version: 1 }));
-        let changed = PoolDefinition { closed: true, ..definition.clone() };
+        assert_eq!(
+            decide(&state, &definition, Some(PutPool::MUST_NOT_EXIST)),
+            Err(Refusal::ChangedMeanwhile)
+        );
+        assert_eq!(
+            decide(&state, &definition, Some(1)),
+            Ok(PutOutcome::Unchanged { pool, version: 1 })
+        );
+        let changed = PoolDefinition {
+            closed: true,
+            ..definition.clone()
+        };
         assert_eq!(decide(&state, &changed, Some(2)), Err(Refusal::ChangedMeanwhile));
         assert_eq!(put(&mut state, changed.clone()), pool);
         assert_eq!(state.pool(pool).expect("the pool exists").version(), 2);

@@ -151,6 +151,9 @@ mod tests {
         };
         assert_eq!(ReservationId::new(parts).parts(), parts);
         let pool = PoolId::new(PartitionId(1023), (1 << 24) - 1, 7);
-        assert_eq!((pool.partition(), pool.slot(), pool.generation()), (PartitionId(1023), (1 << 24) - 1, 7));
+        assert_eq!(
+            (pool.partition(), pool.slot(), pool.generation()),
+            (PartitionId(1023), (1 << 24) - 1, 7)
+        );
     }
 }

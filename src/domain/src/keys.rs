@@ -46,7 +46,14 @@ fn spread(hash: u32) -> u64 {
 impl KeyTable {
     /// `seed`, 64 random bits, keeps callers from choosing keys that collide; it does not show in any result.
     pub(crate) fn new(seed: u64) -> KeyTable {
-        KeyTable { directory: vec![0], shards: vec![Shard { depth: 0, table: HashTable::new() }], seed }
+        KeyTable {
+            directory: vec![0],
+            shards: vec![Shard {
+                depth: 0,
+                table: HashTable::new(),
+            }],
+            seed,
+        }
     }
 
     #[inline]
@@ -72,7 +79,10 @@ impl KeyTable {
     pub(crate) fn find(&self, key: Key, key_at: impl Fn(u32) -> Key) -> Option<u32> {
         let hash = self.hash(key);
         let shard = &self.shards[self.shard_index(hash)];
-        shard.table.find(spread(hash), |entry| entry.hash == hash && key_at(entry.slot) == key).map(|entry| entry.slot)
+        shard
+            .table
+            .find(spread(hash), |entry| entry.hash == hash && key_at(entry.slot) == key)
+            .map(|entry| entry.slot)
     }
 
     /// Makes the key name this slot from now on.
@@ -89,14 +99,19 @@ impl KeyTable {
             self.split(index);
             index = self.shard_index(hash);
         }
-        self.shards[index].table.insert_unique(spread(hash), Entry { hash, slot }, |entry| spread(entry.hash));
+        self.shards[index]
+            .table
+            .insert_unique(spread(hash), Entry { hash, slot }, |entry| spread(entry.hash));
     }
 
     /// Forgets that the key names this slot; nothing happens when it names another one by now.
     pub(crate) fn remove(&mut self, key: Key, slot: u32) {
         let hash = self.hash(key);
         let index = self.shard_index(hash);
-        if let Ok(entry) = self.shards[index].table.find_entry(spread(hash), |entry| entry.hash == hash && entry.slot == slot) {
+        if let Ok(entry) = self.shards[index]
+            .table
+            .find_entry(spread(hash), |entry| entry.hash == hash && entry.slot == slot)
+        {
             entry.remove();
         }
     }
@@ -111,11 +126,18 @@ impl KeyTable {
         let new_index = self.shards.len() as u32;
         let mut upper = HashTable::new();
         for entry in full {
-            let table = if entry.hash & bit == 0 { &mut self.shards[index].table } else { &mut upper };
+            let table = if entry.hash & bit == 0 {
+                &mut self.shards[index].table
+            } else {
+                &mut upper
+            };
             table.insert_unique(spread(entry.hash), entry, |entry| spread(entry.hash));
         }
         self.shards[index].depth = depth + 1;
-        self.shards.push(Shard { depth: depth + 1, table: upper });
+        self.shards.push(Shard {
+            depth: depth + 1,
+            table: upper,
+        });
         for (position, shard) in self.directory.iter_mut().enumerate() {
             if *shard as usize == index && position >> depth & 1 == 1 {
                 *shard = new_index;
@@ -139,11 +161,16 @@ mod tests {
         let table = KeyTable::new(0x3C6E_F372_FE94_F82B);
         for half in [0, u64::MAX, 0x9E37_79B9_7F4A_7C15, 0xD6E8_FEB8_6659_FD93] {
             for shift in [0, 64] {
-                let mut hashes: Vec<u32> =
-                    (0..1_000_u128).map(|n| table.hash(Key(u128::from(half) << shift | n << (64 - shift)))).collect();
+                let mut hashes: Vec<u32> = (0..1_000_u128)
+                    .map(|n| table.hash(Key(u128::from(half) << shift | n << (64 - shift))))
+                    .collect();
                 hashes.sort_unstable();
                 hashes.dedup();
-                assert!(hashes.len() > 990, "half {half:#x} << {shift} gives {} hashes", hashes.len());
+                assert!(
+                    hashes.len() > 990,
+                    "half {half:#x} << {shift} gives {} hashes",
+                    hashes.len()
+                );
             }
         }
     }
@@ -157,7 +184,11 @@ mod tests {
             assert_eq!(table.find(*key, key_at), None);
             table.insert(*key, slot as u32, key_at);
         }
-        assert!(table.shards.len() > 16, "the table splits into {} shards", table.shards.len());
+        assert!(
+            table.shards.len() > 16,
+            "the table splits into {} shards",
+            table.shards.len()
+        );
         for (slot, key) in keys.iter().enumerate() {
             assert_eq!(table.find(*key, key_at), Some(slot as u32));
         }

@@ -32,12 +32,16 @@ impl Partition {
 
     #[inline]
     pub(crate) fn pool(&self, id: PoolId) -> Option<&Pool> {
-        self.pools.get(id.slot() as usize).filter(|pool| pool.generation == id.generation())
+        self.pools
+            .get(id.slot() as usize)
+            .filter(|pool| pool.generation == id.generation())
     }
 
     #[inline]
     pub(crate) fn pool_mut(&mut self, id: PoolId) -> Option<&mut Pool> {
-        self.pools.get_mut(id.slot() as usize).filter(|pool| pool.generation == id.generation())
+        self.pools
+            .get_mut(id.slot() as usize)
+            .filter(|pool| pool.generation == id.generation())
     }
 
     /// The current id of the pool in this slot.
@@ -49,7 +53,10 @@ impl Partition {
     #[inline]
     pub(crate) fn find_key(&self, key: Key) -> Option<(u32, &Reservation)> {
         let slot = self.keys.find(key, |slot| self.reservations.key_at(slot))?;
-        Some((slot, self.reservations.get(slot).expect("the key table names existing slots")))
+        Some((
+            slot,
+            self.reservations.get(slot).expect("the key table names existing slots"),
+        ))
     }
 
     /// Every pool's counters equal the sum of its live reservations.
@@ -65,8 +72,16 @@ impl Partition {
         }
         for (pool, (held, confirmed)) in self.pools.iter().zip(&sums) {
             let name = &pool.definition().name;
-            assert_eq!(pool.held(), held, "held units of pool {name} are the sum of its reservations");
-            assert_eq!(pool.confirmed(), confirmed, "confirmed units of pool {name} are the sum of its reservations");
+            assert_eq!(
+                pool.held(),
+                held,
+                "held units of pool {name} are the sum of its reservations"
+            );
+            assert_eq!(
+                pool.confirmed(),
+                confirmed,
+                "confirmed units of pool {name} are the sum of its reservations"
+            );
         }
     }
 }

@@ -97,7 +97,9 @@ fn is_pool_name(name: &str) -> bool {
     !bytes.is_empty()
         && bytes.len() <= POOL_NAME_SIZE_MAX
         && bytes[0].is_ascii_alphanumeric()
-        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._:-".contains(byte))
+        && bytes
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._:-".contains(byte))
         && name != "import"
 }
 
@@ -111,7 +113,13 @@ impl PoolDefinition {
     /// # Errors
     /// The first field that breaks its rule.
     pub fn check(&self) -> Result<(), DefinitionError> {
-        let rule = |holds: bool, field, rule| if holds { Ok(()) } else { Err(DefinitionError { field, rule }) };
+        let rule = |holds: bool, field, rule| {
+            if holds {
+                Ok(())
+            } else {
+                Err(DefinitionError { field, rule })
+            }
+        };
         rule(
             is_pool_name(&self.name),
             DefinitionField::Name,
@@ -125,24 +133,48 @@ impl PoolDefinition {
             (self.ends_at, DefinitionField::EndsAt),
             (self.opens_at, DefinitionField::OpensAt),
         ] {
-            rule((0..=TIME_MAX).contains(&time.0), field, "must lie between 1970 and 9999")?;
+            rule(
+                (0..=TIME_MAX).contains(&time.0),
+                field,
+                "must lie between 1970 and 9999",
+            )?;
         }
         rule(
             self.closes_at == Timestamp::NEVER || (0..=TIME_MAX).contains(&self.closes_at.0),
             DefinitionField::ClosesAt,
             "must lie between 1970 and 9999, or be absent",
         )?;
-        rule(self.starts_at <= self.ends_at, DefinitionField::EndsAt, "must not be before starts_at")?;
-        rule(self.coverage.len() <= COVERAGE_PREFIX_COUNT_MAX, DefinitionField::Coverage, "must have at most 1,024 prefixes")?;
+        rule(
+            self.starts_at <= self.ends_at,
+            DefinitionField::EndsAt,
+            "must not be before starts_at",
+        )?;
+        rule(
+            self.coverage.len() <= COVERAGE_PREFIX_COUNT_MAX,
+            DefinitionField::Coverage,
+            "must have at most 1,024 prefixes",
+        )?;
         for prefix in &self.coverage {
             let holds = !prefix.is_empty()
                 && prefix.len() <= COVERAGE_PREFIX_SIZE_MAX
                 && prefix.bytes().all(|byte| byte.is_ascii_graphic());
-            rule(holds, DefinitionField::Coverage, "each prefix must have 1 to 32 visible ASCII characters")?;
+            rule(
+                holds,
+                DefinitionField::Coverage,
+                "each prefix must have 1 to 32 visible ASCII characters",
+            )?;
         }
         for (dimension, (limit, overbook)) in self.limits.0.iter().zip(self.overbook.0).enumerate() {
-            rule(*limit <= UNITS_MAX, DefinitionField::Limits(dimension), "must be at most 2147483647")?;
-            rule(overbook <= UNITS_MAX, DefinitionField::Overbook(dimension), "must be at most 2147483647")?;
+            rule(
+                *limit <= UNITS_MAX,
+                DefinitionField::Limits(dimension),
+                "must be at most 2147483647",
+            )?;
+            rule(
+                overbook <= UNITS_MAX,
+                DefinitionField::Overbook(dimension),
+                "must be at most 2147483647",
+            )?;
         }
         Ok(())
     }
@@ -184,7 +216,11 @@ impl Pool {
 
     pub(crate) fn redefine(&mut self, version: u64, definition: Box<PoolDefinition>) {
         let (held, confirmed) = (self.held, self.confirmed);
-        *self = Pool { held, confirmed, ..Pool::new(self.generation, version, definition) };
+        *self = Pool {
+            held,
+            confirmed,
+            ..Pool::new(self.generation, version, definition)
+        };
     }
 
     /// Counts the definitions of this pool, from 1.
@@ -294,8 +330,14 @@ mod tests {
     fn check(change: impl FnOnce(&mut PoolDefinition), expected: &str) {
         let mut definition = PoolDefinition::sample("slot-1", &[1, 2]);
         change(&mut definition);
-        let found = definition.check().map_or_else(|error| error.to_string(), |()| "".into());
-        let begins = if expected.is_empty() { found.is_empty() } else { found.starts_with(expected) };
+        let found = definition
+            .check()
+            .map_or_else(|error| error.to_string(), |()| "".into());
+        let begins = if expected.is_empty() {
+            found.is_empty()
+        } else {
+            found.starts_with(expected)
+        };
         assert!(begins, "{found:?} instead of {expected:?}");
     }
 
@@ -321,7 +363,10 @@ mod tests {
         check(|pool| pool.opens_at = Timestamp::NEVER, "opens_at: ");
         check(|pool| pool.closes_at = Timestamp::ABSENT, "closes_at: ");
         check(|pool| pool.coverage = vec!["1".into(); 1024], "");
-        check(|pool| pool.coverage = vec!["1".into(); 1025], "coverage: must have at most");
+        check(
+            |pool| pool.coverage = vec!["1".into(); 1025],
+            "coverage: must have at most",
+        );
         check(|pool| pool.coverage = vec!["1".repeat(32).into()], "");
         for prefix in ["", "1 2", "\u{e9}", &"1".repeat(33)] {
             check(|pool| pool.coverage = vec![prefix.into()], "coverage: each prefix");

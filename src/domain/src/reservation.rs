@@ -129,7 +129,10 @@ impl Reservations {
         if let Some(oldest) = self.get(self.oldest_ended)
             && oldest.ended_at < forget_before
         {
-            return Some(FreeSlot { slot: self.oldest_ended, generation: oldest.generation.wrapping_add(1) });
+            return Some(FreeSlot {
+                slot: self.oldest_ended,
+                generation: oldest.generation.wrapping_add(1),
+            });
         }
         let slot = u32::try_from(self.entries.len()).ok().filter(|slot| *slot < NONE)?;
         Some(FreeSlot { slot, generation: 0 })
@@ -138,7 +141,10 @@ impl Reservations {
     /// Takes the ended reservation in this slot, which is about to be used again, out of the queue, and returns its key.
     pub(crate) fn forget(&mut self, slot: u32) -> Option<Key> {
         let entry = self.entries.get(slot as usize)?;
-        assert_eq!(slot, self.oldest_ended, "only the reservation that ended longest ago is forgotten");
+        assert_eq!(
+            slot, self.oldest_ended,
+            "only the reservation that ended longest ago is forgotten"
+        );
         self.oldest_ended = entry.next_ended;
         if self.oldest_ended == NONE {
             self.newest_ended = NONE;
@@ -169,13 +175,21 @@ impl Reservations {
     /// Ends a live reservation and puts it at the end of the queue.
     pub(crate) fn end(&mut self, slot: u32, state: ReservationState, at: Timestamp) {
         let entry = self.entries.get_mut(slot as usize).expect("a slot in use");
-        assert!(state.is_ended() && !entry.state.is_ended(), "a live reservation ends once");
+        assert!(
+            state.is_ended() && !entry.state.is_ended(),
+            "a live reservation ends once"
+        );
         entry.state = state;
         entry.ended_at = at;
         entry.next_ended = NONE;
         match self.newest_ended {
             NONE => self.oldest_ended = slot,
-            newest => self.entries.get_mut(newest as usize).expect("the queue names existing slots").next_ended = slot,
+            newest => {
+                self.entries
+                    .get_mut(newest as usize)
+                    .expect("the queue names existing slots")
+                    .next_ended = slot
+            }
         }
         self.newest_ended = slot;
     }
@@ -199,7 +213,10 @@ impl Reservations {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Reservation)> {
-        self.entries.iter().enumerate().map(|(slot, entry)| (slot as u32, entry))
+        self.entries
+            .iter()
+            .enumerate()
+            .map(|(slot, entry)| (slot as u32, entry))
     }
 }
 
@@ -217,7 +234,11 @@ impl Reservation {
             hold_seconds: event.hold_seconds,
             next_ended: NONE,
             generation: parts.generation,
-            state: if event.hold_seconds == 0 { ReservationState::Confirmed } else { ReservationState::Held },
+            state: if event.hold_seconds == 0 {
+                ReservationState::Confirmed
+            } else {
+                ReservationState::Held
+            },
             would_refuse: event.would_refuse,
         }
     }

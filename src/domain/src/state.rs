@@ -49,7 +49,11 @@ pub struct State {
 impl State {
     /// An empty state.
     pub fn new(options: StateOptions) -> State {
-        State { options, partitions: (0..PARTITION_COUNT).map(|_| None).collect(), names: BTreeMap::new() }
+        State {
+            options,
+            partitions: (0..PARTITION_COUNT).map(|_| None).collect(),
+            names: BTreeMap::new(),
+        }
     }
 
     #[inline]
@@ -60,9 +64,8 @@ impl State {
     #[inline]
     pub(crate) fn partition_mut(&mut self, id: PartitionId) -> &mut Partition {
         let options = self.options;
-        self.partitions[id.index()].get_or_insert_with(|| {
-            Box::new(Partition::new(id, options.dimension_count, options.hash_seed))
-        })
+        self.partitions[id.index()]
+            .get_or_insert_with(|| Box::new(Partition::new(id, options.dimension_count, options.hash_seed)))
     }
 
     /// The earliest end that is still remembered.
@@ -94,7 +97,9 @@ impl State {
     /// The pools after this name, in the byte order of their names.
     pub fn pools_after(&self, name: &str) -> impl Iterator<Item = (PoolId, &Pool)> {
         let bounds = (Bound::Excluded(name), Bound::Unbounded);
-        self.names.range::<str, _>(bounds).map(|(_, id)| (*id, self.pool(*id).expect("names lead to existing pools")))
+        self.names
+            .range::<str, _>(bounds)
+            .map(|(_, id)| (*id, self.pool(*id).expect("names lead to existing pools")))
     }
 
     /// The reservation of this id, ended ones too until they are forgotten.
@@ -105,7 +110,11 @@ impl State {
         if entry.state.is_ended() && entry.ended_at < self.forget_before(now) {
             return None;
         }
-        Some(partition.reservations.view(partition.id, slot, partition.pool_id(entry.pool_slot)))
+        Some(
+            partition
+                .reservations
+                .view(partition.id, slot, partition.pool_id(entry.pool_slot)),
+        )
     }
 
     /// The caller's own name for a reservation that exists.
@@ -124,7 +133,11 @@ impl State {
                 .reservations
                 .iter()
                 .filter(move |(_, entry)| !(entry.state.is_ended() && entry.ended_at < forget_before))
-                .map(|(slot, entry)| partition.reservations.view(partition.id, slot, partition.pool_id(entry.pool_slot)))
+                .map(|(slot, entry)| {
+                    partition
+                        .reservations
+                        .view(partition.id, slot, partition.pool_id(entry.pool_slot))
+                })
         })
     }
 

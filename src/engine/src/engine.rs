@@ -76,7 +76,11 @@ impl<S: Storage, F: Framing> Engine<S, F> {
         let mut state = State::new(options.state);
         let dimension_count = options.state.dimension_count;
         let recovered = Journal::<S, F>::recover(storage, now.0, incarnations, |record| {
-            let tag = RecordTag { kind: record.tag.kind, partition: record.tag.partition, detail: record.tag.detail };
+            let tag = RecordTag {
+                kind: record.tag.kind,
+                partition: record.tag.partition,
+                detail: record.tag.detail,
+            };
             let event = plimsoll_record::decode(tag, Timestamp(record.time), record.body, dimension_count)?;
             state.apply(&event);
             Ok(())
@@ -93,7 +97,10 @@ impl<S: Storage, F: Framing> Engine<S, F> {
             body: Vec::with_capacity(256),
             overloaded: Vec::new(),
         };
-        Ok(Recovered { engine, summary: recovered.summary })
+        Ok(Recovered {
+            engine,
+            summary: recovered.summary,
+        })
     }
 
     /// Takes a message in.
@@ -151,7 +158,10 @@ impl<S: Storage, F: Framing> Engine<S, F> {
             waiting.upto = upto;
         }
         self.tickets_in_flight += usize::from(ticket.is_some());
-        Effects { ticket, more: !self.inbox.is_empty() }
+        Effects {
+            ticket,
+            more: !self.inbox.is_empty(),
+        }
     }
 
     fn idle_turn(&mut self, now: Timestamp) -> Effects {
@@ -164,7 +174,11 @@ impl<S: Storage, F: Framing> Engine<S, F> {
 
     /// Writes a commit record that proves all before it durable, if there is none yet: for a clean stop, when every ticket is done.
     pub fn close(&mut self, now: Timestamp) -> Effects {
-        let ticket = if self.poisoned { None } else { self.journal.idle_commit(now.0) };
+        let ticket = if self.poisoned {
+            None
+        } else {
+            self.journal.idle_commit(now.0)
+        };
         self.tickets_in_flight += usize::from(ticket.is_some());
         Effects { ticket, more: false }
     }

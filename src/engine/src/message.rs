@@ -1,8 +1,6 @@
 //! What reaches an engine and what leaves it. A message comes back to its sender with the outcomes in it, so that its memory is used again.
 
-use plimsoll_domain::{
-    Command, Counters, PoolDefinition, PoolId, PutPool, ReservationId, ReservationView, Timestamp,
-};
+use plimsoll_domain::{Command, Counters, PoolDefinition, PoolId, PutPool, ReservationId, ReservationView, Timestamp};
 use plimsoll_protocol::{Status, wire};
 
 /// A message to an engine, and the same message on its way back.
@@ -70,7 +68,8 @@ impl Batch {
     pub fn refuse_all(&mut self, status: Status) {
         self.outcomes.clear();
         self.remaining.clear();
-        self.outcomes.extend(self.entries.iter().map(|_| wire::Outcome::refused(status)));
+        self.outcomes
+            .extend(self.entries.iter().map(|_| wire::Outcome::refused(status)));
     }
 }
 

@@ -1,8 +1,6 @@
 //! Deciding, recording and applying one message.
 
-use plimsoll_domain::{
-    Decision, Event, PutOutcome, Refusal, ReservationState, ReservationView, State, Timestamp,
-};
+use plimsoll_domain::{Decision, Event, PutOutcome, Refusal, ReservationState, ReservationView, State, Timestamp};
 use plimsoll_journal::{Framing, Full, Journal, Priority, Storage, Tag};
 use plimsoll_protocol::{Applies, Status, wire};
 
@@ -101,7 +99,11 @@ impl<S: Storage, F: Framing> Processing<'_, S, F> {
             Event::Released(_) => Priority::Essential,
             Event::Reserved(_) | Event::PoolCreated(_) | Event::PoolChanged(_) => Priority::Normal,
         };
-        let tag = Tag { kind: tag.kind, partition: tag.partition, detail: tag.detail };
+        let tag = Tag {
+            kind: tag.kind,
+            partition: tag.partition,
+            detail: tag.detail,
+        };
         match self.journal.append(priority, tag, self.body) {
             Ok(_) => {
                 self.state.apply(event);
@@ -125,7 +127,11 @@ impl<S: Storage, F: Framing> Processing<'_, S, F> {
                 Answer::PutPools(results)
             }
             Call::GetPools(names) => Answer::Pools(
-                names.iter().filter_map(|name| self.state.pool_id(name)).filter_map(|id| report(self.state, id)).collect(),
+                names
+                    .iter()
+                    .filter_map(|name| self.state.pool_id(name))
+                    .filter_map(|id| report(self.state, id))
+                    .collect(),
             ),
             Call::ListPools { after, limit } => Answer::Pools(
                 self.state
@@ -151,12 +157,22 @@ impl<S: Storage, F: Framing> Processing<'_, S, F> {
     }
 
     fn put(&mut self, put: &plimsoll_domain::PutPool, dry_run: bool) -> PutResult {
-        let refused = |status| PutResult { status, change: wire::Change::none, pool: 0, version: 0 };
+        let refused = |status| PutResult {
+            status,
+            change: wire::Change::none,
+            pool: 0,
+            version: 0,
+        };
         let (event, change) = match self.state.decide_put(put) {
             Ok(PutOutcome::Created(defined)) => (Event::PoolCreated(defined), wire::Change::created),
             Ok(PutOutcome::Changed(defined)) => (Event::PoolChanged(defined), wire::Change::changed),
             Ok(PutOutcome::Unchanged { pool, version }) => {
-                return PutResult { status: Status::Ok, change: wire::Change::unchanged, pool: pool.0, version };
+                return PutResult {
+                    status: Status::Ok,
+                    change: wire::Change::unchanged,
+                    pool: pool.0,
+                    version,
+                };
             }
             Err(refusal) => return refused(refusal_status(&refusal)),
         };
@@ -166,7 +182,12 @@ impl<S: Storage, F: Framing> Processing<'_, S, F> {
         let (Event::PoolCreated(defined) | Event::PoolChanged(defined)) = event else {
             unreachable!("putting a pool leads to events of pools");
         };
-        PutResult { status: Status::Ok, change, pool: defined.pool.0, version: defined.version }
+        PutResult {
+            status: Status::Ok,
+            change,
+            pool: defined.pool.0,
+            version: defined.version,
+        }
     }
 }
 
@@ -183,16 +204,26 @@ fn outcome_of_event(event: &Event, state: &State, now: Timestamp) -> wire::Outco
             Status::Ok,
             &Applies {
                 reservation: plimsoll_protocol::ReservationId(event.reservation.0),
-                state: if event.hold_seconds == 0 { wire::State::confirmed } else { wire::State::held },
+                state: if event.hold_seconds == 0 {
+                    wire::State::confirmed
+                } else {
+                    wire::State::held
+                },
                 version: 0,
                 created_at: event.at.0,
-                expires_at: if event.hold_seconds == 0 { 0 } else { event.at.plus_seconds(event.hold_seconds).0 },
+                expires_at: if event.hold_seconds == 0 {
+                    0
+                } else {
+                    event.at.plus_seconds(event.hold_seconds).0
+                },
                 repeated: false,
                 would_refuse: event.would_refuse,
             },
         ),
         Event::Released(event) => {
-            let view = state.reservation(event.reservation, now).expect("a reservation that ended now is remembered");
+            let view = state
+                .reservation(event.reservation, now)
+                .expect("a reservation that ended now is remembered");
             outcome_of_view(&view, false)
         }
         Event::PoolCreated(_) | Event::PoolChanged(_) => unreachable!("commands on reservations do not define pools"),

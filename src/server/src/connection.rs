@@ -219,7 +219,11 @@ struct ReceiveBuffer {
 
 impl ReceiveBuffer {
     fn new() -> ReceiveBuffer {
-        ReceiveBuffer { bytes: vec![0; RECEIVE_BUFFER_SIZE], start: 0, filled: 0 }
+        ReceiveBuffer {
+            bytes: vec![0; RECEIVE_BUFFER_SIZE],
+            start: 0,
+            filled: 0,
+        }
     }
 
     fn filled(&self) -> &[u8] {
@@ -247,7 +251,8 @@ impl ReceiveBuffer {
             self.start = 0;
         }
         if self.bytes.len() - self.start < wanted {
-            self.bytes.resize((self.start + wanted).next_multiple_of(RECEIVE_BUFFER_SIZE), 0);
+            self.bytes
+                .resize((self.start + wanted).next_multiple_of(RECEIVE_BUFFER_SIZE), 0);
         }
     }
 }

@@ -21,7 +21,9 @@ use plimsoll_protocol::{CommandsView, Encoder, Operation, Outcomes, Status, wire
 use crate::connection::Connection;
 use crate::dispatch::dispatch;
 use crate::frames::{Frames, PendingFrame};
-use crate::limits::{ACCEPTED_COMMANDS_MAX, COMMANDS_MAX, CONNECTION_COUNT_MAX, MESSAGES_IN_FLIGHT_MAX, MESSAGES_PER_PASS_MAX};
+use crate::limits::{
+    ACCEPTED_COMMANDS_MAX, COMMANDS_MAX, CONNECTION_COUNT_MAX, MESSAGES_IN_FLIGHT_MAX, MESSAGES_PER_PASS_MAX,
+};
 use crate::outgoing::Outgoing;
 use crate::requests::Requests;
 use crate::runtime::{self, Listener, Signal};
@@ -134,7 +136,10 @@ impl Core {
             Ok(operation) => self.take_request(connection, frame, operation),
         };
         if let Err((status, detail)) = result {
-            self.inner.borrow_mut().encoder.failure(&mut connection.unsent.borrow_mut(), head, status, &detail);
+            self.inner
+                .borrow_mut()
+                .encoder
+                .failure(&mut connection.unsent.borrow_mut(), head, status, &detail);
             self.wants_flush(connection);
         }
     }
@@ -143,23 +148,32 @@ impl Core {
         let inner = &mut *self.inner.borrow_mut();
         let count = usize::from(frame.header.count);
         if frame.header.count > COMMANDS_MAX {
-            return Err((Status::FrameTooLarge, format!("at most {COMMANDS_MAX} commands in a frame, found {count}")));
+            return Err((
+                Status::FrameTooLarge,
+                format!("at most {COMMANDS_MAX} commands in a frame, found {count}"),
+            ));
         }
         // From the header alone, before anything is checksummed or decoded.
         if inner.accepted_commands + count > ACCEPTED_COMMANDS_MAX {
             return Err((Status::Overloaded, "too many commands wait".into()));
         }
-        frame.check_payload().map_err(|error| (error.status(), error.to_string()))?;
+        frame
+            .check_payload()
+            .map_err(|error| (error.status(), error.to_string()))?;
         let view = CommandsView::new(frame.payload, frame.header.count, self.shared.dimensions.len())
             .map_err(|error| (error.status(), error.to_string()))?;
         inner.accepted_commands += count;
         connection.add_in_flight(count);
-        let frame_index = inner.frames.insert(Rc::clone(connection), frame.header.correlation, count);
+        let frame_index = inner
+            .frames
+            .insert(Rc::clone(connection), frame.header.correlation, count);
         for command in view.iter() {
             match dispatch(&command, inner.random.next()) {
                 Ok(dispatched) => {
                     let owner = usize::from(self.shared.owners[dispatched.partition.index()]);
-                    inner.outgoing.push_command(owner, frame_index, command.index as u32, dispatched.command);
+                    inner
+                        .outgoing
+                        .push_command(owner, frame_index, command.index as u32, dispatched.command);
                 }
                 Err(status) => {
                     let outcome = wire::Outcome::refused(status);
@@ -179,7 +193,9 @@ impl Core {
         let mut more = false;
         for other in (0..self.shared.core_count()).filter(|other| *other != self.index) {
             for taken in 1..=MESSAGES_PER_PASS_MAX {
-                let Some(message) = mailbox.pop_request(other) else { break };
+                let Some(message) = mailbox.pop_request(other) else {
+                    break;
+                };
                 self.submit(inner, message);
                 more |= taken == MESSAGES_PER_PASS_MAX;
             }
@@ -292,13 +308,18 @@ impl Core {
         inner.accepted_commands -= count;
         frame.remaining_values(self.shared.dimensions.len(), &mut inner.remaining);
         let connection = Rc::clone(&frame.connection);
-        let outcomes = Outcomes { outcomes: &frame.outcomes, remaining: &inner.remaining };
+        let outcomes = Outcomes {
+            outcomes: &frame.outcomes,
+            remaining: &inner.remaining,
+        };
         let unsent = &mut connection.unsent.borrow_mut();
         if let Err(error) = inner.encoder.outcomes(unsent, frame.correlation, outcomes) {
             // The limit on commands leaves room for every outcome, so this is a bug; the client learns that its outcomes are unknown.
             tracing::error!(%error, "an answer does not fit a frame");
             let head = Head::answer(Operation::Commands, frame.correlation);
-            inner.encoder.failure(unsent, head, Status::OutcomeUnknown, "the answer does not fit a frame");
+            inner
+                .encoder
+                .failure(unsent, head, Status::OutcomeUnknown, "the answer does not fit a frame");
         }
         inner.frames.recycle(frame);
         connection.answered(count);

@@ -35,7 +35,10 @@ pub(crate) fn dispatch(command: &plimsoll_protocol::Command<'_>, random: u64) ->
                 1..=HOLD_SECONDS_MAX => return Err(Status::Unsupported),
                 _ => return Err(Status::Invalid),
             }
-            if command.reference.is_some_and(|reference| reference.len() > REFERENCE_SIZE_MAX) {
+            if command
+                .reference
+                .is_some_and(|reference| reference.len() > REFERENCE_SIZE_MAX)
+            {
                 return Err(Status::Invalid);
             }
             let command = Command::Reserve(Reserve {
@@ -45,14 +48,23 @@ pub(crate) fn dispatch(command: &plimsoll_protocol::Command<'_>, random: u64) ->
                 hold_seconds: 0,
                 occurred_at,
                 random,
-                reference: command.reference.filter(|reference| !reference.is_empty()).map(Box::from),
+                reference: command
+                    .reference
+                    .filter(|reference| !reference.is_empty())
+                    .map(Box::from),
             });
             Ok(Dispatched { partition, command })
         }
         wire::Action::release => {
             let reservation = ReservationId(wire.reservation_id().0);
             let partition = existing(reservation.parts().partition, Status::ReservationNotFound)?;
-            Ok(Dispatched { partition, command: Command::Release(Release { reservation, occurred_at }) })
+            Ok(Dispatched {
+                partition,
+                command: Command::Release(Release {
+                    reservation,
+                    occurred_at,
+                }),
+            })
         }
         _ => Err(Status::Unsupported),
     }
@@ -70,5 +82,9 @@ fn occurred_at(micros: i64) -> Result<Timestamp, Status> {
 /// Ids from outside may name partitions that there are not.
 #[inline]
 pub(crate) fn existing(partition: PartitionId, not_found: Status) -> Result<PartitionId, Status> {
-    if partition.index() < PARTITION_COUNT { Ok(partition) } else { Err(not_found) }
+    if partition.index() < PARTITION_COUNT {
+        Ok(partition)
+    } else {
+        Err(not_found)
+    }
 }

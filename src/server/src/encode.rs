@@ -17,7 +17,11 @@ pub(crate) struct Welcome<'server> {
 
 pub(crate) fn welcome(encoder: &mut Encoder, out: &mut Vec<u8>, head: Head, welcome: &Welcome<'_>) {
     let result = encoder.table(out, head, |builder| {
-        let dimensions: Vec<_> = welcome.dimensions.iter().map(|name| builder.create_string(name)).collect();
+        let dimensions: Vec<_> = welcome
+            .dimensions
+            .iter()
+            .map(|name| builder.create_string(name))
+            .collect();
         let args = wire::WelcomeArgs {
             version: VERSION,
             server: Some(builder.create_string(concat!("plimsoll ", env!("CARGO_PKG_VERSION")))),
@@ -50,7 +54,9 @@ pub(crate) fn put_results(
     encoder.table(out, head, |builder| {
         let results: Vec<_> = results
             .iter()
-            .map(|result| wire::PutResult::new(result.status.number(), result.change, 0, 0, result.pool, result.version))
+            .map(|result| {
+                wire::PutResult::new(result.status.number(), result.change, 0, 0, result.pool, result.version)
+            })
             .collect();
         let results = Some(builder.create_vector(&results));
         wire::PutPoolsResult::create(builder, &wire::PutPoolsResultArgs { results })
@@ -69,7 +75,11 @@ pub(crate) fn pools(
         let mut tables = Vec::with_capacity(pools.len());
         for pool in pools {
             let definition = &pool.definition;
-            let coverage: Vec<_> = definition.coverage.iter().map(|prefix| builder.create_string(prefix)).collect();
+            let coverage: Vec<_> = definition
+                .coverage
+                .iter()
+                .map(|prefix| builder.create_string(prefix))
+                .collect();
             let args = wire::PoolDefinitionArgs {
                 name: Some(builder.create_string(&definition.name)),
                 zone: Some(builder.create_string(&definition.zone)),
@@ -88,7 +98,15 @@ pub(crate) fn pools(
             let definition = Some(wire::PoolDefinition::create(builder, &args));
             let held = Some(builder.create_vector(&pool.held.0[..dimension_count]));
             let confirmed = Some(builder.create_vector(&pool.confirmed.0[..dimension_count]));
-            tables.push(wire::Pool::create(builder, &wire::PoolArgs { pool: pool.id.0, definition, held, confirmed }));
+            tables.push(wire::Pool::create(
+                builder,
+                &wire::PoolArgs {
+                    pool: pool.id.0,
+                    definition,
+                    held,
+                    confirmed,
+                },
+            ));
         }
         let pools = Some(builder.create_vector(&tables));
         wire::Pools::create(builder, &wire::PoolsArgs { pools, more })

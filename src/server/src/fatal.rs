@@ -167,7 +167,11 @@ static CATALOGUE: [CatalogueEntry; 13] = [
         meaning: "a sync failed",
         remedy: "check the disk and the kernel's log; a restart recovers what is really on the disk",
     },
-    CatalogueEntry { exit_code: 21, meaning: "an executor failed", remedy: "see the log above; report it with the log" },
+    CatalogueEntry {
+        exit_code: 21,
+        meaning: "an executor failed",
+        remedy: "see the log above; report it with the log",
+    },
     CatalogueEntry {
         exit_code: 22,
         meaning: "a journal of another directory, or of a newer plimsoll",
@@ -202,7 +206,10 @@ impl Fatal {
     /// What to do.
     pub fn remedy(&self) -> &'static str {
         let code = self.exit_code();
-        CATALOGUE.iter().find(|entry| entry.exit_code == code).map_or("", |entry| entry.remedy)
+        CATALOGUE
+            .iter()
+            .find(|entry| entry.exit_code == code)
+            .map_or("", |entry| entry.remedy)
     }
 
     /// Every exit code with its meaning and remedy.
@@ -215,13 +222,19 @@ fn dimensions_text(found: &[String], asked: &[String]) -> String {
     if found.is_empty() {
         "a new data directory needs the names of its dimensions".into()
     } else {
-        format!("the data directory has the dimensions {}, not {}", found.join(","), asked.join(","))
+        format!(
+            "the data directory has the dimensions {}, not {}",
+            found.join(","),
+            asked.join(",")
+        )
     }
 }
 
 /// Ends the process with the exit code, after a word in the log: for what happens while the server runs.
 pub(crate) fn stop_process(fatal: &Fatal) -> ! {
-    let source = std::error::Error::source(fatal).map(ToString::to_string).unwrap_or_default();
+    let source = std::error::Error::source(fatal)
+        .map(ToString::to_string)
+        .unwrap_or_default();
     tracing::error!(%fatal, source, remedy = fatal.remedy(), "stopping");
     std::process::exit(i32::from(fatal.exit_code()));
 }

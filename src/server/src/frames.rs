@@ -47,7 +47,13 @@ impl Frames {
     pub(crate) fn insert(&mut self, connection: Rc<Connection>, correlation: CorrelationId, count: usize) -> u32 {
         let (mut outcomes, remaining) = self.spare.pop().unwrap_or_default();
         outcomes.resize(count, wire::Outcome::default());
-        let frame = PendingFrame { connection, correlation, outcomes, remaining, missing: count };
+        let frame = PendingFrame {
+            connection,
+            correlation,
+            outcomes,
+            remaining,
+            missing: count,
+        };
         match self.free.pop() {
             Some(place) => {
                 self.places[place as usize] = Some(frame);
@@ -76,15 +82,24 @@ impl Frames {
 
     /// What remains beside an outcome that comes next.
     pub(crate) fn add_remaining(&mut self, frame: u32, index: u32, values: &[i64]) {
-        let pending = self.places[frame as usize].as_mut().expect("outcomes come for frames that wait");
-        let mut remaining = Remaining { index, values: Default::default() };
+        let pending = self.places[frame as usize]
+            .as_mut()
+            .expect("outcomes come for frames that wait");
+        let mut remaining = Remaining {
+            index,
+            values: Default::default(),
+        };
         remaining.values[..values.len()].copy_from_slice(values);
         pending.remaining.push(remaining);
     }
 
     /// Keeps the memory of a frame that was answered.
     pub(crate) fn recycle(&mut self, frame: PendingFrame) {
-        let PendingFrame { mut outcomes, mut remaining, .. } = frame;
+        let PendingFrame {
+            mut outcomes,
+            mut remaining,
+            ..
+        } = frame;
         outcomes.clear();
         remaining.clear();
         if outcomes.capacity() <= SPARE_FRAME_COMMANDS_MAX && self.spare.len() < SPARE_FRAME_COUNT_MAX {

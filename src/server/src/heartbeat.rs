@@ -28,7 +28,11 @@ pub(crate) fn start(shared: Arc<Shared>) -> std::io::Result<JoinHandle<()>> {
                 seen = asked;
                 busy_until = Instant::now() + BUSY_FOR;
             }
-            std::thread::sleep(if Instant::now() < busy_until { BUSY_INTERVAL } else { IDLE_INTERVAL });
+            std::thread::sleep(if Instant::now() < busy_until {
+                BUSY_INTERVAL
+            } else {
+                IDLE_INTERVAL
+            });
         }
     })
 }

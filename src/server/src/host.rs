@@ -40,17 +40,30 @@ fn check_locked_memory(core_count: usize) -> Result<(), Fatal> {
     }
     // A process may raise its own limit up to the hard one.
     if suffices(limit.maximum)
-        && setrlimit(Resource::Memlock, Rlimit { current: Some(needed), maximum: limit.maximum }).is_ok()
+        && setrlimit(
+            Resource::Memlock,
+            Rlimit {
+                current: Some(needed),
+                maximum: limit.maximum,
+            },
+        )
+        .is_ok()
     {
         return Ok(());
     }
-    Err(Fatal::LockedMemory { found: limit.current.unwrap_or(u64::MAX), needed, cores: core_count })
+    Err(Fatal::LockedMemory {
+        found: limit.current.unwrap_or(u64::MAX),
+        needed,
+        cores: core_count,
+    })
 }
 
 /// The processors that this process may run on.
 pub(crate) fn allowed_processors() -> Vec<usize> {
     match rustix::thread::sched_getaffinity(None) {
-        Ok(set) => (0..rustix::thread::CpuSet::MAX_CPU).filter(|processor| set.is_set(*processor)).collect(),
+        Ok(set) => (0..rustix::thread::CpuSet::MAX_CPU)
+            .filter(|processor| set.is_set(*processor))
+            .collect(),
         Err(_) => vec![0],
     }
 }
@@ -60,10 +73,17 @@ pub(crate) fn processors(cores: &Cores, journal_count: Option<usize>) -> Result<
     let allowed = allowed_processors();
     let chosen = match cores {
         // A directory that was made on a larger host still starts: several executors then share a processor.
-        Cores::Auto => (0..journal_count.unwrap_or(allowed.len())).map(|core| allowed[core % allowed.len()]).collect(),
+        Cores::Auto => (0..journal_count.unwrap_or(allowed.len()))
+            .map(|core| allowed[core % allowed.len()])
+            .collect(),
         Cores::Count(count) => match allowed.get(..*count) {
             Some(chosen) => chosen.to_vec(),
-            None => return Err(Fatal::Processor { asked: allowed.len(), allowed }),
+            None => {
+                return Err(Fatal::Processor {
+                    asked: allowed.len(),
+                    allowed,
+                });
+            }
         },
         Cores::List(list) => {
             if let Some(asked) = list.iter().find(|asked| !allowed.contains(asked)) {
@@ -73,7 +93,10 @@ pub(crate) fn processors(cores: &Cores, journal_count: Option<usize>) -> Result<
         }
     };
     match journal_count {
-        Some(found) if found != chosen.len() => Err(Fatal::CoreCount { found, asked: chosen.len() }),
+        Some(found) if found != chosen.len() => Err(Fatal::CoreCount {
+            found,
+            asked: chosen.len(),
+        }),
         _ => Ok(chosen),
     }
 }

@@ -2,17 +2,34 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Connections that the kernel keeps until they are accepted.
 const BACKLOG: i32 = 4096;
 
+/// How long an address in use is asked for again. The kernel gives up the sockets of a killed process a little after the process itself, when
+/// its rings are torn down (milliseconds, measured).
+const IN_USE_PATIENCE: Duration = Duration::from_secs(1);
+const IN_USE_PAUSE: Duration = Duration::from_millis(10);
+
 /// Listening sockets for so many cores, and the address that they listen on.
-///
+pub(crate) fn listen(address: SocketAddr, count: usize) -> io::Result<(Vec<Socket>, SocketAddr)> {
+    let until = Instant::now() + IN_USE_PATIENCE;
+    loop {
+        match try_listen(address, count) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < until => {
+                std::thread::sleep(IN_USE_PAUSE);
+            }
+            result => return result,
+        }
+    }
+}
+
 /// The first is bound without `SO_REUSEPORT`, so that an address in use is refused, also when its owner would share it; only then is the
 /// option set, and the others join.
-pub(crate) fn listen(address: SocketAddr, count: usize) -> io::Result<(Vec<Socket>, SocketAddr)> {
+fn try_listen(address: SocketAddr, count: usize) -> io::Result<(Vec<Socket>, SocketAddr)> {
     let first = new_socket(address)?;
     first.bind(&address.into())?;
     let address = first.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;

@@ -21,8 +21,17 @@ pub(crate) struct Mailbox {
 
 impl Mailbox {
     pub(crate) fn new(core_count: usize) -> Mailbox {
-        let queues = || (0..core_count).map(|_| ArrayQueue::new(MESSAGES_IN_FLIGHT_MAX)).collect();
-        Mailbox { requests: queues(), replies: queues(), waker: AtomicWaker::new(), is_notified: AtomicBool::new(false) }
+        let queues = || {
+            (0..core_count)
+                .map(|_| ArrayQueue::new(MESSAGES_IN_FLIGHT_MAX))
+                .collect()
+        };
+        Mailbox {
+            requests: queues(),
+            replies: queues(),
+            waker: AtomicWaker::new(),
+            is_notified: AtomicBool::new(false),
+        }
     }
 
     /// Leaves a request; the caller notifies when it has left all.
@@ -35,7 +44,10 @@ impl Mailbox {
 
     pub(crate) fn push_reply(&self, from: usize, message: Message) {
         let pushed = self.replies[from].push(message);
-        assert!(pushed.is_ok(), "a reply finds room, since no more requests are on their way than a queue holds");
+        assert!(
+            pushed.is_ok(),
+            "a reply finds room, since no more requests are on their way than a queue holds"
+        );
     }
 
     pub(crate) fn pop_request(&self, from: usize) -> Option<Message> {

@@ -18,7 +18,11 @@ pub(crate) struct Outgoing {
 
 impl Outgoing {
     pub(crate) fn new(core: usize, core_count: usize) -> Outgoing {
-        Outgoing { core, queues: (0..core_count).map(|_| VecDeque::new()).collect(), spare: Vec::new() }
+        Outgoing {
+            core,
+            queues: (0..core_count).map(|_| VecDeque::new()).collect(),
+            spare: Vec::new(),
+        }
     }
 
     #[inline]

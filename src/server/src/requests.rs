@@ -43,7 +43,10 @@ struct Pending {
 enum Gathered {
     Resolved(Vec<u64>),
     Put(Vec<PutResult>),
-    Pools { pools: Vec<PoolReport>, limit: Option<usize> },
+    Pools {
+        pools: Vec<PoolReport>,
+        limit: Option<usize>,
+    },
     Reservations(Vec<Option<ReservationReport>>),
 }
 
@@ -54,7 +57,11 @@ impl Requests {
 
     fn insert(&mut self, pending: Pending) -> u32 {
         self.count += 1;
-        let place = self.places.iter().position(Option::is_none).unwrap_or(self.places.len());
+        let place = self
+            .places
+            .iter()
+            .position(Option::is_none)
+            .unwrap_or(self.places.len());
         if place == self.places.len() {
             self.places.push(None);
         }
@@ -64,7 +71,9 @@ impl Requests {
 
     fn take(&mut self, origin: u32) -> Pending {
         self.count -= 1;
-        self.places[origin as usize].take().expect("answers come for requests that wait")
+        self.places[origin as usize]
+            .take()
+            .expect("answers come for requests that wait")
     }
 }
 
@@ -82,7 +91,9 @@ impl Core {
         frame: &Frame<'_>,
         operation: Operation,
     ) -> Result<(), Refused> {
-        frame.check_payload().map_err(|error| (error.status(), error.to_string()))?;
+        frame
+            .check_payload()
+            .map_err(|error| (error.status(), error.to_string()))?;
         let head = Head::answer_to(&frame.header);
         match operation {
             Operation::Hello => self.welcome(connection, frame, head),
@@ -93,7 +104,8 @@ impl Core {
                 Ok(())
             }
             Operation::ResolvePools => {
-                let table = payload::table::<wire::ResolvePools>("ResolvePools", frame.payload).map_err(|e| malformed(&e))?;
+                let table =
+                    payload::table::<wire::ResolvePools>("ResolvePools", frame.payload).map_err(|e| malformed(&e))?;
                 let names = texts(table.names())?;
                 let gathered = Gathered::Resolved(vec![0; names.len()]);
                 let parts = self.split(names, |name| self.owner_of(name), Call::ResolvePools);
@@ -103,7 +115,15 @@ impl Core {
             Operation::GetPools => {
                 let table = payload::table::<wire::GetPools>("GetPools", frame.payload).map_err(|e| malformed(&e))?;
                 let parts = self.split(texts(table.names())?, |name| self.owner_of(name), Call::GetPools);
-                self.ask(connection, head, Gathered::Pools { pools: Vec::new(), limit: None }, parts)
+                self.ask(
+                    connection,
+                    head,
+                    Gathered::Pools {
+                        pools: Vec::new(),
+                        limit: None,
+                    },
+                    parts,
+                )
             }
             Operation::ListPools => {
                 let table = payload::table::<wire::ListPools>("ListPools", frame.payload).map_err(|e| malformed(&e))?;
@@ -116,18 +136,32 @@ impl Core {
                     .map(|owner| Part {
                         owner,
                         // One more than is asked for tells whether there are more.
-                        call: Call::ListPools { after: after.clone(), limit: limit + 1 },
+                        call: Call::ListPools {
+                            after: after.clone(),
+                            limit: limit + 1,
+                        },
                         positions: Vec::new(),
                     })
                     .collect();
-                self.ask(connection, head, Gathered::Pools { pools: Vec::new(), limit: Some(limit) }, parts)
+                self.ask(
+                    connection,
+                    head,
+                    Gathered::Pools {
+                        pools: Vec::new(),
+                        limit: Some(limit),
+                    },
+                    parts,
+                )
             }
             Operation::GetReservations => {
-                let table = payload::table::<wire::GetReservations>("GetReservations", frame.payload).map_err(|e| malformed(&e))?;
+                let table = payload::table::<wire::GetReservations>("GetReservations", frame.payload)
+                    .map_err(|e| malformed(&e))?;
                 let ids = table.reservations();
                 check_item_count(ids.len())?;
-                let ids: Vec<_> =
-                    ids.iter().map(|id| ReservationId(u128::from(id.high()) << 64 | u128::from(id.low()))).collect();
+                let ids: Vec<_> = ids
+                    .iter()
+                    .map(|id| ReservationId(u128::from(id.high()) << 64 | u128::from(id.low())))
+                    .collect();
                 let gathered = Gathered::Reservations(vec![None; ids.len()]);
                 let owner = |id: &ReservationId| {
                     let partition = existing(id.parts().partition, Status::ReservationNotFound).ok()?;
@@ -183,10 +217,19 @@ impl Core {
         }
         let dry_run = table.dry_run();
         let gathered = Gathered::Put(vec![
-            PutResult { status: Status::Ok, change: wire::Change::none, pool: 0, version: 0 };
+            PutResult {
+                status: Status::Ok,
+                change: wire::Change::none,
+                pool: 0,
+                version: 0
+            };
             puts.len()
         ]);
-        let parts = self.split(puts, |put| self.owner_of(&put.definition.name), |puts| Call::PutPools { puts, dry_run });
+        let parts = self.split(
+            puts,
+            |put| self.owner_of(&put.definition.name),
+            |puts| Call::PutPools { puts, dry_run },
+        );
         self.ask(connection, head, gathered, parts)
     }
 
@@ -196,7 +239,10 @@ impl Core {
             let mut units = [0; DIMENSION_COUNT_MAX];
             if let Some(values) = values {
                 if values.len() != dimension_count {
-                    return Err(format!("{field}: expected a value for each of {dimension_count} dimensions, found {}", values.len()));
+                    return Err(format!(
+                        "{field}: expected a value for each of {dimension_count} dimensions, found {}",
+                        values.len()
+                    ));
                 }
                 for (unit, value) in units.iter_mut().zip(values) {
                     *unit = value;
@@ -212,7 +258,10 @@ impl Core {
             ends_at: Timestamp(wire.ends_at()),
             opens_at: Timestamp(wire.opens_at()),
             closes_at: Timestamp(wire.closes_at()),
-            coverage: wire.coverage().map(|prefixes| prefixes.iter().map(Box::from).collect()).unwrap_or_default(),
+            coverage: wire
+                .coverage()
+                .map(|prefixes| prefixes.iter().map(Box::from).collect())
+                .unwrap_or_default(),
             closed: wire.closed(),
             shadow: wire.shadow(),
             limits: units(Some(wire.limits()), "limits")?,
@@ -220,7 +269,10 @@ impl Core {
         };
         definition.check().map_err(|error| error.to_string())?;
         let expected_version = Some(wire.version()).filter(|version| *version != 0);
-        Ok(PutPool { definition, expected_version })
+        Ok(PutPool {
+            definition,
+            expected_version,
+        })
     }
 
     fn owner_of(&self, name: &str) -> Option<usize> {
@@ -229,19 +281,35 @@ impl Core {
 
     /// Splits items by their owners; items without one are left out.
     fn split<T>(&self, items: Vec<T>, owner: impl Fn(&T) -> Option<usize>, call: impl Fn(Vec<T>) -> Call) -> Vec<Part> {
-        let mut by_owner: Vec<(Vec<T>, Vec<u32>)> =
-            (0..self.shared.core_count()).map(|_| (Vec::new(), Vec::new())).collect();
+        let mut by_owner: Vec<(Vec<T>, Vec<u32>)> = (0..self.shared.core_count())
+            .map(|_| (Vec::new(), Vec::new()))
+            .collect();
         for (position, item) in items.into_iter().enumerate() {
             if let Some(owner) = owner(&item) {
                 by_owner[owner].0.push(item);
                 by_owner[owner].1.push(position as u32);
             }
         }
-        let asked = by_owner.into_iter().enumerate().filter(|(_, (items, _))| !items.is_empty());
-        asked.map(|(owner, (items, positions))| Part { owner, call: call(items), positions }).collect()
+        let asked = by_owner
+            .into_iter()
+            .enumerate()
+            .filter(|(_, (items, _))| !items.is_empty());
+        asked
+            .map(|(owner, (items, positions))| Part {
+                owner,
+                call: call(items),
+                positions,
+            })
+            .collect()
     }
 
-    fn ask(&self, connection: &Rc<Connection>, head: Head, gathered: Gathered, parts: Vec<Part>) -> Result<(), Refused> {
+    fn ask(
+        &self,
+        connection: &Rc<Connection>,
+        head: Head,
+        gathered: Gathered,
+        parts: Vec<Part>,
+    ) -> Result<(), Refused> {
         self.with(|inner| {
             if inner.requests.count >= ACCEPTED_REQUESTS_MAX {
                 return Err((Status::Overloaded, "too many requests wait".into()));
@@ -275,7 +343,9 @@ impl Core {
 
     /// Takes one owner's part of an answer.
     pub(crate) fn take_answer(&self, inner: &mut Inner, request: Request) {
-        let pending = inner.requests.places[request.origin as usize].as_mut().expect("answers come for requests that wait");
+        let pending = inner.requests.places[request.origin as usize]
+            .as_mut()
+            .expect("answers come for requests that wait");
         let positions = std::mem::take(&mut pending.positions[request.part as usize]);
         let places = positions.iter().map(|position| *position as usize);
         match (&mut pending.gathered, request.answer) {
@@ -330,12 +400,21 @@ impl Core {
                 pools.truncate(limit.unwrap_or(usize::MAX));
                 encode::pools(encoder, unsent, pending.head, dimension_count, &pools, more)
             }
-            (None, Gathered::Reservations(reservations)) => {
-                encode::reservations(encoder, unsent, pending.head, dimension_count, reservations.iter().flatten())
-            }
+            (None, Gathered::Reservations(reservations)) => encode::reservations(
+                encoder,
+                unsent,
+                pending.head,
+                dimension_count,
+                reservations.iter().flatten(),
+            ),
         };
         if let Err(error) = encoded {
-            encoder.failure(unsent, pending.head, Status::FrameTooLarge, &format!("the answer does not fit: {error}; ask for less"));
+            encoder.failure(
+                unsent,
+                pending.head,
+                Status::FrameTooLarge,
+                &format!("the answer does not fit: {error}; ask for less"),
+            );
         }
         inner.mark_dirty(&connection);
     }
@@ -345,7 +424,10 @@ fn check_item_count(count: usize) -> Result<(), Refused> {
     if count <= ITEM_COUNT_MAX {
         Ok(())
     } else {
-        Err((Status::FrameTooLarge, format!("at most {ITEM_COUNT_MAX} items in a request, found {count}")))
+        Err((
+            Status::FrameTooLarge,
+            format!("at most {ITEM_COUNT_MAX} items in a request, found {count}"),
+        ))
     }
 }
 

@@ -223,7 +223,11 @@ mod tests {
             while !self.is_over.load(Ordering::Acquire) {
                 poll_fn(|context| {
                     self.waker.register(context.waker());
-                    if self.is_asked.swap(false, Ordering::AcqRel) { Poll::Ready(()) } else { Poll::Pending }
+                    if self.is_asked.swap(false, Ordering::AcqRel) {
+                        Poll::Ready(())
+                    } else {
+                        Poll::Pending
+                    }
                 })
                 .await;
                 self.answered.fetch_add(1, Ordering::AcqRel);
@@ -283,7 +287,13 @@ mod tests {
 
     #[test]
     fn an_executor_sleeps_for_ever_without_the_heartbeat_and_not_with_it() {
-        assert!(stalls(false, Duration::from_secs(60)), "the runtime's defect did not show; is the heartbeat still needed?");
-        assert!(!stalls(true, Duration::from_secs(5)), "the heartbeat must bring a stalled executor back");
+        assert!(
+            stalls(false, Duration::from_secs(60)),
+            "the runtime's defect did not show; is the heartbeat still needed?"
+        );
+        assert!(
+            !stalls(true, Duration::from_secs(5)),
+            "the heartbeat must bring a stalled executor back"
+        );
     }
 }

@@ -47,24 +47,32 @@ impl Server {
     /// A [`Fatal`], with its exit code and remedy. Nothing is left running then.
     pub fn start(options: &Options) -> Result<Server, Fatal> {
         if !options.insecure_listen && !options.listen.ip().is_loopback() {
-            return Err(Fatal::InsecureListen { address: options.listen });
+            return Err(Fatal::InsecureListen {
+                address: options.listen,
+            });
         }
         abort_on_panic();
         host::check(1)?;
         let (directory, processors) = opendirectory(options)?;
         host::check(processors.len())?;
-        let (sockets, address) = listen::listen(options.listen, processors.len())
-            .map_err(|source| Fatal::Listen { address: options.listen, source })?;
+        let (sockets, address) = listen::listen(options.listen, processors.len()).map_err(|source| Fatal::Listen {
+            address: options.listen,
+            source,
+        })?;
         let shared = Arc::new(Shared::new(
             directory.owners().to_vec(),
             directory.dimensions().to_vec(),
             hexadecimal(&directory.id()),
             processors.len(),
         ));
-        let heartbeat =
-            heartbeat::start(Arc::clone(&shared)).map_err(|source| Fatal::Executor { core: 0, source })?;
-        let mut server =
-            Server { address, shared: Arc::clone(&shared), executors: Vec::new(), heartbeat, directory };
+        let heartbeat = heartbeat::start(Arc::clone(&shared)).map_err(|source| Fatal::Executor { core: 0, source })?;
+        let mut server = Server {
+            address,
+            shared: Arc::clone(&shared),
+            executors: Vec::new(),
+            heartbeat,
+            directory,
+        };
         let (started, starts) = mpsc::channel();
         for (core, (processor, socket)) in processors.iter().zip(sockets).enumerate() {
             let setup = CoreSetup {
@@ -143,7 +151,10 @@ impl Server {
         }
         self.shared.finish();
         if result.is_ok() && self.heartbeat.join().is_err() {
-            result = Err(Fatal::Executor { core: 0, source: std::io::Error::other("the heartbeat panicked") });
+            result = Err(Fatal::Executor {
+                core: 0,
+                source: std::io::Error::other("the heartbeat panicked"),
+            });
         }
         result
     }
@@ -171,12 +182,19 @@ fn opendirectory(options: &Options) -> Result<(Directory, Vec<usize>), Fatal> {
         Ok(directory) => return open_existing(directory, options, asked),
     }
     if asked.is_empty() {
-        return Err(Fatal::Dimensions { found: Vec::new(), asked });
+        return Err(Fatal::Dimensions {
+            found: Vec::new(),
+            asked,
+        });
     }
     let processors = host::processors(&options.cores, None)?;
     // A size that does not fit is out of range as well, and refused as such.
     let segment_size = usize::try_from(options.segment_size).unwrap_or(usize::MAX);
-    let new = NewDirectory { dimensions: asked, journal_count: processors.len(), segment_size };
+    let new = NewDirectory {
+        dimensions: asked,
+        journal_count: processors.len(),
+        segment_size,
+    };
     Ok((Directory::create(&options.data, &new)?, processors))
 }
 
@@ -186,7 +204,10 @@ fn open_existing(
     asked: Vec<String>,
 ) -> Result<(Directory, Vec<usize>), Fatal> {
     if !asked.is_empty() && asked != directory.dimensions() {
-        return Err(Fatal::Dimensions { found: directory.dimensions().to_vec(), asked });
+        return Err(Fatal::Dimensions {
+            found: directory.dimensions().to_vec(),
+            asked,
+        });
     }
     let processors = host::processors(&options.cores, Some(directory.journals().len()))?;
     Ok((directory, processors))
@@ -220,9 +241,19 @@ async fn run_core(setup: CoreSetup, started: mpsc::Sender<Result<(), Fatal>>) {
 }
 
 fn start_core(setup: CoreSetup) -> Result<(Rc<Core>, Listener, std::time::Duration), Fatal> {
-    let CoreSetup { core, journal, segment_size, options, shared, socket } = setup;
+    let CoreSetup {
+        core,
+        journal,
+        segment_size,
+        options,
+        shared,
+        socket,
+    } = setup;
     let path = journal.directory;
-    let recovery = |source| Fatal::Recovery { path: path.clone(), source: Box::new(source) };
+    let recovery = |source| Fatal::Recovery {
+        path: path.clone(),
+        source: Box::new(source),
+    };
     let storage = MmapStorage::open(&path, journal.id, segment_size, Ring::default())
         .map_err(|error| recovery(RecoveryError::Storage(error)))?;
     let engine_options = EngineOptions {
@@ -247,7 +278,10 @@ fn abort_on_panic() {
         let previous = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             previous(panic);
-            if std::thread::current().name().is_some_and(|name| name.starts_with("core-")) {
+            if std::thread::current()
+                .name()
+                .is_some_and(|name| name.starts_with("core-"))
+            {
                 std::process::abort();
             }
         }));

@@ -15,7 +15,10 @@ const OPEN_FILE_COUNT_MAX: usize = 4;
 
 /// Syncs tickets until the core ends. A sync that fails ends the process: what the disk holds is unknown.
 pub(crate) async fn run(core: Rc<Core>, journal: PathBuf) {
-    let mut files = Files { open: VecDeque::new(), control: None };
+    let mut files = Files {
+        open: VecDeque::new(),
+        control: None,
+    };
     loop {
         let tickets = core.take_tickets();
         if tickets.is_empty() {
@@ -47,7 +50,8 @@ impl Files {
         if let Some(opened) = tickets.iter().filter_map(|ticket| ticket.opened).next_back() {
             core.segment_synced(opened);
             if self.control.is_none() {
-                self.control = Some(SyncFile::open(&core.with(|inner| inner.engine.journal().storage().control_path())).await?);
+                self.control =
+                    Some(SyncFile::open(&core.with(|inner| inner.engine.journal().storage().control_path())).await?);
             }
             if let Some(control) = &self.control {
                 control.sync().await?;
@@ -60,7 +64,8 @@ impl Files {
         let position = match self.open.iter().position(|(open, _)| *open == number) {
             Some(position) => position,
             None => {
-                let file = SyncFile::open(&core.with(|inner| inner.engine.journal().storage().segment_path(number))).await?;
+                let file =
+                    SyncFile::open(&core.with(|inner| inner.engine.journal().storage().segment_path(number))).await?;
                 if self.open.len() == OPEN_FILE_COUNT_MAX {
                     self.open.pop_front();
                 }

@@ -35,18 +35,15 @@ async fn run_with(arguments: &OrdersArguments, input: Input) -> Result<(), Failu
     let client = connection::connect(&arguments.client).await?;
     let welcome = client.welcome();
     let dimensions = &welcome.dimensions;
-    let mut columns = match &arguments.dimensions {
-        Some(names) => names.0.clone(),
+    let columns = match &arguments.dimensions {
+        Some(names) => {
+            let places = names
+                .places(dimensions)
+                .map_err(|error| Failure::usage(format!("--dimensions: {error}")))?;
+            places.into_iter().map(|place| dimensions[place].clone()).collect()
+        }
         None => dimensions.clone(),
     };
-    if let Some(unknown) = columns.iter().find(|name| !dimensions.contains(name)) {
-        let known = dimensions.join(", ");
-        return Err(Failure::usage(format!(
-            "--dimensions: the engine has no dimension {unknown:?}, only {known}"
-        )));
-    }
-    // In one order, so that it does not matter in which they were named.
-    columns.sort_by_key(|name| dimensions.iter().position(|known| known == name));
 
     let file = file::read(
         &input,

@@ -1,0 +1,11 @@
+//! The real binary: started, loaded, killed, started again, and fed with what it must not take.
+#![allow(
+    clippy::print_stderr,
+    reason = "seeds and what was skipped are told to whoever runs the tests"
+)]
+
+mod bad_input;
+mod kill;
+mod orders;
+mod startup;
+mod support;

@@ -1,0 +1,136 @@
+//! The real bookings, driven through the real binary, with and without kills.
+
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::support::{Random, Server, bookings, plimsoll, seed, succeed, wait};
+
+/// What a sequential run over the orders ends with.
+fn expected(name: &str) -> Option<Value> {
+    let text = std::fs::read(bookings("resort-expected.json")?).unwrap();
+    Some(serde_json::from_slice::<Value>(&text).unwrap()[name].clone())
+}
+
+fn import(server: &Server) {
+    let pools = bookings("resort-pools.csv").unwrap();
+    succeed(server, &["pool", "import", pools.to_str().unwrap()]);
+}
+
+fn used_digest(server: &Server, dimensions: &str) -> String {
+    let used = succeed(server, &["pool", "list", "--used", "--dimensions", dimensions]);
+    Sha256::digest(used.as_bytes())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+fn orders(engine: &str, dimensions: &str, progress: &Path) -> Child {
+    let file = bookings("resort-orders.csv.gz").unwrap();
+    plimsoll()
+        .arg("orders")
+        .arg(file)
+        .args(["--dimensions", dimensions, "--engine", engine, "--json", "--progress"])
+        .arg(progress)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+fn figures(child: &mut Child) -> Value {
+    assert!(wait(child).success());
+    let text = std::io::read_to_string(child.stdout.take().unwrap()).unwrap();
+    serde_json::from_str(text.lines().last().unwrap()).unwrap()
+}
+
+fn check(server: &Server, dimensions: &str, figures: &Value, expected: &Value) {
+    for figure in ["accepted", "rejected", "released", "release_of_rejected", "live"] {
+        assert_eq!(figures[figure], expected[figure], "{figure}");
+    }
+    assert_eq!(
+        used_digest(server, dimensions),
+        expected["used_sha256"].as_str().unwrap()
+    );
+}
+
+fn every_order_gets_its_outcome(cores: &str, dimensions: &str, name: &str) {
+    let Some(expected) = expected(name) else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let options = ["--dimensions", "rooms,guests", "--cores", cores];
+    let server = Server::start(&data, &options);
+    import(&server);
+    let progress = directory.path().join("progress");
+    let figures = figures(&mut orders(&server.engine(), dimensions, &progress));
+    check(&server, dimensions, &figures, &expected);
+    // After a clean stop the same stands there.
+    assert_eq!(server.terminate(), Some(0));
+    let server = Server::start(&data, &options);
+    check(&server, dimensions, &figures, &expected);
+}
+
+#[test]
+fn rooms_on_one_core() {
+    every_order_gets_its_outcome("1", "rooms", "first_night_rooms");
+}
+
+#[test]
+fn rooms_on_two_cores() {
+    every_order_gets_its_outcome("2", "rooms", "first_night_rooms");
+}
+
+#[test]
+fn rooms_and_guests_on_one_core() {
+    every_order_gets_its_outcome("1", "rooms,guests", "first_night_rooms_guests");
+}
+
+#[test]
+fn rooms_and_guests_on_two_cores() {
+    every_order_gets_its_outcome("2", "rooms,guests", "first_night_rooms_guests");
+}
+
+/// Kills the engine under a running client, and the client too; both are started again until every order has its outcome.
+#[test]
+fn orders_survive_kills_of_the_engine_and_of_the_client() {
+    let Some(expected) = expected("first_night_rooms_guests") else {
+        return;
+    };
+    let mut random = Random(seed());
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let progress = directory.path().join("progress");
+    let dimensions = "rooms,guests";
+    let options = ["--dimensions", dimensions, "--cores", "2", "--segment-size", "1048576"];
+    let mut server = Server::start(&data, &options);
+    import(&server);
+    let listen = server.engine();
+    let mut client = orders(&listen, dimensions, &progress);
+    let (mut engine_kills, mut client_kills) = (0, 0);
+    while client.try_wait().unwrap().is_none() && engine_kills + client_kills < 24 {
+        std::thread::sleep(Duration::from_millis(50 + random.below(150)));
+        if random.below(3) < 2 {
+            server.kill();
+            server = Server::start_on(&data, &listen, &options);
+            engine_kills += 1;
+        } else {
+            client.kill().unwrap();
+            client.wait().unwrap();
+            client = orders(&listen, dimensions, &progress);
+            client_kills += 1;
+        }
+    }
+    let figures = figures(&mut client);
+    eprintln!("{engine_kills} kills of the engine, {client_kills} of the client");
+    assert!(
+        engine_kills > 0 && client_kills > 0,
+        "the run was over before anything was killed"
+    );
+    check(&server, dimensions, &figures, &expected);
+    // Once more: everything is known, nothing happens again.
+    let again = crate::orders::figures(&mut orders(&listen, dimensions, &progress));
+    check(&server, dimensions, &again, &expected);
+}
