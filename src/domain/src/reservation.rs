@@ -185,10 +185,8 @@ impl Reservations {
         match self.newest_ended {
             NONE => self.oldest_ended = slot,
             newest => {
-                self.entries
-                    .get_mut(newest as usize)
-                    .expect("the queue names existing slots")
-                    .next_ended = slot
+                let newest = self.entries.get_mut(newest as usize).expect("the queue names existing slots");
+                newest.next_ended = slot;
             }
         }
         self.newest_ended = slot;
