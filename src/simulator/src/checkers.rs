@@ -59,7 +59,10 @@ impl fmt::Display for Violation {
 
 /// Tells a broken promise.
 pub(crate) fn violation<T>(promise: Promise, detail: impl FnOnce() -> String) -> Result<T, Violation> {
-    Err(Violation { promise, detail: detail() })
+    Err(Violation {
+        promise,
+        detail: detail(),
+    })
 }
 
 /// Tells a broken promise unless it holds.

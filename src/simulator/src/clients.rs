@@ -28,8 +28,18 @@ pub(crate) enum Origin {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Wish {
-    Reserve { pool: usize, key: u128, units: Units, hold_seconds: u32, reference: Option<Box<str>>, origin: Origin },
-    Release { reservation: u128, of: Option<usize> },
+    Reserve {
+        pool: usize,
+        key: u128,
+        units: Units,
+        hold_seconds: u32,
+        reference: Option<Box<str>>,
+        origin: Origin,
+    },
+    Release {
+        reservation: u128,
+        of: Option<usize>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +113,14 @@ impl Ledger {
                 }
             })
             .collect();
-        Ledger { dimension_count, intents: Vec::new(), pools, key_count: 0, key_changes_on_retry: false, prefix_count_max: 4 }
+        Ledger {
+            dimension_count,
+            intents: Vec::new(),
+            pools,
+            key_count: 0,
+            key_changes_on_retry: false,
+            prefix_count_max: 4,
+        }
     }
 
     fn new_key(&mut self) -> u128 {
@@ -120,16 +137,24 @@ impl Ledger {
         let wish = match what {
             0..30 if !client.held.is_empty() => {
                 let of = client.held.swap_remove(dice.index(client.held.len()));
-                let Progress::Done(reservation) = self.intents[of].progress else { unreachable!("held means done") };
+                let Progress::Done(reservation) = self.intents[of].progress else {
+                    unreachable!("held means done")
+                };
                 self.intents[of].release_attempted = true;
-                Wish::Release { reservation, of: Some(of) }
+                Wish::Release {
+                    reservation,
+                    of: Some(of),
+                }
             }
             30..33 => {
                 let known = client.held.first().and_then(|of| match self.intents[*of].progress {
                     Progress::Done(id) => Some(id ^ 1 << dice.below(128)),
                     _ => None,
                 });
-                Wish::Release { reservation: known.unwrap_or(u128::from(dice.bits())), of: None }
+                Wish::Release {
+                    reservation: known.unwrap_or(u128::from(dice.bits())),
+                    of: None,
+                }
             }
             33..41 if !client.held.is_empty() => {
                 let earlier = client.held[dice.index(client.held.len())];
@@ -154,9 +179,18 @@ impl Ledger {
                     units.0[dimension] = dice.below(3) as u32;
                 }
                 units.0[dice.index(self.dimension_count)] += 1 + dice.below(2) as u32;
-                let reference = dice.permille(300).then(|| "r".repeat(1 + dice.index(64)).into_boxed_str());
+                let reference = dice
+                    .permille(300)
+                    .then(|| "r".repeat(1 + dice.index(64)).into_boxed_str());
                 let hold_seconds = dice.pick(&[0, 0, 600]);
-                Wish::Reserve { pool, key: self.new_key(), units, hold_seconds, reference, origin: Origin::New }
+                Wish::Reserve {
+                    pool,
+                    key: self.new_key(),
+                    units,
+                    hold_seconds,
+                    reference,
+                    origin: Origin::New,
+                }
             }
         };
         client.unfinished += 1;
@@ -178,7 +212,14 @@ impl Ledger {
         let intent = &self.intents[index];
         let occurred_at = Timestamp(index as i64);
         match &intent.wish {
-            Wish::Reserve { pool, key, units, hold_seconds, reference, origin } => {
+            Wish::Reserve {
+                pool,
+                key,
+                units,
+                hold_seconds,
+                reference,
+                origin,
+            } => {
                 let pool = &self.pools[*pool];
                 let key = new_key.filter(|_| *origin == Origin::New).unwrap_or(*key);
                 let reserve = Reserve {
@@ -201,14 +242,22 @@ impl Ledger {
                     // As the server does, by the partition that the id names; one that does not exist goes anywhere.
                     None => usize::MAX,
                 };
-                let release = plimsoll_domain::Release { reservation: ReservationId(*reservation), occurred_at };
+                let release = plimsoll_domain::Release {
+                    reservation: ReservationId(*reservation),
+                    occurred_at,
+                };
                 (core, plimsoll_domain::Command::Release(release))
             }
         }
     }
 
     /// An outcome has reached its client. True when the wish stays open.
-    pub(crate) fn outcome(&mut self, index: usize, client: &mut Client, outcome: &wire::Outcome) -> Result<bool, Violation> {
+    pub(crate) fn outcome(
+        &mut self,
+        index: usize,
+        client: &mut Client,
+        outcome: &wire::Outcome,
+    ) -> Result<bool, Violation> {
         let number = outcome.status_number();
         let Some(status) = number.known() else {
             return violation(Promise::Answer, || format!("unknown status {number:?}"));
@@ -218,20 +267,41 @@ impl Ledger {
         }
         let id = outcome.reservation_id().0;
         let intent = &self.intents[index];
-        let breach = |promise, what: &str| violation(promise, || format!("{what}: wish {index} {intent:?}, outcome {outcome:?}"));
+        let breach = |promise, what: &str| {
+            violation(promise, || {
+                format!("{what}: wish {index} {intent:?}, outcome {outcome:?}")
+            })
+        };
         match (&intent.wish, status) {
-            (Wish::Reserve { origin: Origin::New, .. }, Status::KeyReused) => {
+            (
+                Wish::Reserve {
+                    origin: Origin::New, ..
+                },
+                Status::KeyReused,
+            ) => {
                 return breach(Promise::OneEffect, "a key that nobody else has is refused as used");
             }
             (Wish::Reserve { .. }, Status::PoolNotFound) => {
                 return breach(Promise::Durable, "a pool that was acknowledged is gone");
             }
-            (Wish::Reserve { origin: Origin::Same(first), .. }, _) if !self.intents[*first].release_attempted => {
+            (
+                Wish::Reserve {
+                    origin: Origin::Same(first),
+                    ..
+                },
+                _,
+            ) if !self.intents[*first].release_attempted => {
                 if status != Status::Ok || self.intents[*first].progress != Progress::Done(id) {
                     return breach(Promise::OneEffect, "a repetition does not get the first outcome");
                 }
             }
-            (Wish::Reserve { origin: Origin::Conflict(first), .. }, _) if !self.intents[*first].release_attempted => {
+            (
+                Wish::Reserve {
+                    origin: Origin::Conflict(first),
+                    ..
+                },
+                _,
+            ) if !self.intents[*first].release_attempted => {
                 if status != Status::KeyReused {
                     return breach(Promise::OneEffect, "another request under a used key is not refused");
                 }
@@ -241,15 +311,23 @@ impl Ledger {
             }
             (Wish::Release { of: Some(_), .. }, Status::Ok) => {}
             (Wish::Release { of: Some(_), .. }, _) if intent.attempts == 1 => {
-                return breach(Promise::Durable, "a reservation that was acknowledged cannot be released");
+                return breach(
+                    Promise::Durable,
+                    "a reservation that was acknowledged cannot be released",
+                );
             }
             _ => {}
         }
         let wish = intent.wish.clone();
-        self.intents[index].progress =
-            if status == Status::Ok { Progress::Done(id) } else { Progress::Refused(status) };
+        self.intents[index].progress = if status == Status::Ok {
+            Progress::Done(id)
+        } else {
+            Progress::Refused(status)
+        };
         match wish {
-            Wish::Reserve { origin: Origin::New, .. } if status == Status::Ok => client.held.push(index),
+            Wish::Reserve {
+                origin: Origin::New, ..
+            } if status == Status::Ok => client.held.push(index),
             Wish::Reserve { .. } => {}
             Wish::Release { of: Some(of), .. } => self.intents[of].release_done = status == Status::Ok,
             Wish::Release { of: None, .. } => {}
@@ -284,9 +362,19 @@ impl Ledger {
         definition.shadow = dice.permille(120);
         definition.closed = dice.permille(60);
         definition.opens_at = Timestamp(if dice.permille(80) { now + 200_000 } else { 0 });
-        definition.closes_at = if dice.permille(80) { Timestamp(now + 800_000) } else { Timestamp::NEVER };
-        let prefixes = if dice.permille(300) { dice.index(self.prefix_count_max) } else { dice.index(4) };
-        definition.coverage = (0..prefixes).map(|number| format!("{number:032}").into_boxed_str()).collect();
+        definition.closes_at = if dice.permille(80) {
+            Timestamp(now + 800_000)
+        } else {
+            Timestamp::NEVER
+        };
+        let prefixes = if dice.permille(300) {
+            dice.index(self.prefix_count_max)
+        } else {
+            dice.index(4)
+        };
+        definition.coverage = (0..prefixes)
+            .map(|number| format!("{number:032}").into_boxed_str())
+            .collect();
         ledger.was_shadow |= definition.shadow;
         for dimension in 0..8 {
             let ceiling = i64::from(definition.limits.0[dimension]) + i64::from(definition.overbook.0[dimension]);
@@ -314,7 +402,10 @@ impl Ledger {
             && result.version >= ledger.acked_version
             && ledger.id.is_none_or(|id| id.0 == result.pool);
         hold(is_right, Promise::Durable, || {
-            format!("pool {} was acknowledged in version {}, and now {result:?}", ledger.name, ledger.acked_version)
+            format!(
+                "pool {} was acknowledged in version {}, and now {result:?}",
+                ledger.name, ledger.acked_version
+            )
         })?;
         ledger.id = Some(PoolId(result.pool));
         ledger.acked_version = result.version;
@@ -332,20 +423,29 @@ impl Ledger {
                     || found.version() == pool.acked_version && Some(found.definition()) == pool.acked.as_ref()
             });
             hold(is_right, Promise::Durable, || {
-                format!("pool {} was acknowledged in version {}, and is {found:?}", pool.name, pool.acked_version)
+                format!(
+                    "pool {} was acknowledged in version {}, and is {found:?}",
+                    pool.name, pool.acked_version
+                )
             })?;
         }
         for (index, intent) in self.intents.iter().enumerate() {
-            let (Wish::Reserve { pool, units, .. }, Progress::Done(id)) = (&intent.wish, intent.progress) else { continue };
+            let (Wish::Reserve { pool, units, .. }, Progress::Done(id)) = (&intent.wish, intent.progress) else {
+                continue;
+            };
             let pool = &self.pools[*pool];
             if pool.core != core {
                 continue;
             }
             let found = state.reservation(ReservationId(id), Timestamp::ABSENT);
-            let lives = found.is_some_and(|found| matches!(found.state, ReservationState::Held | ReservationState::Confirmed));
+            let lives =
+                found.is_some_and(|found| matches!(found.state, ReservationState::Held | ReservationState::Confirmed));
             let is_same = found.is_none_or(|found| found.units == *units && Some(found.pool) == pool.id);
             let first = match intent.wish {
-                Wish::Reserve { origin: Origin::Same(first), .. } => &self.intents[first],
+                Wish::Reserve {
+                    origin: Origin::Same(first),
+                    ..
+                } => &self.intents[first],
                 _ => intent,
             };
             let is_right = is_same && (lives || first.release_attempted || intent.release_attempted);
@@ -363,11 +463,16 @@ impl Ledger {
     pub(crate) fn check_effects(&self, model: &Model, state: &State) -> Result<(), Violation> {
         let mut effects = BTreeMap::new();
         for view in state.reservations(Timestamp::ABSENT) {
-            let Some(found) = model.reservation(view.id.0).filter(|found| crate::mirror::lives(found)) else { continue };
+            let Some(found) = model.reservation(view.id.0).filter(|found| crate::mirror::lives(found)) else {
+                continue;
+            };
             let wish = found.event.occurred_at.0 as usize;
             if let Some(other) = effects.insert(wish, view.id) {
                 return violation(Promise::OneEffect, || {
-                    format!("wish {wish} has two effects, {other:?} and {:?}: {:?}", view.id, self.intents[wish])
+                    format!(
+                        "wish {wish} has two effects, {other:?} and {:?}: {:?}",
+                        view.id, self.intents[wish]
+                    )
                 });
             }
             let told = self.intents[wish].progress;
@@ -378,16 +483,29 @@ impl Ledger {
         for (number, pool) in self.pools.iter().enumerate().filter(|(_, pool)| !pool.was_shadow) {
             let mut sums = [0; 8];
             for intent in &self.intents {
-                if let (Wish::Reserve { pool, units, origin: Origin::New, .. }, Progress::Done(_)) = (&intent.wish, intent.progress)
+                if let (
+                    Wish::Reserve {
+                        pool,
+                        units,
+                        origin: Origin::New,
+                        ..
+                    },
+                    Progress::Done(_),
+                ) = (&intent.wish, intent.progress)
                     && *pool == number
                     && !intent.release_attempted
                 {
-                    sums.iter_mut().zip(units.0).for_each(|(sum, units)| *sum += i64::from(units));
+                    sums.iter_mut()
+                        .zip(units.0)
+                        .for_each(|(sum, units)| *sum += i64::from(units));
                 }
             }
             let fits = sums.iter().zip(pool.ceiling_max).all(|(sum, ceiling)| *sum <= ceiling);
             hold(fits, Promise::Oversold, || {
-                format!("clients hold {sums:?} of pool {}, whose ceiling never was above {:?}", pool.name, pool.ceiling_max)
+                format!(
+                    "clients hold {sums:?} of pool {}, whose ceiling never was above {:?}",
+                    pool.name, pool.ceiling_max
+                )
             })?;
         }
         Ok(())

@@ -9,7 +9,9 @@ pub(crate) struct Dice(Pcg64Mcg);
 
 impl Dice {
     pub(crate) fn new(seed: u64, stream: u64) -> Dice {
-        Dice(Pcg64Mcg::seed_from_u64(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ stream.wrapping_mul(0xD6E8_FEB8_6659_FD93)))
+        Dice(Pcg64Mcg::seed_from_u64(
+            seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ stream.wrapping_mul(0xD6E8_FEB8_6659_FD93),
+        ))
     }
 
     pub(crate) fn bits(&mut self) -> u64 {
@@ -19,7 +21,7 @@ impl Dice {
     /// A number below `bound`, which is above 0.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         assert!(bound > 0, "nothing is below 0");
-        (u128::from(self.bits()) * u128::from(bound) >> 64) as u64
+        ((u128::from(self.bits()) * u128::from(bound)) >> 64) as u64
     }
 
     pub(crate) fn index(&mut self, count: usize) -> usize {

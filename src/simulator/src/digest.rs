@@ -9,7 +9,7 @@ impl Digest {
     }
 
     pub(crate) fn add(&mut self, value: u64) {
-        let product = u128::from(self.0 ^ value) * 0xD6E8_FEB8_6659_FD93_A5A5_C3C3;
+        let product = u128::from(self.0 ^ value) * 0xD6E8_FEB8_6659_FD93;
         self.0 = (product >> 64) as u64 ^ (product as u64).rotate_left(29) ^ 0xE703_7ED1_A0B4_28DB;
     }
 

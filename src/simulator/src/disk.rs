@@ -57,7 +57,9 @@ impl Fuse {
 
 impl Default for Fuse {
     fn default() -> Fuse {
-        Fuse { left: Cell::new(u64::MAX) }
+        Fuse {
+            left: Cell::new(u64::MAX),
+        }
     }
 }
 
@@ -85,7 +87,10 @@ pub(crate) struct File {
 
 impl File {
     fn new(bytes: Rc<[u8]>) -> File {
-        File { durable: Rc::clone(&bytes), memory: Rc::new(Memory::new(bytes)) }
+        File {
+            durable: Rc::clone(&bytes),
+            memory: Rc::new(Memory::new(bytes)),
+        }
     }
 
     fn write_page(&mut self, page: usize, bytes: &[u8]) {
@@ -102,12 +107,16 @@ impl File {
     fn forget_cache(&self) {
         self.memory.clean(u64::MAX);
         for page in each_page(self.memory.diverged()) {
-            self.memory.load_page(page, &self.durable[page * PAGE_SIZE..(page + 1) * PAGE_SIZE]);
+            self.memory
+                .load_page(page, &self.durable[page * PAGE_SIZE..(page + 1) * PAGE_SIZE]);
         }
     }
 
     fn copy(&self) -> File {
-        File { memory: Rc::new(self.memory.copy()), durable: Rc::clone(&self.durable) }
+        File {
+            memory: Rc::new(self.memory.copy()),
+            durable: Rc::clone(&self.durable),
+        }
     }
 }
 
@@ -203,7 +212,11 @@ impl SimDisk {
             let Some(file) = self.files.get(&number) else { continue };
             let dirty = file.memory.dirty();
             for page in each_page(dirty) {
-                self.flights.push(Flight { number, page, bytes: file.memory.page(page).into() });
+                self.flights.push(Flight {
+                    number,
+                    page,
+                    bytes: file.memory.page(page).into(),
+                });
             }
             file.memory.clean(dirty);
         }
@@ -216,7 +229,9 @@ impl SimDisk {
     /// Everything on its way has arrived; of a page that was stored into meanwhile, either version.
     pub(crate) fn finish_sync(&mut self) {
         for flight in std::mem::take(&mut self.flights) {
-            let Some(file) = self.files.get_mut(&flight.number) else { continue };
+            let Some(file) = self.files.get_mut(&flight.number) else {
+                continue;
+            };
             if file.memory.dirty() >> flight.page & 1 == 0 {
                 file.write_cached(flight.page);
             } else if self.dice.permille(250) {
@@ -241,11 +256,19 @@ impl SimDisk {
 
     /// The kernel writes a dirty page because it likes to.
     pub(crate) fn write_back(&mut self) {
-        let dirty: Vec<_> = self.files.iter().filter(|(_, file)| file.memory.dirty() != 0).map(|(number, _)| *number).collect();
+        let dirty: Vec<_> = self
+            .files
+            .iter()
+            .filter(|(_, file)| file.memory.dirty() != 0)
+            .map(|(number, _)| *number)
+            .collect();
         if dirty.is_empty() {
             return;
         }
-        let file = self.files.get_mut(&dirty[self.dice.index(dirty.len())]).expect("a file of the list");
+        let file = self
+            .files
+            .get_mut(&dirty[self.dice.index(dirty.len())])
+            .expect("a file of the list");
         let pages: Vec<_> = each_page(file.memory.dirty()).collect();
         let page = pages[self.dice.index(pages.len())];
         file.write_cached(page);
@@ -316,7 +339,8 @@ impl SimDisk {
         let file = self.files.get_mut(&number).expect("a bit of an existing file");
         Rc::make_mut(&mut file.durable)[offset] ^= 1 << bit;
         let page = offset / PAGE_SIZE;
-        file.memory.load_page(page, &file.durable[page * PAGE_SIZE..(page + 1) * PAGE_SIZE]);
+        file.memory
+            .load_page(page, &file.durable[page * PAGE_SIZE..(page + 1) * PAGE_SIZE]);
     }
 
     pub(crate) fn remove(&mut self, number: u64) -> bool {
@@ -351,7 +375,11 @@ impl SimDisk {
         if self.is_full {
             // ENOSPC
             let source = io::Error::from_raw_os_error(28);
-            return Err(StorageError::NoRoom { path, bytes_needed: SEGMENT_SIZE as u64, source });
+            return Err(StorageError::NoRoom {
+                path,
+                bytes_needed: SEGMENT_SIZE as u64,
+                source,
+            });
         }
         let bytes = self.old_bytes(number);
         self.files.insert(number, File::new(bytes));
@@ -408,5 +436,118 @@ pub(crate) fn crashed() -> StorageError {
         action: Action::Sync,
         path: PathBuf::from("simulated"),
         source: io::Error::other("the process was stopped here"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disk() -> SimDisk {
+        let mut disk = SimDisk::new(JournalId([1; 16]), Stale::Zeros, DiskPlants::default(), Dice::new(1, 1));
+        disk.prepare(1).expect("there is room");
+        disk
+    }
+
+    fn store(disk: &SimDisk, byte: u8) {
+        disk.memory(1).expect("the segment").store(0, &[byte]);
+    }
+
+    fn byte(disk: &SimDisk) -> u8 {
+        disk.memory(1).map_or(0, |memory| memory.bytes()[0])
+    }
+
+    #[test]
+    fn what_is_synced_survives_a_power_loss() {
+        let mut disk = disk();
+        store(&disk, 1);
+        disk.begin_sync(1..=1);
+        disk.finish_sync();
+        store(&disk, 2);
+        disk.lose_everything();
+        assert_eq!(byte(&disk), 1);
+    }
+
+    #[test]
+    fn what_is_not_synced_may_survive_or_not() {
+        let mut seen = [false; 2];
+        for seed in 0..64 {
+            let mut disk = disk();
+            disk.dice = Dice::new(seed, 1);
+            store(&disk, 1);
+            disk.lose_power();
+            seen[usize::from(byte(&disk))] = true;
+        }
+        assert_eq!(seen, [true; 2]);
+    }
+
+    #[test]
+    fn a_killed_process_leaves_the_cache() {
+        let mut disk = disk();
+        store(&disk, 1);
+        disk.begin_sync(1..=1);
+        disk.kill();
+        assert_eq!(byte(&disk), 1);
+        // And what it had not synced can still be lost, or synced by the next one.
+        disk.begin_sync(1..=1);
+        disk.finish_sync();
+        disk.lose_everything();
+        assert_eq!(byte(&disk), 1);
+    }
+
+    #[test]
+    fn a_failed_sync_leaves_clean_pages_that_are_not_on_the_disk() {
+        let mut lost = false;
+        for seed in 0..16 {
+            let mut disk = disk();
+            disk.dice = Dice::new(seed, 1);
+            store(&disk, 1);
+            disk.begin_sync(1..=1);
+            disk.fail_sync();
+            assert_eq!((byte(&disk), disk.memory(1).expect("the segment").dirty()), (1, 0));
+            disk.begin_sync(1..=1);
+            disk.finish_sync();
+            disk.lose_everything();
+            lost |= byte(&disk) == 0;
+        }
+        assert!(lost, "a second sync seems to help");
+    }
+
+    #[test]
+    fn a_removal_counts_once_it_is_synced() {
+        let mut disk = disk();
+        assert!(disk.remove(1) && !disk.remove(1));
+        disk.lose_everything();
+        assert_eq!(disk.numbers().collect::<Vec<_>>(), [1]);
+        disk.remove(1);
+        disk.sync_removals();
+        disk.lose_everything();
+        assert_eq!(disk.numbers().count(), 0);
+    }
+
+    #[test]
+    fn a_copy_shares_nothing_that_is_stored_into() {
+        let disk = disk();
+        let copy = disk.copy();
+        store(&copy, 1);
+        assert_eq!((byte(&disk), byte(&copy)), (0, 1));
+    }
+
+    #[test]
+    fn a_segment_is_used_again_with_its_old_records() {
+        let mut disk = disk();
+        disk.stale = Stale::Recycled;
+        disk.memory(1).expect("the segment").store(PAGE_SIZE, b"record");
+        disk.memory(1).expect("the segment").store(0, b"header");
+        disk.remove(1);
+        disk.sync_removals();
+        disk.prepare(1).expect("there is room");
+        let memory = disk.memory(1).expect("the segment");
+        assert_eq!(memory.bytes()[PAGE_SIZE..PAGE_SIZE + 6], *b"record");
+        assert_eq!(
+            memory.bytes()[..6],
+            [0; 6],
+            "a header that is valid for the number is none of what may be there"
+        );
     }
 }

@@ -130,7 +130,8 @@ impl std::str::FromStr for Faults {
         }
         text.split(',').try_fold(Faults::NONE, |faults, name| {
             let known = || FaultKind::ALL.map(FaultKind::name).join(", ");
-            let kind = FaultKind::from_name(name).ok_or_else(|| format!("no fault {name:?}; there are all, none, {}", known()))?;
+            let kind = FaultKind::from_name(name)
+                .ok_or_else(|| format!("no fault {name:?}; there are all, none, {}", known()))?;
             Ok(Faults(faults.0 | 1 << kind as u32))
         })
     }
@@ -164,12 +165,12 @@ impl FaultMix {
         };
         let power_loss = rate(FaultKind::PowerLoss, 700, &[1, 1, 3, 8]);
         let kill = rate(FaultKind::Kill, 400, &[1, 3, 10]);
-        let turn_crash = rate(FaultKind::TurnCrash, 400, &[3, 10, 40]);
+        let turn_crash = rate(FaultKind::TurnCrash, 400, &[5, 20, 60]);
         let recovery_crash = rate(FaultKind::RecoveryCrash, 500, &[200, 500, 800]);
-        let sync_failure = rate(FaultKind::SyncFailure, 400, &[3, 10, 30]);
-        let disk_full = rate(FaultKind::DiskFull, 300, &[3, 10, 30]);
+        let sync_failure = rate(FaultKind::SyncFailure, 400, &[5, 20, 60]);
+        let disk_full = rate(FaultKind::DiskFull, 350, &[5, 20, 60]);
         let ring_short = rate(FaultKind::RingShort, 400, &[700, 950, 1000]);
-        let bit_flip = rate(FaultKind::BitFlip, 500, &[100, 300]);
+        let bit_flip = rate(FaultKind::BitFlip, 500, &[300, 1000]);
         let clock_jump = rate(FaultKind::ClockJump, 300, &[2, 10]);
         let connection_loss = rate(FaultKind::ConnectionLoss, 600, &[2, 10, 30]);
         let flood = rate(FaultKind::Flood, 20, &[1]) > 0;
@@ -200,6 +201,9 @@ impl FaultMix {
 
     /// Nothing goes wrong any more.
     pub(crate) fn stop(&mut self) {
-        *self = FaultMix { stale: self.stale, ..FaultMix::draw(Faults::NONE, &mut Dice::new(0, 0)) };
+        *self = FaultMix {
+            stale: self.stale,
+            ..FaultMix::draw(Faults::NONE, &mut Dice::new(0, 0))
+        };
     }
 }

@@ -33,7 +33,13 @@ pub(crate) struct Log {
 
 impl Log {
     pub(crate) fn new() -> Log {
-        Log { records: Vec::new(), segment: 1, offset: PAGE_SIZE, seed: None, last_time: i64::MIN }
+        Log {
+            records: Vec::new(),
+            segment: 1,
+            offset: PAGE_SIZE,
+            seed: None,
+            last_time: i64::MIN,
+        }
     }
 
     /// The LSN of the last record.
@@ -60,11 +66,17 @@ impl Log {
             if self.last_lsn() >= upto {
                 return Ok(events);
             }
-            let Some(memory) = disk.memory(self.segment) else { return Ok(events) };
+            let Some(memory) = disk.memory(self.segment) else {
+                return Ok(events);
+            };
             let bytes = memory.bytes();
             let seed = *self.seed.get_or_insert_with(|| {
                 let incarnation = u64::from_le_bytes(bytes[40..48].try_into().expect("8 bytes"));
-                F::seed(JournalId(bytes[16..32].try_into().expect("16 bytes")), incarnation, SegmentNumber(self.segment))
+                F::seed(
+                    JournalId(bytes[16..32].try_into().expect("16 bytes")),
+                    incarnation,
+                    SegmentNumber(self.segment),
+                )
             });
             let Some((record, end)) = record_at::<F>(bytes, seed, self.offset, self.last_lsn() + 1) else {
                 if self.segment >= active {
@@ -75,7 +87,10 @@ impl Log {
             };
             if record.time < self.last_time {
                 return violation(Promise::Forgotten, || {
-                    format!("LSN {} has time {}, below the record before it: {}", record.lsn, record.time, self.last_time)
+                    format!(
+                        "LSN {} has time {}, below the record before it: {}",
+                        record.lsn, record.time, self.last_time
+                    )
                 });
             }
             self.last_time = record.time;
@@ -97,9 +112,15 @@ impl Log {
 
 /// The event of a record.
 pub(crate) fn decode(record: &Record<'_>, dimension_count: usize) -> Result<Event, Violation> {
-    let tag = RecordTag { kind: record.tag.kind, partition: record.tag.partition, detail: record.tag.detail };
+    let tag = RecordTag {
+        kind: record.tag.kind,
+        partition: record.tag.partition,
+        detail: record.tag.detail,
+    };
     plimsoll_record::decode(tag, Timestamp(record.time), record.body, dimension_count).or_else(|error| {
-        violation(Promise::Forgotten, || format!("the record at LSN {} cannot be read: {error}", record.lsn))
+        violation(Promise::Forgotten, || {
+            format!("the record at LSN {} cannot be read: {error}", record.lsn)
+        })
     })
 }
 
@@ -126,7 +147,11 @@ fn record_at<F: Framing>(bytes: &[u8], seed: u32, offset: usize, lsn: u64) -> Op
     let record = Record {
         lsn: plimsoll_journal::Lsn(lsn),
         time: u64_at(16)? as i64,
-        tag: plimsoll_journal::Tag { kind: tag as u16, partition: (tag >> 16) as u16, detail: (tag >> 32) as u32 },
+        tag: plimsoll_journal::Tag {
+            kind: tag as u16,
+            partition: (tag >> 16) as u16,
+            detail: (tag >> 32) as u32,
+        },
         body: &whole[32..size],
     };
     Some((record, offset + padded))

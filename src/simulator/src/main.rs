@@ -3,6 +3,7 @@
 // What a program says to whoever runs it.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Mutex;
@@ -26,8 +27,15 @@ struct Seeds {
 fn parse_seeds(text: &str) -> Result<Seeds, String> {
     let (first, end) = text.split_once("..").ok_or("expected FIRST..END, END not included")?;
     let number = |text: &str| text.parse::<u64>().map_err(|error| format!("{text:?}: {error}"));
-    let seeds = Seeds { first: number(first)?, end: number(end)? };
-    if seeds.first < seeds.end { Ok(seeds) } else { Err("no seed in this range".to_owned()) }
+    let seeds = Seeds {
+        first: number(first)?,
+        end: number(end)?,
+    };
+    if seeds.first < seeds.end {
+        Ok(seeds)
+    } else {
+        Err("no seed in this range".to_owned())
+    }
 }
 
 fn parse_plant(text: &str) -> Result<Plant, String> {
@@ -82,7 +90,12 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if arguments.list_plants {
         for plant in Plant::ALL {
-            println!("{:<26} {}; caught within {} seeds", plant.name(), plant.description(), plant.seed_count_max());
+            println!(
+                "{:<26} {}; caught within {} seeds",
+                plant.name(),
+                plant.description(),
+                plant.seed_count_max()
+            );
         }
         return ExitCode::SUCCESS;
     }
@@ -104,36 +117,58 @@ fn main() -> ExitCode {
 
 fn seeds(arguments: &Arguments) -> Seeds {
     let clock = || {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let since = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
         since.as_nanos() as u64 >> 8 & 0xFFFF_FFFF_FFFF
     };
     if let Some(seed) = arguments.seed {
-        return Seeds { first: seed, end: seed.saturating_add(1) };
+        return Seeds {
+            first: seed,
+            end: seed.saturating_add(1),
+        };
     }
     if let Some(seeds) = arguments.seeds {
         return seeds;
     }
     let from_clock = |count: u64| {
         let first = clock();
-        Seeds { first, end: first.saturating_add(count) }
+        Seeds {
+            first,
+            end: first.saturating_add(count),
+        }
     };
     match (arguments.random, arguments.minutes, arguments.plant) {
         (Some(count), _, _) => from_clock(count),
         (_, Some(_), _) => from_clock(u64::MAX),
-        (_, _, Some(plant)) => Seeds { first: 1, end: 1 + plant.seed_count_max() },
+        (_, _, Some(plant)) => Seeds {
+            first: 1,
+            end: 1 + plant.seed_count_max(),
+        },
         _ => from_clock(100),
     }
 }
 
 fn run_all(arguments: &Arguments, seeds: Seeds) -> u8 {
     let begin = Instant::now();
-    let end = arguments.minutes.map(|minutes| begin + Duration::from_secs(minutes * 60));
+    let end = arguments
+        .minutes
+        .map(|minutes| begin + Duration::from_secs(minutes * 60));
     // A hunt goes seed by seed, so that it names the first seed that catches the bug.
     let default_jobs = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let jobs = if arguments.plant.is_some() { 1 } else { arguments.jobs.unwrap_or_else(default_jobs) };
-    let (next, count, steps, starts, wishes) =
-        (AtomicU64::new(seeds.first), AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-    let failure = Mutex::new(None);
+    let jobs = if arguments.plant.is_some() {
+        1
+    } else {
+        arguments.jobs.unwrap_or_else(default_jobs)
+    };
+    let (next, count, steps, starts, wishes) = (
+        AtomicU64::new(seeds.first),
+        AtomicU64::new(0),
+        AtomicU64::new(0),
+        AtomicU64::new(0),
+        AtomicU64::new(0),
+    );
+    let (failure, happened) = (Mutex::new(None), Mutex::new(BTreeMap::new()));
     std::thread::scope(|scope| {
         for _ in 0..jobs {
             scope.spawn(|| {
@@ -143,14 +178,23 @@ fn run_all(arguments: &Arguments, seeds: Seeds) -> u8 {
                     if seed >= seeds.end || is_late || failure.lock().is_ok_and(|failure| failure.is_some()) {
                         return;
                     }
-                    let options =
-                        Options { seed, steps: arguments.steps, faults: arguments.faults, plant: arguments.plant };
+                    let options = Options {
+                        seed,
+                        steps: arguments.steps,
+                        faults: arguments.faults,
+                        plant: arguments.plant,
+                    };
                     match run(&options) {
                         Ok(outcome) => {
                             count.fetch_add(1, Ordering::Relaxed);
                             steps.fetch_add(outcome.steps, Ordering::Relaxed);
                             starts.fetch_add(outcome.starts, Ordering::Relaxed);
                             wishes.fetch_add(outcome.wishes, Ordering::Relaxed);
+                            if let Ok(mut happened) = happened.lock() {
+                                for (what, times) in outcome.happened {
+                                    *happened.entry(what).or_insert(0) += times;
+                                }
+                            }
                             if arguments.seed.is_some() && !arguments.quiet {
                                 println!("digest {:016x}", outcome.digest);
                             }
@@ -168,8 +212,12 @@ fn run_all(arguments: &Arguments, seeds: Seeds) -> u8 {
     let failure = failure.into_inner().ok().flatten();
     if !arguments.quiet {
         let seconds = begin.elapsed().as_secs_f64();
-        let [count, steps, starts, wishes] = [&count, &steps, &starts, &wishes].map(|number| number.load(Ordering::Relaxed));
+        let [count, steps, starts, wishes] =
+            [&count, &steps, &starts, &wishes].map(|number| number.load(Ordering::Relaxed));
         let each_second = count as f64 / seconds;
+        for (what, times) in happened.into_inner().unwrap_or_default() {
+            println!("  {times:>12} {what}");
+        }
         println!("{count} seeds, {steps} steps, {starts} recoveries, {wishes} wishes; {each_second:.0} seeds/s");
     }
     match (failure, arguments.plant) {
@@ -193,8 +241,8 @@ fn tell(violation: &str, report: &str, command_line: &str, hunts: bool, shrinks:
     let mut out = std::io::stdout().lock();
     if hunts {
         // The bug is known: the seed and the checker are what counts.
-        let first_line = violation.lines().next().unwrap_or_default();
-        let _ = writeln!(out, "caught by {first_line:.300}\n  {command_line}");
+        let one_line = violation.replace('\n', " ");
+        let _ = writeln!(out, "caught by {one_line:.300}\n  {command_line}");
         return 0;
     }
     let _ = writeln!(out, "{report}broken: {violation}");
@@ -213,7 +261,12 @@ fn smallest(command_line: &str) -> String {
     let (Some(seed), Ok(program)) = (arguments.seed, std::env::current_exe()) else {
         return command_line.to_owned();
     };
-    let options = Options { seed, steps: arguments.steps, faults: arguments.faults, plant: arguments.plant };
+    let options = Options {
+        seed,
+        steps: arguments.steps,
+        faults: arguments.faults,
+        plant: arguments.plant,
+    };
     let mut run_count = 0;
     let smallest = shrink(&options, |options| {
         run_count += 1;
@@ -222,7 +275,9 @@ fn smallest(command_line: &str) -> String {
         }
         let text = options.command_line();
         let mut command = Command::new(&program);
-        command.args(text.split_whitespace().skip(1)).args(["--no-shrink", "--quiet"]);
+        command
+            .args(text.split_whitespace().skip(1))
+            .args(["--no-shrink", "--quiet"]);
         let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
         status.is_ok_and(|status| status.code() == Some(i32::from(EXIT_VIOLATION)))
     });

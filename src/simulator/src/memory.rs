@@ -23,8 +23,15 @@ pub(crate) struct Memory {
 
 impl Memory {
     pub(crate) fn new(bytes: Rc<[u8]>) -> Memory {
-        assert!(bytes.len().is_multiple_of(PAGE_SIZE) && bytes.len() <= 64 * PAGE_SIZE, "a page is a bit of 64");
-        Memory { bytes: UnsafeCell::new(bytes), dirty: Cell::new(0), diverged: Cell::new(0) }
+        assert!(
+            bytes.len().is_multiple_of(PAGE_SIZE) && bytes.len() <= 64 * PAGE_SIZE,
+            "a page is a bit of 64"
+        );
+        Memory {
+            bytes: UnsafeCell::new(bytes),
+            dirty: Cell::new(0),
+            diverged: Cell::new(0),
+        }
     }
 
     /// The bytes, for reading.
@@ -45,7 +52,10 @@ impl Memory {
     /// # Safety
     /// The result must be gone before anything else of this file is read or written: only a segment's `slice_mut` calls this, which lends
     /// itself mutably for as long.
-    #[expect(clippy::mut_from_ref, reason = "the cache is shared; the caller promises not to overlap")]
+    #[expect(
+        clippy::mut_from_ref,
+        reason = "the cache is shared; the caller promises not to overlap"
+    )]
     pub(crate) unsafe fn slice_mut(&self, range: Range<usize>, is_noticed: bool) -> &mut [u8] {
         let pages = pages(&range);
         if is_noticed {
@@ -136,7 +146,14 @@ mod tests {
 
     #[test]
     fn a_range_touches_its_pages() {
-        for (range, expected) in [(0..0, 0), (0..1, 1), (0..4096, 1), (4095..4097, 0b11), (8192..16384, 0b1100), (0..262_144, u64::MAX)] {
+        for (range, expected) in [
+            (0..0, 0),
+            (0..1, 1),
+            (0..4096, 1),
+            (4095..4097, 0b11),
+            (8192..16384, 0b1100),
+            (0..262_144, u64::MAX),
+        ] {
             assert_eq!(pages(&range), expected, "{range:?}");
         }
         assert_eq!(each_page(0b1010_0001).collect::<Vec<_>>(), [0, 5, 7]);

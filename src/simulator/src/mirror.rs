@@ -11,9 +11,14 @@ use plimsoll_protocol::{Applies, Status, wire};
 
 use crate::checkers::{Promise, Violation, hold, violation};
 use crate::model::{Model, ModelPool, ModelReservation, Prediction, PutPrediction};
+use crate::trace::note;
 
 enum Mirrored {
-    Commands { sender: usize, continues: bool, entries: Vec<(u32, Command)> },
+    Commands {
+        sender: usize,
+        continues: bool,
+        entries: Vec<(u32, Command)>,
+    },
     Request(Call),
 }
 
@@ -55,7 +60,11 @@ impl Mirror {
             Message::Commands(batch) => Mirrored::Commands {
                 sender: batch.sender,
                 continues: batch.continues,
-                entries: batch.entries.iter().map(|entry| (entry.frame, entry.command.clone())).collect(),
+                entries: batch
+                    .entries
+                    .iter()
+                    .map(|entry| (entry.frame, entry.command.clone()))
+                    .collect(),
             },
             Message::Request(request) => Mirrored::Request(request.call.clone()),
         };
@@ -72,7 +81,12 @@ impl Mirror {
         upto: u64,
         room: Room,
     ) -> Result<(), Violation> {
-        let mut turn = Turn { model, events: events.into(), now, room };
+        let mut turn = Turn {
+            model,
+            events: events.into(),
+            now,
+            room,
+        };
         let mut taken = 0;
         while taken < TURN_COMMAND_COUNT_MAX
             && let Some(message) = self.inbox.pop_front()
@@ -81,7 +95,11 @@ impl Mirror {
             self.inbox_command_count -= count;
             taken += count.max(1);
             let expected = match message {
-                Mirrored::Commands { sender, continues, entries } => {
+                Mirrored::Commands {
+                    sender,
+                    continues,
+                    entries,
+                } => {
                     let mut overloaded = self.overloaded.remove(&sender).filter(|_| continues);
                     let mut outcomes = Vec::with_capacity(entries.len());
                     let mut remaining = Vec::new();
@@ -105,27 +123,48 @@ impl Mirror {
             };
             self.waiting.push_back(Waiting { upto, expected });
         }
-        hold(turn.events.is_empty(), Promise::Answer, || format!("events that nobody asked for: {:?}", turn.events))
+        hold(turn.events.is_empty(), Promise::Answer, || {
+            format!("events that nobody asked for: {:?}", turn.events)
+        })
     }
 
     /// The engine gives a message back.
     pub(crate) fn reply(&mut self, message: &Message, durable: u64, dimension_count: usize) -> Result<(), Violation> {
         let Some(Waiting { upto, expected }) = self.waiting.pop_front() else {
-            return violation(Promise::Order, || format!("an answer that nobody waits for: {message:?}"));
+            return violation(Promise::Order, || {
+                format!("an answer that nobody waits for: {message:?}")
+            });
         };
-        hold(upto <= durable, Promise::Durable, || format!("an answer that rests on LSN {upto} leaves at {durable}"))?;
+        hold(upto <= durable, Promise::Durable, || {
+            format!("an answer that rests on LSN {upto} leaves at {durable}")
+        })?;
         match (message, expected) {
             (Message::Commands(batch), Expected::Outcomes(outcomes, remaining)) => {
                 hold(batch.outcomes == outcomes, Promise::Answer, || {
-                    format!("{:?}\n    answered with {:?}\n    instead of {outcomes:?}", batch.entries, batch.outcomes)
+                    format!(
+                        "{:?}\n    answered with {:?}\n    instead of {outcomes:?}",
+                        batch.entries, batch.outcomes
+                    )
                 })?;
-                let is_equal = batch.remaining.chunks(dimension_count).eq(remaining.chunks(8).map(|of| &of[..dimension_count]));
-                hold(is_equal, Promise::Answer, || format!("remaining {:?} instead of {remaining:?}", batch.remaining))
+                let is_equal = batch
+                    .remaining
+                    .chunks(dimension_count)
+                    .eq(remaining.chunks(8).map(|of| &of[..dimension_count]));
+                hold(is_equal, Promise::Answer, || {
+                    format!("remaining {:?} instead of {remaining:?}", batch.remaining)
+                })
             }
-            (Message::Request(request), Expected::Answer(answer)) => hold(request.answer == answer, Promise::Answer, || {
-                format!("{:?}\n    answered with {:?}\n    instead of {answer:?}", request.call, request.answer)
+            (Message::Request(request), Expected::Answer(answer)) => {
+                hold(request.answer == answer, Promise::Answer, || {
+                    format!(
+                        "{:?}\n    answered with {:?}\n    instead of {answer:?}",
+                        request.call, request.answer
+                    )
+                })
+            }
+            _ => violation(Promise::Order, || {
+                format!("another message was to be answered: {message:?}")
             }),
-            _ => violation(Promise::Order, || format!("another message was to be answered: {message:?}")),
         }
     }
 }
@@ -147,11 +186,22 @@ struct Turn<'core> {
 impl Turn<'_> {
     fn command(&mut self, command: &Command, remaining_values: &mut Vec<i64>) -> Result<wire::Outcome, Violation> {
         let would_refuse = match self.model.decide(command, self.now) {
-            Prediction::Standing(view) => return Ok(about(&view, true)),
-            Prediction::Refused(status) => return Ok(wire::Outcome::refused(status)),
+            Prediction::Standing(view) => {
+                note("effect stands", [0; 4]);
+                return Ok(about(&view, true));
+            }
+            Prediction::Refused(status) => {
+                note(status.name(), [0; 4]);
+                return Ok(wire::Outcome::refused(status));
+            }
             Prediction::Insufficient { short, remaining } => {
+                note("insufficient capacity", [u64::from(short), 0, 0, 0]);
                 remaining_values.extend_from_slice(&remaining);
                 return Ok(wire::Outcome::insufficient(short));
+            }
+            Prediction::Change { would_refuse: true } => {
+                note("shadow reserve", [0; 4]);
+                true
             }
             Prediction::Change { would_refuse } => would_refuse,
         };
@@ -172,12 +222,20 @@ impl Turn<'_> {
         }
         let event = self.events.pop_front().expect("the event that was looked at");
         self.model.apply(&event)?;
+        if let Event::Reserved(event) = &event
+            && event.reservation.parts().generation > 0
+        {
+            note("slot used again", [0; 4]);
+        }
         let id = match &event {
             Event::Reserved(event) => event.reservation,
             Event::Released(event) => event.reservation,
             Event::PoolCreated(_) | Event::PoolChanged(_) => unreachable!("looked at above"),
         };
-        Ok(about(&self.model.reservation(id.0).expect("just applied").view(), false))
+        Ok(about(
+            &self.model.reservation(id.0).expect("just applied").view(),
+            false,
+        ))
     }
 
     /// Nothing was written although it was decided: only when there is no segment for it.
@@ -189,13 +247,21 @@ impl Turn<'_> {
                 self.events.front()
             )
         })?;
+        let is_full = self.room.status == Status::StorageFull;
+        note(
+            if is_full { "storage full" } else { "ring exhausted" },
+            [self.room.prepared_count as u64, 0, 0, 0],
+        );
         Ok(self.room.status)
     }
 
     fn call(&mut self, call: &Call) -> Result<Answer, Violation> {
         Ok(match call {
             Call::ResolvePools(names) => Answer::ResolvedPools(
-                names.iter().map(|name| self.model.pool_id(name).map(plimsoll_domain::PoolId)).collect(),
+                names
+                    .iter()
+                    .map(|name| self.model.pool_id(name).map(plimsoll_domain::PoolId))
+                    .collect(),
             ),
             Call::PutPools { puts, dry_run } => {
                 let mut results = Vec::with_capacity(puts.len());
@@ -211,7 +277,13 @@ impl Turn<'_> {
             Call::ListPools { after, limit } => {
                 let mut pools: Vec<_> = self.model.pools.iter().filter(|(_, pool)| pool.name > *after).collect();
                 pools.sort_by(|left, right| left.1.name.cmp(&right.1.name));
-                Answer::Pools(pools.into_iter().take(*limit).map(|(id, pool)| report(*id, pool)).collect())
+                Answer::Pools(
+                    pools
+                        .into_iter()
+                        .take(*limit)
+                        .map(|(id, pool)| report(*id, pool))
+                        .collect(),
+                )
             }
             Call::GetReservations(ids) => Answer::Reservations(
                 ids.iter()
@@ -229,18 +301,32 @@ impl Turn<'_> {
     }
 
     fn put(&mut self, put: &PutPool, dry_run: bool) -> Result<PutResult, Violation> {
-        let refused = |status| PutResult { status, change: wire::Change::none, pool: 0, version: 0 };
+        let refused = |status| PutResult {
+            status,
+            change: wire::Change::none,
+            pool: 0,
+            version: 0,
+        };
         let (is_new, version) = match self.model.decide_put(put) {
             PutPrediction::Refused(status) => return Ok(refused(status)),
             PutPrediction::Unchanged { pool, version } => {
-                return Ok(PutResult { status: Status::Ok, change: wire::Change::unchanged, pool, version });
+                return Ok(PutResult {
+                    status: Status::Ok,
+                    change: wire::Change::unchanged,
+                    pool,
+                    version,
+                });
             }
             PutPrediction::Change { is_new, version } => (is_new, version),
         };
         assert!(!dry_run, "the simulated planner makes no dry runs");
         let is_expected = match self.events.front() {
-            Some(Event::PoolCreated(event)) => is_new && *event.definition == put.definition && event.version == version,
-            Some(Event::PoolChanged(event)) => !is_new && *event.definition == put.definition && event.version == version,
+            Some(Event::PoolCreated(event)) => {
+                is_new && *event.definition == put.definition && event.version == version
+            }
+            Some(Event::PoolChanged(event)) => {
+                !is_new && *event.definition == put.definition && event.version == version
+            }
             _ => false,
         };
         if !is_expected {
@@ -249,8 +335,17 @@ impl Turn<'_> {
         let event = self.events.pop_front().expect("the event that was looked at");
         self.model.apply(&event)?;
         let pool = self.model.pool_id(&put.definition.name).expect("just applied");
-        let change = if is_new { wire::Change::created } else { wire::Change::changed };
-        Ok(PutResult { status: Status::Ok, change, pool, version })
+        let change = if is_new {
+            wire::Change::created
+        } else {
+            wire::Change::changed
+        };
+        Ok(PutResult {
+            status: Status::Ok,
+            change,
+            pool,
+            version,
+        })
     }
 }
 

@@ -66,10 +66,15 @@ impl ModelReservation {
 #[derive(Debug)]
 pub(crate) enum Prediction {
     /// An event, if there is room for it.
-    Change { would_refuse: bool },
+    Change {
+        would_refuse: bool,
+    },
     Standing(ReservationView),
     Refused(Status),
-    Insufficient { short: u8, remaining: [i64; 8] },
+    Insufficient {
+        short: u8,
+        remaining: [i64; 8],
+    },
 }
 
 /// What a definition must lead to.
@@ -122,7 +127,9 @@ impl Model {
     }
 
     fn is_forgotten(&self, reservation: &ModelReservation, now: i64) -> bool {
-        reservation.ended_at.is_some_and(|ended_at| ended_at < now.saturating_sub(self.retention_micros))
+        reservation
+            .ended_at
+            .is_some_and(|ended_at| ended_at < now.saturating_sub(self.retention_micros))
     }
 
     pub(crate) fn decide(&self, command: &Command, now: i64) -> Prediction {
@@ -133,13 +140,20 @@ impl Model {
     }
 
     fn decide_reserve(&self, reserve: &Reserve, now: i64) -> Prediction {
-        let earlier = self.keys.get(&(reserve.pool.partition().0, reserve.key.0)).map(|id| &self.reservations[id]);
+        let earlier = self
+            .keys
+            .get(&(reserve.pool.partition().0, reserve.key.0))
+            .map(|id| &self.reservations[id]);
         if let Some(earlier) = earlier.filter(|earlier| !self.is_forgotten(earlier, now)) {
             let is_same = earlier.event.pool == reserve.pool
                 && earlier.event.units == reserve.units
                 && earlier.event.hold_seconds == reserve.hold_seconds
                 && earlier.event.reference == reserve.reference;
-            return if is_same { Prediction::Standing(earlier.view()) } else { Prediction::Refused(Status::KeyReused) };
+            return if is_same {
+                Prediction::Standing(earlier.view())
+            } else {
+                Prediction::Refused(Status::KeyReused)
+            };
         }
         let Some(pool) = self.pools.get(&reserve.pool.0) else {
             return Prediction::Refused(Status::PoolNotFound);
@@ -164,7 +178,9 @@ impl Model {
         if short != 0 && !definition.shadow {
             return Prediction::Insufficient { short, remaining };
         }
-        Prediction::Change { would_refuse: short != 0 }
+        Prediction::Change {
+            would_refuse: short != 0,
+        }
     }
 
     fn decide_release(&self, release: &Release, now: i64) -> Prediction {
@@ -181,15 +197,24 @@ impl Model {
             None if expected.is_some_and(|version| version != PutPool::MUST_NOT_EXIST) => {
                 PutPrediction::Refused(Status::ChangedMeanwhile)
             }
-            None => PutPrediction::Change { is_new: true, version: 1 },
+            None => PutPrediction::Change {
+                is_new: true,
+                version: 1,
+            },
             Some(id) => {
                 let pool = &self.pools[&id];
                 if expected.is_some_and(|version| version != pool.version) {
                     PutPrediction::Refused(Status::ChangedMeanwhile)
                 } else if *pool.definition == put.definition {
-                    PutPrediction::Unchanged { pool: id, version: pool.version }
+                    PutPrediction::Unchanged {
+                        pool: id,
+                        version: pool.version,
+                    }
                 } else {
-                    PutPrediction::Change { is_new: false, version: pool.version + 1 }
+                    PutPrediction::Change {
+                        is_new: false,
+                        version: pool.version + 1,
+                    }
                 }
             }
         }
@@ -201,7 +226,11 @@ impl Model {
         *sequence += 1;
         let expected = *sequence;
         hold(event.sequence() == expected, Promise::Order, || {
-            format!("event {} of partition {} comes as number {expected}", event.sequence(), event.partition().0)
+            format!(
+                "event {} of partition {} comes as number {expected}",
+                event.sequence(),
+                event.partition().0
+            )
         })?;
         match event {
             Event::Reserved(event) => self.apply_reserved(event),
@@ -213,7 +242,9 @@ impl Model {
 
     fn apply_reserved(&mut self, event: &Reserved) -> Result<(), Violation> {
         let id = event.reservation.0;
-        hold(!self.reservations.contains_key(&id), Promise::OneEffect, || format!("reservation {id:#x} is made twice"))?;
+        hold(!self.reservations.contains_key(&id), Promise::OneEffect, || {
+            format!("reservation {id:#x} is made twice")
+        })?;
         for (what, earlier) in [
             ("key", self.keys.get(&(event.pool.partition().0, event.key.0))),
             ("slot", self.slots.get(&slot_of(id))),
@@ -224,13 +255,21 @@ impl Model {
                 })?;
             }
         }
-        hold(event.reservation.parts().partition == event.pool.partition(), Promise::Order, || {
-            format!("the id of a reservation is not of its pool's partition: {event:?}")
-        })?;
+        hold(
+            event.reservation.parts().partition == event.pool.partition(),
+            Promise::Order,
+            || format!("the id of a reservation is not of its pool's partition: {event:?}"),
+        )?;
         let Some(pool) = self.pools.get_mut(&event.pool.0) else {
-            return violation(Promise::Order, || format!("units of a pool that does not exist: {event:?}"));
+            return violation(Promise::Order, || {
+                format!("units of a pool that does not exist: {event:?}")
+            });
         };
-        let sums = if event.hold_seconds == 0 { &mut pool.confirmed } else { &mut pool.held };
+        let sums = if event.hold_seconds == 0 {
+            &mut pool.confirmed
+        } else {
+            &mut pool.held
+        };
         let mut is_over = false;
         for (sum, units) in sums.iter_mut().zip(event.units.0) {
             *sum += i64::from(units);
@@ -239,19 +278,34 @@ impl Model {
             is_over |= *units > 0 && pool.held[dimension] + pool.confirmed[dimension] > pool.ceiling(dimension);
         }
         let is_shadow = pool.definition.shadow;
-        hold(is_over == event.would_refuse && (is_shadow || !is_over), Promise::Oversold, || {
-            format!("pool {} is over its ceiling: {is_over}, in shadow mode: {is_shadow}; {pool:?}, {event:?}", pool.name)
-        })?;
+        hold(
+            is_over == event.would_refuse && (is_shadow || !is_over),
+            Promise::Oversold,
+            || {
+                format!(
+                    "pool {} is over its ceiling: {is_over}, in shadow mode: {is_shadow}; {pool:?}, {event:?}",
+                    pool.name
+                )
+            },
+        )?;
         self.keys.insert((event.pool.partition().0, event.key.0), id);
         self.slots.insert(slot_of(id), id);
-        self.reservations.insert(id, ModelReservation { event: event.clone(), ended_at: None });
+        self.reservations.insert(
+            id,
+            ModelReservation {
+                event: event.clone(),
+                ended_at: None,
+            },
+        );
         Ok(())
     }
 
     fn apply_released(&mut self, event: &Released) -> Result<(), Violation> {
         let id = event.reservation.0;
         let Some(found) = self.reservations.get_mut(&id).filter(|found| found.ended_at.is_none()) else {
-            return violation(Promise::OneEffect, || format!("what does not live is released: {event:?}"));
+            return violation(Promise::OneEffect, || {
+                format!("what does not live is released: {event:?}")
+            });
         };
         let was_confirmed = found.event.hold_seconds == 0;
         hold(
@@ -261,7 +315,11 @@ impl Model {
         )?;
         found.ended_at = Some(event.at.0);
         let pool = self.pools.get_mut(&event.pool.0).expect("the pool of a reservation");
-        let sums = if was_confirmed { &mut pool.confirmed } else { &mut pool.held };
+        let sums = if was_confirmed {
+            &mut pool.confirmed
+        } else {
+            &mut pool.held
+        };
         for (sum, units) in sums.iter_mut().zip(event.units.0) {
             *sum -= i64::from(units);
         }
@@ -276,10 +334,14 @@ impl Model {
             && (is_new || known == Some(event.pool.0))
             && event.version == version + 1
             && event.pool.partition() == partition_of(name);
-        hold(is_right, Promise::Order, || format!("{event:?} follows version {version} of pool {known:?}"))?;
+        hold(is_right, Promise::Order, || {
+            format!("{event:?} follows version {version} of pool {known:?}")
+        })?;
         if is_new {
             let is_fresh = !self.pools.contains_key(&event.pool.0);
-            hold(is_fresh, Promise::Order, || format!("two pools have the id {:#x}", event.pool.0))?;
+            hold(is_fresh, Promise::Order, || {
+                format!("two pools have the id {:#x}", event.pool.0)
+            })?;
             self.names.insert(name.clone(), event.pool.0);
             let pool = ModelPool {
                 name: name.clone(),
@@ -299,10 +361,15 @@ impl Model {
     /// The state shows exactly what the model knows.
     pub(crate) fn compare(&self, state: &State) -> Result<(), Violation> {
         let differs = |what: &str, detail: String| {
-            violation(Promise::Forgotten, || format!("the state differs from what its events make, in {what}: {detail}"))
+            violation(Promise::Forgotten, || {
+                format!("the state differs from what its events make, in {what}: {detail}")
+            })
         };
         if state.pool_count() != self.pools.len() {
-            return differs("pools", format!("{} instead of {}", state.pool_count(), self.pools.len()));
+            return differs(
+                "pools",
+                format!("{} instead of {}", state.pool_count(), self.pools.len()),
+            );
         }
         for (id, pool) in &self.pools {
             let id = plimsoll_domain::PoolId(*id);
@@ -321,7 +388,10 @@ impl Model {
         let mut count = 0;
         for view in state.reservations(Timestamp::ABSENT) {
             count += 1;
-            let expected = self.reservations.get(&view.id.0).filter(|_| self.slots.get(&slot_of(view.id.0)) == Some(&view.id.0));
+            let expected = self
+                .reservations
+                .get(&view.id.0)
+                .filter(|_| self.slots.get(&slot_of(view.id.0)) == Some(&view.id.0));
             let reference = expected.and_then(|expected| expected.event.reference.as_deref());
             if expected.map(ModelReservation::view) != Some(view) || state.reference(view.id) != reference {
                 return differs("a reservation", format!("{view:?} instead of {expected:?}"));

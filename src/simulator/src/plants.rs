@@ -81,16 +81,24 @@ impl Plant {
         match self {
             Plant::AckBeforeSync => "tells the engine that a ticket is durable when its sync has only begun",
             Plant::ChecksumWithoutLength => "a framing whose checksum leaves out the bytes of the record's length",
-            Plant::SeedWithoutIncarnation => "a framing whose seed ignores incarnation and segment number, so that stale records pass",
+            Plant::SeedWithoutIncarnation => {
+                "a framing whose seed ignores incarnation and segment number, so that stale records pass"
+            }
             Plant::IncarnationReused => "draws the same incarnation for every segment",
             Plant::SyncSkipsLastSegment => "syncs all segments of a ticket but the last, when there are several",
             Plant::SyncLosesPage => "a disk whose sync leaves out one page of several",
             Plant::ControlBeforeSegment => "stores and syncs the newest durable segment before that segment is synced",
-            Plant::ControlNotSynced => "acknowledges what lies in a new segment without syncing the control page that names it",
+            Plant::ControlNotSynced => {
+                "acknowledges what lies in a new segment without syncing the control page that names it"
+            }
             Plant::TicketsOutOfOrder => "finishes the second ticket in flight before the first",
-            Plant::FailedSyncRetried => "calls a failed sync once more and believes its success, which the kernel's clean pages fake",
+            Plant::FailedSyncRetried => {
+                "calls a failed sync once more and believes its success, which the kernel's clean pages fake"
+            }
             Plant::ReplyLostKeyChanged => "a client that repeats a reserve without an answer under a new key",
-            Plant::RecoveryWithoutRewrite => "stores by recovery leave their pages clean, so that they never reach the disk",
+            Plant::RecoveryWithoutRewrite => {
+                "stores by recovery leave their pages clean, so that they never reach the disk"
+            }
             Plant::RepliesOutOfOrder => "two answers of one core change places",
             Plant::FrameForgotten => "a message never says that it continues the frame of the one before",
         }

@@ -37,10 +37,18 @@ impl<F: Framing + 'static> World<F> {
         if dice.permille(mix.clock_jump) {
             self.now += dice.pick(&[-3_600, -5, 5, 3_600, 100_000]) * 1_000_000;
         }
-        if mix.disk_full > 0 && dice.permille(if self.cores[0].disk.borrow().is_full { 15 } else { mix.disk_full }) {
+        if mix.disk_full > 0
+            && dice.permille(if self.cores[0].disk.borrow().is_full {
+                4
+            } else {
+                mix.disk_full
+            })
+        {
             let is_full = !self.cores[0].disk.borrow().is_full;
             note("disk full", [u64::from(is_full), 0, 0, 0]);
-            self.cores.iter().for_each(|core| core.disk.borrow_mut().is_full = is_full);
+            self.cores
+                .iter()
+                .for_each(|core| core.disk.borrow_mut().is_full = is_full);
         }
         let dice = &mut self.fault_dice;
         if dice.permille(mix.write_back) {
@@ -48,7 +56,10 @@ impl<F: Framing + 'static> World<F> {
         }
         if dice.permille(mix.connection_loss) {
             let client = dice.index(self.clients.len());
-            note("connection lost", [client as u64, self.clients[client].frames_in_flight as u64, 0, 0]);
+            note(
+                "connection lost",
+                [client as u64, self.clients[client].frames_in_flight as u64, 0, 0],
+            );
             self.lose_connection(client);
         }
         if mix.flood && self.fault_dice.permille(2) {
@@ -69,7 +80,11 @@ impl<F: Framing + 'static> World<F> {
 
     /// The process is gone, and perhaps the machine too.
     pub(crate) fn crash(&mut self) -> Result<(), Violation> {
-        if self.mix.power_loss > 0 && self.fault_dice.coin() { self.lose_power() } else { self.kill() }
+        if self.mix.power_loss > 0 && self.fault_dice.coin() {
+            self.lose_power()
+        } else {
+            self.kill()
+        }
     }
 
     pub(crate) fn kill(&mut self) -> Result<(), Violation> {
@@ -123,11 +138,15 @@ impl<F: Framing + 'static> World<F> {
                 Err(RecoveryError::Storage(error)) if error.is_out_of_space() => {
                     note("no room to start", [index as u64, 0, 0, 0]);
                     let stays_full = self.fault_dice.coin();
-                    self.cores.iter().for_each(|core| core.disk.borrow_mut().is_full &= stays_full);
+                    self.cores
+                        .iter()
+                        .for_each(|core| core.disk.borrow_mut().is_full &= stays_full);
                     continue;
                 }
                 Err(error) => {
-                    return violation(Promise::BadDisk, || format!("a good disk does not recover: {error}: {error:?}"));
+                    return violation(Promise::BadDisk, || {
+                        format!("a good disk does not recover: {error}: {error:?}")
+                    });
                 }
             }
             index += 1;
@@ -137,7 +156,9 @@ impl<F: Framing + 'static> World<F> {
 
     fn recover(&mut self, disk: &Rc<RefCell<SimDisk>>) -> Result<Recovered<SimStorage, F>, RecoveryError<DecodeError>> {
         let incarnations = self.incarnations();
-        let options = EngineOptions { state: self.state_options };
+        let options = EngineOptions {
+            state: self.state_options,
+        };
         Engine::recover(SimStorage::new(disk), options, Timestamp(self.now), incarnations)
     }
 
@@ -154,7 +175,10 @@ impl<F: Framing + 'static> World<F> {
         match self.read_back(copy) {
             Ok(probe) => {
                 let floor = self.cores[index].floor;
-                note("recovered", [index as u64, probe.summary.last_lsn.0, probe.summary.segments, floor]);
+                note(
+                    "recovered",
+                    [index as u64, probe.summary.last_lsn.0, probe.summary.segments, floor],
+                );
                 self.hold_against_log(index, &probe, floor)?;
                 Ok(probe)
             }
@@ -176,7 +200,11 @@ impl<F: Framing + 'static> World<F> {
             Ok::<(), Violation>(())
         })?;
         let summary = recovered.summary;
-        Ok(Probe { records, events, summary })
+        Ok(Probe {
+            records,
+            events,
+            summary,
+        })
     }
 
     fn hold_against_log(&self, index: usize, probe: &Probe, floor: u64) -> Result<(), Violation> {
@@ -187,13 +215,21 @@ impl<F: Framing + 'static> World<F> {
             format!("core {index} recovers up to LSN {last_lsn}; acknowledged was up to {floor}: {summary:?}")
         })?;
         hold(last_lsn <= core.log.last_lsn(), Promise::Forgotten, || {
-            format!("core {index} recovers up to LSN {last_lsn}, and wrote up to {}", core.log.last_lsn())
+            format!(
+                "core {index} recovers up to LSN {last_lsn}, and wrote up to {}",
+                core.log.last_lsn()
+            )
         })?;
         let written = &core.log.records[..last_lsn as usize];
-        hold(written.last().is_none_or(|last| last.is_commit), Promise::Forgotten, || {
-            format!("core {index} recovers up to LSN {last_lsn}, in the middle of a batch")
-        })?;
-        let written = (1..).zip(written).filter(|(_, record)| !record.is_commit).map(|(lsn, record)| (lsn, record.hash));
+        hold(
+            written.last().is_none_or(|last| last.is_commit),
+            Promise::Forgotten,
+            || format!("core {index} recovers up to LSN {last_lsn}, in the middle of a batch"),
+        )?;
+        let written = (1..)
+            .zip(written)
+            .filter(|(_, record)| !record.is_commit)
+            .map(|(lsn, record)| (lsn, record.hash));
         hold(written.eq(probe.records.iter().copied()), Promise::Forgotten, || {
             format!("core {index} recovers other records than it wrote, up to LSN {last_lsn}")
         })
@@ -203,9 +239,20 @@ impl<F: Framing + 'static> World<F> {
     fn started(&mut self, index: usize, recovered: Recovered<SimStorage, F>, probe: Probe) -> Result<(), Violation> {
         let Recovered { engine, summary } = recovered;
         let last_lsn = summary.last_lsn.0;
-        note("started", [index as u64, last_lsn, probe.records.len() as u64, engine.journal().segment().number().0]);
+        note(
+            "started",
+            [
+                index as u64,
+                last_lsn,
+                probe.records.len() as u64,
+                engine.journal().segment().number().0,
+            ],
+        );
         hold(summary == probe.summary, Promise::Forgotten, || {
-            format!("two recoveries from the same bytes differ: {summary:?} and {:?}", probe.summary)
+            format!(
+                "two recoveries from the same bytes differ: {summary:?} and {:?}",
+                probe.summary
+            )
         })?;
         let mut model = Model::new(self.state_options.key_retention_micros);
         probe.events.iter().try_for_each(|event| model.apply(event))?;
@@ -217,10 +264,13 @@ impl<F: Framing + 'static> World<F> {
         if let Some((lsn, live)) = core.last_state.take()
             && lsn == last_lsn
         {
-            hold(live == digest, Promise::Forgotten, || format!("the state at LSN {lsn} differs after recovery"))?;
+            hold(live == digest, Promise::Forgotten, || {
+                format!("the state at LSN {lsn} differs after recovery")
+            })?;
         }
         core.floor = core.floor.max(last_lsn);
-        core.log.restart(last_lsn, summary.last_time, engine.journal().segment().number().0);
+        core.log
+            .restart(last_lsn, summary.last_time, engine.journal().segment().number().0);
         if summary.batches == 0 {
             core.log.last_time = i64::MIN;
         }
@@ -236,12 +286,21 @@ impl<F: Framing + 'static> World<F> {
             match self.recover(&Rc::new(RefCell::new(copy))) {
                 Ok(again) => {
                     let is_equal = again.engine.state().digest(Timestamp::ABSENT) == digest;
-                    hold(is_equal && again.summary.last_lsn.0 == last_lsn, Promise::Durable, || {
-                        format!("a recovery after the recovery of core {index} differs: {:?} after {summary:?}", again.summary)
-                    })?;
+                    hold(
+                        is_equal && again.summary.last_lsn.0 == last_lsn,
+                        Promise::Durable,
+                        || {
+                            format!(
+                                "a recovery after the recovery of core {index} differs: {:?} after {summary:?}",
+                                again.summary
+                            )
+                        },
+                    )?;
                 }
                 Err(error) => {
-                    return violation(Promise::BadDisk, || format!("what was recovered does not recover: {error}: {error:?}"));
+                    return violation(Promise::BadDisk, || {
+                        format!("what was recovered does not recover: {error}: {error:?}")
+                    });
                 }
             }
         }
@@ -252,26 +311,35 @@ impl<F: Framing + 'static> World<F> {
     fn flip(&mut self) -> Result<(), Violation> {
         let index = self.fault_dice.index(self.cores.len());
         let flip = self.choose_flip(index);
-        note("bit flips", [index as u64, flip.file, flip.offset as u64, u64::from(flip.bit)]);
+        note(
+            "bit flips",
+            [index as u64, flip.file, flip.offset as u64, u64::from(flip.bit)],
+        );
         let mut copy = self.cores[index].disk.borrow().copy();
         copy.flip(flip.file, flip.offset, flip.bit);
         match self.read_back(copy) {
             Err(RecoveryError::Damage(damage)) => {
                 let is_named = !flip.is_proven
                     || damage.position.segment.0 == flip.file && damage.position.offset == flip.named_at as u64;
-                hold(is_named, Promise::BadDisk, || format!("the damage at {flip:?} is reported as {damage:?}"))
+                hold(is_named, Promise::BadDisk, || {
+                    format!("the damage at {flip:?} is reported as {damage:?}")
+                })
             }
-            Err(RecoveryError::Record { source, .. }) => {
-                violation(Promise::BadDisk, || format!("the damage at {flip:?} is taken for a record: {source}"))
-            }
-            Err(error) => {
-                violation(Promise::BadDisk, || format!("the damage at {flip:?} is reported as {}", describe(&error)))
-            }
+            Err(RecoveryError::Record { source, .. }) => violation(Promise::BadDisk, || {
+                format!("the damage at {flip:?} is taken for a record: {source}")
+            }),
+            Err(error) => violation(Promise::BadDisk, || {
+                format!("the damage at {flip:?} is reported as {}", describe(&error))
+            }),
             Ok(probe) => {
                 hold(!flip.is_proven, Promise::BadDisk, || {
                     format!("the damage at {flip:?} goes unnoticed: {:?}", probe.summary)
                 })?;
-                let floor = if flip.loses_at_most_unproven { 0 } else { self.cores[index].floor };
+                let floor = if flip.loses_at_most_unproven {
+                    0
+                } else {
+                    self.cores[index].floor
+                };
                 self.hold_against_log(index, &probe, floor)
             }
         }
@@ -284,10 +352,14 @@ impl<F: Framing + 'static> World<F> {
         let durable = disk.control_field(ControlField::DurableLsn).min(core.log.last_lsn());
         let newest = disk.control_field(ControlField::NewestDurableSegment);
         let mut bit = dice.below(8) as u32;
-        let what = dice.below(8);
+        let what = dice.below(10);
         if what < 5 && durable > 0 {
             let record = core.log.records[dice.below(durable) as usize];
-            let within = if what < 3 { dice.pick(&[4, 4, 4, 5]) } else { dice.index(record.size) };
+            let within = if what < 3 {
+                dice.pick(&[4, 4, 4, 5])
+            } else {
+                dice.index(record.size)
+            };
             if within == 4 {
                 // A length that rounds up to the same number of words is the hardest to see.
                 bit &= 3;
@@ -303,22 +375,49 @@ impl<F: Framing + 'static> World<F> {
         }
         let numbers: Vec<_> = disk.numbers().collect();
         match what {
-            5 => Flip { file: 0, offset: dice.index(64), bit, is_proven: true, named_at: 0, loses_at_most_unproven: false },
-            6 if !numbers.is_empty() => {
-                let last = core.log.records[..core.floor as usize].last().map(|record| record.segment);
+            5 => Flip {
+                file: 0,
+                offset: dice.index(64),
+                bit,
+                is_proven: true,
+                named_at: 0,
+                loses_at_most_unproven: false,
+            },
+            6..9 if !numbers.is_empty() => {
+                let last = core.log.records[..core.floor as usize]
+                    .last()
+                    .map(|record| record.segment);
                 let file = last.filter(|_| dice.coin()).unwrap_or_else(|| dice.pick(&numbers));
                 let is_proven = file <= newest;
-                Flip { file, offset: dice.index(128), bit, is_proven, named_at: 0, loses_at_most_unproven: false }
+                Flip {
+                    file,
+                    offset: dice.index(128),
+                    bit,
+                    is_proven,
+                    named_at: 0,
+                    loses_at_most_unproven: false,
+                }
             }
             _ => {
                 let file = if numbers.is_empty() { 0 } else { dice.pick(&numbers) };
-                let offset = if file == 0 { 64 + dice.index(4_032) } else { 128 + dice.index(crate::disk::SEGMENT_SIZE - 128) };
+                let offset = if file == 0 {
+                    64 + dice.index(4_032)
+                } else {
+                    128 + dice.index(crate::disk::SEGMENT_SIZE - 128)
+                };
                 // The disk itself proves what is durable only up to some record; one behind it may be taken for torn.
                 let hit = core.log.records.iter().position(|record| {
                     record.segment == file && (record.offset..record.offset + record.size + 8).contains(&offset)
                 });
                 let loses_at_most_unproven = hit.is_some_and(|position| position as u64 + 1 > durable);
-                Flip { file, offset, bit, is_proven: false, named_at: 0, loses_at_most_unproven }
+                Flip {
+                    file,
+                    offset,
+                    bit,
+                    is_proven: false,
+                    named_at: 0,
+                    loses_at_most_unproven,
+                }
             }
         }
     }

@@ -33,19 +33,31 @@ impl Options {
 
     /// All faults, no bug.
     pub fn new(seed: u64) -> Options {
-        Options { seed, steps: Options::STEPS_DEFAULT, faults: Faults::ALL, plant: None }
+        Options {
+            seed,
+            steps: Options::STEPS_DEFAULT,
+            faults: Faults::ALL,
+            plant: None,
+        }
     }
 
     /// What repeats the run.
     pub fn command_line(&self) -> String {
-        let Options { seed, steps, faults, plant } = self;
-        let plant = plant.map(|plant| format!(" --plant {}", plant.name())).unwrap_or_default();
+        let Options {
+            seed,
+            steps,
+            faults,
+            plant,
+        } = self;
+        let plant = plant
+            .map(|plant| format!(" --plant {}", plant.name()))
+            .unwrap_or_default();
         format!("plimsoll-simulator --seed {seed} --steps {steps} --faults {faults}{plant}")
     }
 }
 
 /// What a run without a violation amounts to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// Equal for two runs of one seed.
     pub digest: u64,
@@ -55,6 +67,8 @@ pub struct Outcome {
     pub starts: u64,
     /// Wishes of clients.
     pub wishes: u64,
+    /// How often each sort of thing happened.
+    pub happened: Vec<(&'static str, u64)>,
 }
 
 /// A run that broke a promise.
@@ -86,11 +100,21 @@ pub fn run(options: &Options) -> Result<Outcome, Box<Failure>> {
         Ok(Err(violation)) => violation,
         Err(payload) => {
             let text = payload.downcast_ref::<String>().map(String::as_str);
-            let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("a panic without a text");
-            Violation { promise: Promise::Assertion, detail: text.to_owned() }
+            let text = text
+                .or_else(|| payload.downcast_ref::<&str>().copied())
+                .unwrap_or("a panic without a text");
+            Violation {
+                promise: Promise::Assertion,
+                detail: text.to_owned(),
+            }
         }
     };
-    Err(Box::new(Failure { options: *options, step: trace::step(), violation, report: trace::report() }))
+    Err(Box::new(Failure {
+        options: *options,
+        step: trace::step(),
+        violation,
+        report: trace::report(),
+    }))
 }
 
 fn run_with<F: Framing + 'static>(options: &Options) -> Result<Outcome, Violation> {
@@ -107,7 +131,13 @@ fn run_with<F: Framing + 'static>(options: &Options) -> Result<Outcome, Violatio
     }
     step += settle(&mut world, step)?;
     stop_cleanly(&mut world)?;
-    Ok(Outcome { digest: trace::digest(), steps: step, starts: world.start_count, wishes: world.ledger.intents.len() as u64 })
+    Ok(Outcome {
+        digest: trace::digest(),
+        steps: step,
+        starts: world.start_count,
+        wishes: world.ledger.intents.len() as u64,
+        happened: trace::counts(),
+    })
 }
 
 /// Faults stop: everything gets its answer.
@@ -157,7 +187,11 @@ fn stop_cleanly<F: Framing + 'static>(world: &mut World<F>) -> Result<(), Violat
     for index in 0..world.cores.len() {
         let now = world.now;
         let core = &mut world.cores[index];
-        core.engine.as_ref().expect("the process runs").state().assert_counters();
+        core.engine
+            .as_ref()
+            .expect("the process runs")
+            .state()
+            .assert_counters();
         let effects = core.engine().close(Timestamp(now));
         core.tickets.extend(effects.ticket);
         let (last_lsn, active) = {
@@ -166,9 +200,13 @@ fn stop_cleanly<F: Framing + 'static>(world: &mut World<F>) -> Result<(), Violat
         };
         let dimension_count = world.state_options.dimension_count;
         let core = &mut world.cores[index];
-        let events = core.log.read::<F>(&core.disk.borrow(), last_lsn, active, dimension_count)?;
-        hold(events.is_empty(), Promise::Forgotten, || format!("a clean stop writes events: {events:?}"))?;
-        while world.cores[index].tickets_in_flight() > 0 {
+        let events = core
+            .log
+            .read::<F>(&core.disk.borrow(), last_lsn, active, dimension_count)?;
+        hold(events.is_empty(), Promise::Forgotten, || {
+            format!("a clean stop writes events: {events:?}")
+        })?;
+        while !world.cores[index].tickets.is_empty() || world.cores[index].sync.is_some() {
             world.sync(index)?;
         }
         let core = &world.cores[index];
@@ -178,17 +216,25 @@ fn stop_cleanly<F: Framing + 'static>(world: &mut World<F>) -> Result<(), Violat
     }
     let last: Vec<_> = world.cores.iter().map(|core| core.log.last_lsn()).collect();
     world.drop_process();
-    world.cores.iter().for_each(|core| core.disk.borrow_mut().lose_everything());
+    world
+        .cores
+        .iter()
+        .for_each(|core| core.disk.borrow_mut().lose_everything());
     world.start_all()?;
     let found: Vec<_> = world.cores.iter().map(|core| core.log.last_lsn()).collect();
-    hold(found == last, Promise::Durable, || format!("stopped cleanly at {last:?}, started at {found:?}"))
+    hold(found == last, Promise::Durable, || {
+        format!("stopped cleanly at {last:?}, started at {found:?}")
+    })
 }
 
 /// Looks for a smaller run that breaks a promise too: fewer sorts of faults, then fewer steps. `fails` runs one.
 pub fn shrink(options: &Options, mut fails: impl FnMut(&Options) -> bool) -> Options {
     let mut best = *options;
     for kind in options.faults.kinds() {
-        let smaller = Options { faults: best.faults.without(kind), ..best };
+        let smaller = Options {
+            faults: best.faults.without(kind),
+            ..best
+        };
         if fails(&smaller) {
             best = smaller;
         }

@@ -19,10 +19,26 @@ const TURNS_BETWEEN_COMPARISONS: u64 = 64;
 impl<F: Framing + 'static> World<F> {
     /// A message reaches its owner; once one is refused, those behind it are too.
     pub(crate) fn submit(&mut self, sender: usize, owner: usize) -> Result<(), Violation> {
-        let Some(message) = self.channels[sender][owner].pop_front() else { return Ok(()) };
-        note("submit", [sender as u64, owner as u64, self.channels[sender][owner].len() as u64, 0]);
-        let size = if let Message::Commands(batch) = &message { batch.entries.len() } else { 1 };
-        let Some(refused) = self.hand_over(owner, message, size)? else { return Ok(()) };
+        let Some(message) = self.channels[sender][owner].pop_front() else {
+            return Ok(());
+        };
+        note(
+            "submit",
+            [
+                sender as u64,
+                owner as u64,
+                self.channels[sender][owner].len() as u64,
+                0,
+            ],
+        );
+        let size = if let Message::Commands(batch) = &message {
+            batch.entries.len()
+        } else {
+            1
+        };
+        let Some(refused) = self.hand_over(owner, message, size)? else {
+            return Ok(());
+        };
         let behind = std::mem::take(&mut self.channels[sender][owner]);
         for mut message in std::iter::once(refused).chain(behind) {
             message.refuse(Status::Overloaded);
@@ -41,24 +57,32 @@ impl<F: Framing + 'static> World<F> {
         }
         let refused = core.engine().submit(message).err();
         hold(refused.is_none() == fits, Promise::Bounded, || {
-            format!("{message_count} messages with {command_count} commands wait; one with {size} is refused: {}", !fits)
+            format!(
+                "{message_count} messages with {command_count} commands wait; one with {size} is refused: {}",
+                !fits
+            )
         })?;
         Ok(refused)
     }
 
     pub(crate) fn turn(&mut self, index: usize) -> Result<(), Violation> {
-        let crash_after = self.fault_dice.permille(self.mix.turn_crash).then(|| 1 + self.fault_dice.below(14));
         let now = self.now;
         let core = &mut self.cores[index];
-        core.disk.borrow().fuse.set(crash_after);
         let waits = core.tickets_in_flight() >= TICKETS_IN_FLIGHT_MAX;
         let takes_messages = !waits && core.mirror.counts().0 > 0;
+        let crashes = takes_messages && self.fault_dice.permille(self.mix.turn_crash);
+        core.disk
+            .borrow()
+            .fuse
+            .set(crashes.then(|| 1 + self.fault_dice.below(8)));
         let engine = core.engine.as_mut().expect("the process runs");
         let effects = engine.turn(Timestamp(now));
         let (last_lsn, last_time) = (engine.journal().last_lsn().0, engine.journal().last_time());
         let active = engine.journal().segment().number().0;
         let dimension_count = self.state_options.dimension_count;
-        let events = core.log.read::<F>(&core.disk.borrow(), last_lsn, active, dimension_count)?;
+        let events = core
+            .log
+            .read::<F>(&core.disk.borrow(), last_lsn, active, dimension_count)?;
         if takes_messages || effects.ticket.is_some() {
             note("turn", [index as u64, last_lsn, events.len() as u64, active]);
         }
@@ -68,7 +92,10 @@ impl<F: Framing + 'static> World<F> {
         }
         core.disk.borrow().fuse.set(None);
         hold(core.log.last_lsn() == last_lsn, Promise::Forgotten, || {
-            format!("the journal stands at LSN {last_lsn}, and its segments hold {}", core.log.last_lsn())
+            format!(
+                "the journal stands at LSN {last_lsn}, and its segments hold {}",
+                core.log.last_lsn()
+            )
         })?;
         if takes_messages {
             hold(last_time == core.clock.max(now), Promise::Forgotten, || {
@@ -76,20 +103,36 @@ impl<F: Framing + 'static> World<F> {
             })?;
             let room = {
                 let disk = core.disk.borrow();
-                let status = if disk.is_reported_full { Status::StorageFull } else { Status::Overloaded };
-                Room { prepared_count: disk.prepared.len(), status }
+                let status = if disk.is_reported_full {
+                    Status::StorageFull
+                } else {
+                    Status::Overloaded
+                };
+                Room {
+                    prepared_count: disk.prepared.len(),
+                    status,
+                }
             };
             core.mirror.turn(&mut core.model, events, last_time, last_lsn, room)?;
         } else {
-            hold(events.is_empty() && !(waits && effects.ticket.is_some()), Promise::Bounded, || {
-                format!("a turn that has nothing to do, or has to wait, made {events:?} and {:?}", effects.ticket)
-            })?;
+            hold(
+                events.is_empty() && !(waits && effects.ticket.is_some()),
+                Promise::Bounded,
+                || {
+                    format!(
+                        "a turn that has nothing to do, or has to wait, made {events:?} and {:?}",
+                        effects.ticket
+                    )
+                },
+            )?;
         }
         core.clock = last_time;
         core.tickets.extend(effects.ticket);
-        hold(core.tickets_in_flight() <= TICKETS_IN_FLIGHT_MAX, Promise::Bounded, || {
-            format!("{} tickets are in flight", core.tickets_in_flight())
-        })?;
+        hold(
+            core.tickets_in_flight() <= TICKETS_IN_FLIGHT_MAX,
+            Promise::Bounded,
+            || format!("{} tickets are in flight", core.tickets_in_flight()),
+        )?;
         core.turn_count += 1;
         if core.turn_count.is_multiple_of(TURNS_BETWEEN_COMPARISONS) {
             let state = core.engine.as_ref().expect("the process runs").state();
@@ -135,27 +178,46 @@ impl<F: Framing + 'static> World<F> {
                 if plant == Some(Plant::AckBeforeSync) {
                     tickets.iter().for_each(|ticket| core.engine().durable(ticket.upto));
                 }
-                core.sync = Some(Sync { tickets, stage: Stage::Segments });
+                let is_told = plant == Some(Plant::AckBeforeSync);
+                core.sync = Some(Sync {
+                    tickets,
+                    stage: Stage::Segments,
+                    is_told,
+                });
                 if plant == Some(Plant::AckBeforeSync) {
                     self.replies(index)?;
                 }
                 Ok(())
             }
             Some(sync) if self.fault_dice.permille(self.mix.sync_failure) => self.fail_sync(index, sync),
-            Some(Sync { tickets, stage: Stage::Segments }) => {
+            Some(Sync {
+                tickets,
+                stage: Stage::Segments,
+                is_told,
+            }) => {
                 core.disk.borrow_mut().finish_sync();
                 let opened = tickets.iter().filter_map(|ticket| ticket.opened).next_back();
-                let Some(opened) = opened else { return self.durable(index, &tickets) };
+                let Some(opened) = opened else {
+                    return self.durable(index, &tickets);
+                };
                 note("segment synced", [index as u64, opened.0, 0, 0]);
                 core.engine().segment_synced(opened);
                 if plant == Some(Plant::ControlNotSynced) {
                     return self.durable(index, &tickets);
                 }
                 core.disk.borrow_mut().begin_sync(std::iter::once(CONTROL));
-                core.sync = Some(Sync { tickets, stage: Stage::Control });
+                core.sync = Some(Sync {
+                    tickets,
+                    stage: Stage::Control,
+                    is_told,
+                });
                 Ok(())
             }
-            Some(Sync { tickets, stage: Stage::Control }) => {
+            Some(Sync {
+                tickets,
+                stage: Stage::Control,
+                ..
+            }) => {
                 core.disk.borrow_mut().finish_sync();
                 self.durable(index, &tickets)
             }
@@ -184,13 +246,23 @@ impl<F: Framing + 'static> World<F> {
             && engine.turn(Timestamp(self.now)).ticket.is_none()
             && engine.close(Timestamp(self.now)).ticket.is_none()
             && engine.next_reply().is_none();
-        hold(is_poisoned, Promise::BadDisk, || "an engine goes on after a failed sync".to_owned())?;
+        hold(is_poisoned, Promise::BadDisk, || {
+            "an engine goes on after a failed sync".to_owned()
+        })?;
         // The process stops; the machine does not.
         self.kill()
     }
 
     fn durable(&mut self, index: usize, tickets: &[Ticket]) -> Result<(), Violation> {
-        note("durable", [index as u64, tickets.last().map_or(0, |ticket| ticket.upto.0), tickets.len() as u64, 0]);
+        note(
+            "durable",
+            [
+                index as u64,
+                tickets.last().map_or(0, |ticket| ticket.upto.0),
+                tickets.len() as u64,
+                0,
+            ],
+        );
         if tickets.iter().any(|ticket| ticket.opened.is_some()) {
             self.tension = TENSE_STEPS;
         }
@@ -208,7 +280,8 @@ impl<F: Framing + 'static> World<F> {
         let mut messages = Vec::new();
         while let Some(message) = engine.next_reply() {
             core.floor = core.floor.max(durable);
-            core.mirror.reply(&message, durable, self.state_options.dimension_count)?;
+            core.mirror
+                .reply(&message, durable, self.state_options.dimension_count)?;
             messages.push(message);
         }
         if self.plant == Some(Plant::RepliesOutOfOrder) && messages.len() > 1 {
@@ -242,7 +315,9 @@ impl<F: Framing + 'static> World<F> {
             }
             Message::Request(request) => match self.asked.remove(&request.origin) {
                 Some(Asked::Put(pool)) => match &request.answer {
-                    Answer::PutPools(results) => results.iter().try_for_each(|result| self.ledger.planned(pool, result)),
+                    Answer::PutPools(results) => {
+                        results.iter().try_for_each(|result| self.ledger.planned(pool, result))
+                    }
                     Answer::Refused(Status::Overloaded) => {
                         self.ledger.put_is_lost(pool);
                         Ok(())
@@ -256,9 +331,13 @@ impl<F: Framing + 'static> World<F> {
 
     fn complete(&mut self, entry: &Entry, outcome: &wire::Outcome) -> Result<(), Violation> {
         // Of a lost connection.
-        let Some(frame) = self.frames.get_mut(&entry.frame) else { return Ok(()) };
+        let Some(frame) = self.frames.get_mut(&entry.frame) else {
+            return Ok(());
+        };
         let place = &mut frame.outcomes[entry.index as usize];
-        hold(place.is_none(), Promise::Order, || format!("{entry:?} is answered twice"))?;
+        hold(place.is_none(), Promise::Order, || {
+            format!("{entry:?} is answered twice")
+        })?;
         *place = Some(*outcome);
         frame.left -= 1;
         if frame.left == 0 {
@@ -269,10 +348,15 @@ impl<F: Framing + 'static> World<F> {
 
     pub(crate) fn client_takes_answer(&mut self, index: usize) -> Result<(), Violation> {
         let client = &mut self.clients[index];
-        let Some(handle) = client.answers.pop_front() else { return Ok(()) };
+        let Some(handle) = client.answers.pop_front() else {
+            return Ok(());
+        };
         client.frames_in_flight -= 1;
         let frame = self.frames.remove(&handle).expect("a frame that is answered");
-        note("client takes answer", [index as u64, u64::from(handle), frame.entries.len() as u64, 0]);
+        note(
+            "client takes answer",
+            [index as u64, u64::from(handle), frame.entries.len() as u64, 0],
+        );
         let mut overloaded = [false; 4];
         for ((wish, owner), outcome) in frame.entries.iter().zip(&frame.outcomes) {
             let outcome = outcome.as_ref().expect("a complete frame");
@@ -302,9 +386,20 @@ impl<F: Framing + 'static> World<F> {
                 occurred_at: Timestamp::ABSENT,
             });
             let frame = 1 << 31 | self.handle_count << 15 | number;
-            let entries = (0..size).map(|index| Entry { frame, index, command: command.clone() });
-            let batch = Batch { sender, entries: entries.collect(), ..Batch::default() };
-            if self.hand_over(owner, Message::Commands(Box::new(batch)), size as usize)?.is_some() {
+            let entries = (0..size).map(|index| Entry {
+                frame,
+                index,
+                command: command.clone(),
+            });
+            let batch = Batch {
+                sender,
+                entries: entries.collect(),
+                ..Batch::default()
+            };
+            if self
+                .hand_over(owner, Message::Commands(Box::new(batch)), size as usize)?
+                .is_some()
+            {
                 break;
             }
         }

@@ -53,12 +53,22 @@ pub struct SimStorage {
 impl SimStorage {
     pub(crate) fn new(disk: &Rc<RefCell<SimDisk>>) -> SimStorage {
         let (journal, fuse) = (disk.borrow().journal, Rc::clone(&disk.borrow().fuse));
-        SimStorage { journal, disk: Rc::clone(disk), fuse }
+        SimStorage {
+            journal,
+            disk: Rc::clone(disk),
+            fuse,
+        }
     }
 
     fn segment(&self, number: SegmentNumber, is_noticed: bool) -> Option<SimSegment> {
         let memory = Rc::clone(self.disk.borrow().memory(number.0)?);
-        Some(SimSegment { number, memory, fuse: Rc::clone(&self.fuse), nowhere: Vec::new(), is_noticed })
+        Some(SimSegment {
+            number,
+            memory,
+            fuse: Rc::clone(&self.fuse),
+            nowhere: Vec::new(),
+            is_noticed,
+        })
     }
 
     fn step(&self) -> Result<(), StorageError> {
@@ -130,8 +140,15 @@ impl Storage for SimStorage {
     fn look(&mut self, number: SegmentNumber) -> Result<Look, StorageError> {
         self.step()?;
         let disk = self.disk.borrow();
-        let Some(memory) = disk.memory(number.0) else { return Ok(Look::Missing) };
-        Ok(Look::Header(*memory.bytes().first_chunk::<HEADER_SIZE>().expect("a segment has a header")))
+        let Some(memory) = disk.memory(number.0) else {
+            return Ok(Look::Missing);
+        };
+        Ok(Look::Header(
+            *memory
+                .bytes()
+                .first_chunk::<HEADER_SIZE>()
+                .expect("a segment has a header"),
+        ))
     }
 
     fn open(&mut self, number: SegmentNumber) -> Result<SimSegment, StorageError> {
@@ -142,7 +159,11 @@ impl Storage for SimStorage {
 
     fn remove(&mut self, number: SegmentNumber) -> Result<(), StorageError> {
         self.step()?;
-        if self.disk.borrow_mut().remove(number.0) { Ok(()) } else { Err(crashed()) }
+        if self.disk.borrow_mut().remove(number.0) {
+            Ok(())
+        } else {
+            Err(crashed())
+        }
     }
 
     fn sync_removals(&mut self) -> Result<(), StorageError> {

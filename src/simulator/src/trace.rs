@@ -24,6 +24,8 @@ struct Trace {
     command_line: String,
     entries: VecDeque<Entry>,
     digest: Digest,
+    /// How often each sort of thing was noted.
+    counts: Vec<(&'static str, u64)>,
 }
 
 thread_local! {
@@ -36,6 +38,7 @@ thread_local! {
             command_line: String::new(),
             entries: VecDeque::new(),
             digest: Digest(0),
+            counts: Vec::new(),
         })
     };
 }
@@ -43,7 +46,16 @@ thread_local! {
 /// A run begins on this thread.
 pub(crate) fn begin(seed: u64, command_line: String) {
     TRACE.with_borrow_mut(|trace| {
-        *trace = Trace { seed, step: 0, at: 0, command_line, entries: VecDeque::new(), digest: Digest::new() };
+        let (entries, counts) = (VecDeque::new(), Vec::new());
+        *trace = Trace {
+            seed,
+            step: 0,
+            at: 0,
+            command_line,
+            entries,
+            digest: Digest::new(),
+            counts,
+        };
     });
 }
 
@@ -58,6 +70,10 @@ pub(crate) fn note(what: &'static str, values: [u64; 4]) {
             trace.digest.add(value);
         }
         trace.digest.add(what.len() as u64 ^ trace.step << 8);
+        match trace.counts.iter_mut().find(|(counted, _)| *counted == what) {
+            Some((_, count)) => *count += 1,
+            None => trace.counts.push((what, 1)),
+        }
         if trace.entries.len() == STEP_COUNT_MAX {
             trace.entries.pop_front();
         }
@@ -71,6 +87,11 @@ pub(crate) fn digest() -> u64 {
     TRACE.with_borrow(|trace| trace.digest.0)
 }
 
+/// How often each sort of thing was noted.
+pub(crate) fn counts() -> Vec<(&'static str, u64)> {
+    TRACE.with_borrow(|trace| trace.counts.clone())
+}
+
 /// The step that the run of this thread is at.
 pub(crate) fn step() -> u64 {
     TRACE.with_borrow(|trace| trace.step)
@@ -82,9 +103,17 @@ pub fn report() -> String {
         let mut text = String::new();
         for entry in &trace.entries {
             let [a, b, c, d] = entry.values;
-            let _ = writeln!(text, "  {:>6} {:>18} {:<28} {a} {b} {c} {d}", entry.step, entry.at, entry.what);
+            let _ = writeln!(
+                text,
+                "  {:>6} {:>18} {:<28} {a} {b} {c} {d}",
+                entry.step, entry.at, entry.what
+            );
         }
-        let _ = writeln!(text, "seed {}, step {}; to repeat it:\n  {}", trace.seed, trace.step, trace.command_line);
+        let _ = writeln!(
+            text,
+            "seed {}, step {}; to repeat it:\n  {}",
+            trace.seed, trace.step, trace.command_line
+        );
         text
     })
 }

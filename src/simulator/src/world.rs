@@ -28,7 +28,7 @@ use crate::trace::note;
 /// Steps for which a crash is likelier after something interesting.
 pub(crate) const TENSE_STEPS: u64 = 12;
 /// Commands in one message between cores, so that frames are split now and then.
-const MESSAGE_COMMANDS_MAX: usize = 8;
+const MESSAGE_COMMANDS_MAX: usize = 4;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
     Segments,
@@ -38,6 +38,8 @@ pub(crate) enum Stage {
 pub(crate) struct Sync {
     pub(crate) tickets: Vec<Ticket>,
     pub(crate) stage: Stage,
+    /// Planted: told to be durable before they are.
+    pub(crate) is_told: bool,
 }
 
 pub(crate) struct Core<F: Framing> {
@@ -64,7 +66,12 @@ impl<F: Framing> Core<F> {
     }
 
     pub(crate) fn tickets_in_flight(&self) -> usize {
-        self.tickets.len() + self.sync.as_ref().map_or(0, |sync| sync.tickets.len())
+        self.tickets.len()
+            + self
+                .sync
+                .as_ref()
+                .filter(|sync| !sync.is_told)
+                .map_or(0, |sync| sync.tickets.len())
     }
 
     /// The process is gone.
@@ -129,8 +136,11 @@ impl<F: Framing + 'static> World<F> {
         let core_count = 1 + dice.index(3);
         let dimension_count = dice.pick(&[1, 1, 2, 2, 3, 8]);
         let retention_micros = dice.pick(&[200_000, 2_000_000, 86_400_000_000]);
-        let state_options =
-            StateOptions { dimension_count, key_retention_micros: retention_micros, hash_seed: dice.bits() };
+        let state_options = StateOptions {
+            dimension_count,
+            key_retention_micros: retention_micros,
+            hash_seed: dice.bits(),
+        };
         let mut ledger = Ledger::new(dimension_count, core_count, 1 + dice.index(7));
         ledger.prefix_count_max = dice.pick(&[4, 4, 300, 1_000]);
         ledger.key_changes_on_retry = options.plant == Some(Plant::ReplyLostKeyChanged);
@@ -158,7 +168,10 @@ impl<F: Framing + 'static> World<F> {
             })
             .collect();
         let clients = (0..2 + dice.index(14))
-            .map(|_| Client { core: dice.index(core_count), ..Client::default() })
+            .map(|_| Client {
+                core: dice.index(core_count),
+                ..Client::default()
+            })
             .collect();
         // Which of the parts is slow differs from run to run.
         let weights = [0; 9].map(|_| dice.pick(&[5, 10, 10, 20]));
@@ -169,7 +182,9 @@ impl<F: Framing + 'static> World<F> {
             now: 1_700_000_000_000_000,
             state_options,
             cores,
-            channels: (0..core_count).map(|_| (0..core_count).map(|_| VecDeque::new()).collect()).collect(),
+            channels: (0..core_count)
+                .map(|_| (0..core_count).map(|_| VecDeque::new()).collect())
+                .collect(),
             frames: BTreeMap::new(),
             asked: BTreeMap::new(),
             clients,
@@ -192,13 +207,16 @@ impl<F: Framing + 'static> World<F> {
         self.now += 1 + self.dice.below(self.step_micros) as i64;
         self.strike()?;
         let mut ticket = self.dice.below(self.weights.iter().sum());
-        let action = self.weights.iter().position(|weight| match ticket.checked_sub(*weight) {
-            Some(left) => {
-                ticket = left;
-                false
-            }
-            None => true,
-        });
+        let action = self
+            .weights
+            .iter()
+            .position(|weight| match ticket.checked_sub(*weight) {
+                Some(left) => {
+                    ticket = left;
+                    false
+                }
+                None => true,
+            });
         let core = self.dice.index(self.cores.len());
         match action.expect("the ticket is below the sum") {
             0 => self.client_sends(),
@@ -268,17 +286,36 @@ impl<F: Framing + 'static> World<F> {
         client.frames_in_flight += 1;
         let sender = client.core;
         let handle = self.next_handle();
-        note("client sends", [index as u64, u64::from(handle), wishes.len() as u64, wishes[0] as u64]);
+        note(
+            "client sends",
+            [index as u64, u64::from(handle), wishes.len() as u64, wishes[0] as u64],
+        );
         let mut entries = Vec::with_capacity(wishes.len());
         for (place, wish) in wishes.into_iter().enumerate() {
             let random = self.dice.bits();
             let (owner, command) = self.ledger.command(wish, random);
             let owner = if owner == usize::MAX { sender } else { owner };
             entries.push((wish, owner));
-            self.push_command(sender, owner, Entry { frame: handle, index: place as u32, command });
+            self.push_command(
+                sender,
+                owner,
+                Entry {
+                    frame: handle,
+                    index: place as u32,
+                    command,
+                },
+            );
         }
         let outcomes = entries.iter().map(|_| None).collect();
-        self.frames.insert(handle, Frame { client: index, left: entries.len(), entries, outcomes });
+        self.frames.insert(
+            handle,
+            Frame {
+                client: index,
+                left: entries.len(),
+                entries,
+                outcomes,
+            },
+        );
     }
 
     /// As the server gathers commands for their owners.
@@ -293,7 +330,12 @@ impl<F: Framing + 'static> World<F> {
             continues = batch.entries.last().is_some_and(|last| last.frame == entry.frame);
         }
         continues &= self.plant != Some(Plant::FrameForgotten);
-        let batch = Batch { sender, continues, entries: vec![entry], ..Batch::default() };
+        let batch = Batch {
+            sender,
+            continues,
+            entries: vec![entry],
+            ..Batch::default()
+        };
         channel.push_back(Message::Commands(Box::new(batch)));
     }
 
@@ -306,11 +348,29 @@ impl<F: Framing + 'static> World<F> {
         if !self.ledger.plan(pool, self.now, &mut self.dice) {
             return;
         }
-        let definition = self.ledger.pools[pool].pending.as_ref().expect("planned right now").0.clone();
+        let definition = self.ledger.pools[pool]
+            .pending
+            .as_ref()
+            .expect("planned right now")
+            .0
+            .clone();
         let handle = self.next_handle();
-        note("planner sends", [pool as u64, u64::from(handle), definition.coverage.len() as u64, 0]);
-        let put = plimsoll_domain::PutPool { definition, expected_version: None };
-        self.ask(handle, self.ledger.pools[pool].core, Call::PutPools { puts: vec![put], dry_run: false });
+        note(
+            "planner sends",
+            [pool as u64, u64::from(handle), definition.coverage.len() as u64, 0],
+        );
+        let put = plimsoll_domain::PutPool {
+            definition,
+            expected_version: None,
+        };
+        self.ask(
+            handle,
+            self.ledger.pools[pool].core,
+            Call::PutPools {
+                puts: vec![put],
+                dry_run: false,
+            },
+        );
         self.asked.insert(handle, Asked::Put(pool));
     }
 
@@ -319,7 +379,10 @@ impl<F: Framing + 'static> World<F> {
         let call = match self.dice.below(4) {
             0 => Call::GetPools(names().collect()),
             1 => Call::ResolvePools(names().collect()),
-            2 => Call::ListPools { after: "slot-1".into(), limit: self.dice.index(6) },
+            2 => Call::ListPools {
+                after: "slot-1".into(),
+                limit: self.dice.index(6),
+            },
             _ => {
                 let done = self.ledger.intents.iter().filter_map(|intent| match intent.progress {
                     Progress::Done(id) => Some(ReservationId(id)),
@@ -337,7 +400,13 @@ impl<F: Framing + 'static> World<F> {
 
     fn ask(&mut self, handle: u32, owner: usize, call: Call) {
         let sender = self.dice.index(self.cores.len());
-        let request = Request { sender, origin: handle, part: 0, call, answer: Answer::Pending };
+        let request = Request {
+            sender,
+            origin: handle,
+            part: 0,
+            call,
+            answer: Answer::Pending,
+        };
         self.channels[sender][owner].push_back(Message::Request(Box::new(request)));
     }
 
@@ -380,6 +449,9 @@ impl<F: Framing + 'static> World<F> {
         self.clients.iter().all(|client| client.unfinished == 0)
             && self.asked.is_empty()
             && self.ledger.pools.iter().all(|pool| pool.pending.is_none())
-            && self.cores.iter().all(|core| core.engine.as_ref().is_some_and(Engine::is_idle))
+            && self
+                .cores
+                .iter()
+                .all(|core| core.engine.as_ref().is_some_and(Engine::is_idle))
     }
 }

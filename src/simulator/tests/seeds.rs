@@ -1,0 +1,211 @@
+//! Seeds that hold, that are one with themselves, and that catch what is planted.
+
+use std::collections::BTreeMap;
+
+use plimsoll_simulator::{FaultKind, Faults, Options, Plant, Promise, run, shrink};
+
+/// Runs without a bug: nothing is found.
+fn holds(options: &Options) -> plimsoll_simulator::Outcome {
+    run(options).unwrap_or_else(|failure| panic!("{}broken: {}", failure.report, failure.violation))
+}
+
+#[test]
+fn seeds_hold_and_every_fault_strikes() {
+    let mut happened = BTreeMap::new();
+    for seed in 1..=60 {
+        for (what, times) in holds(&Options::new(seed)).happened {
+            *happened.entry(what).or_insert(0) += times;
+        }
+    }
+    // A fault that never strikes tests nothing.
+    for what in [
+        "bit flips",
+        "connection lost",
+        "crash in recovery",
+        "crash in the turn",
+        "disk full",
+        "effect stands",
+        "flood",
+        "insufficient capacity",
+        "key_reused",
+        "kill",
+        "no room to start",
+        "power loss",
+        "ring exhausted",
+        "shadow reserve",
+        "slot used again",
+        "storage full",
+        "sync fails",
+    ] {
+        assert!(happened.contains_key(what), "{what} never happened: {happened:?}");
+    }
+}
+
+#[test]
+fn one_seed_gives_one_digest() {
+    for seed in [7, 8, 9, u64::MAX] {
+        let options = Options {
+            steps: 1_000,
+            ..Options::new(seed)
+        };
+        let digest = holds(&options).digest;
+        assert_eq!(digest, holds(&options).digest, "seed {seed}");
+        assert_ne!(
+            digest,
+            holds(&Options {
+                seed: seed ^ 1 << 40,
+                ..options
+            })
+            .digest,
+            "seed {seed} and another one"
+        );
+    }
+}
+
+/// Expects the planted bug to be caught within the first seeds, by one of these checkers.
+fn check(plant: Plant, seed_count: u64, promises: &[Promise]) {
+    assert!(
+        seed_count <= plant.seed_count_max(),
+        "the program promises to find it sooner"
+    );
+    for seed in 1..=seed_count {
+        if let Err(failure) = run(&Options {
+            plant: Some(plant),
+            ..Options::new(seed)
+        }) {
+            assert!(
+                promises.contains(&failure.violation.promise),
+                "caught by {}",
+                failure.violation
+            );
+            assert!(
+                failure.report.contains(&format!("--seed {seed} ")),
+                "{}",
+                failure.report
+            );
+            // The canary: it is the bug that was found.
+            holds(&Options::new(seed));
+            return;
+        }
+    }
+    panic!("{} is not caught by {seed_count} seeds", plant.name());
+}
+
+#[test]
+fn ack_before_sync() {
+    check(Plant::AckBeforeSync, 5, &[Promise::Durable, Promise::BadDisk]);
+}
+
+#[test]
+fn checksum_without_length() {
+    check(Plant::ChecksumWithoutLength, 40, &[Promise::BadDisk]);
+}
+
+#[test]
+fn seed_without_incarnation() {
+    check(
+        Plant::SeedWithoutIncarnation,
+        20,
+        &[Promise::Forgotten, Promise::Durable, Promise::BadDisk],
+    );
+}
+
+#[test]
+fn incarnation_reused() {
+    check(
+        Plant::IncarnationReused,
+        20,
+        &[Promise::Forgotten, Promise::Durable, Promise::BadDisk],
+    );
+}
+
+#[test]
+fn sync_skips_last_segment() {
+    check(Plant::SyncSkipsLastSegment, 30, &[Promise::Durable, Promise::BadDisk]);
+}
+
+#[test]
+fn sync_loses_page() {
+    check(Plant::SyncLosesPage, 5, &[Promise::Durable, Promise::BadDisk]);
+}
+
+#[test]
+fn control_before_segment() {
+    check(Plant::ControlBeforeSegment, 5, &[Promise::BadDisk]);
+}
+
+#[test]
+fn control_not_synced() {
+    check(Plant::ControlNotSynced, 100, &[Promise::Durable]);
+}
+
+#[test]
+fn tickets_out_of_order() {
+    check(Plant::TicketsOutOfOrder, 5, &[Promise::Assertion]);
+}
+
+#[test]
+fn failed_sync_retried() {
+    check(Plant::FailedSyncRetried, 60, &[Promise::Durable, Promise::BadDisk]);
+}
+
+#[test]
+fn reply_lost_key_changed() {
+    check(Plant::ReplyLostKeyChanged, 5, &[Promise::OneEffect]);
+}
+
+#[test]
+fn recovery_without_rewrite() {
+    check(Plant::RecoveryWithoutRewrite, 60, &[Promise::Durable, Promise::BadDisk]);
+}
+
+#[test]
+fn replies_out_of_order() {
+    check(Plant::RepliesOutOfOrder, 5, &[Promise::Order]);
+}
+
+#[test]
+fn frame_forgotten() {
+    check(Plant::FrameForgotten, 200, &[Promise::Order]);
+}
+
+#[test]
+fn a_failure_is_made_smaller() {
+    let fails = |options: &Options| run(options).is_err();
+    let options = Options {
+        plant: Some(Plant::ControlBeforeSegment),
+        ..Options::new(1)
+    };
+    assert!(fails(&options), "seed 1 catches it");
+    let smallest = shrink(&options, fails);
+    assert!(fails(&smallest), "{}", smallest.command_line());
+    assert!(
+        smallest.steps < options.steps && smallest.faults.kinds().count() < 6,
+        "{}",
+        smallest.command_line()
+    );
+}
+
+#[test]
+fn faults_are_read_as_they_are_written() {
+    for faults in [
+        Faults::ALL,
+        Faults::NONE,
+        Faults::ALL.without(FaultKind::Kill).without(FaultKind::Flood),
+    ] {
+        assert_eq!(faults.to_string().parse(), Ok(faults));
+    }
+    assert!(
+        "power-loss,kill"
+            .parse::<Faults>()
+            .is_ok_and(|faults| faults.kinds().count() == 2)
+    );
+    assert!("power-loss,rain".parse::<Faults>().is_err());
+}
+
+#[test]
+fn plants_are_found_by_name() {
+    for plant in Plant::ALL {
+        assert_eq!(Plant::from_name(plant.name()), Some(plant));
+    }
+}
