@@ -290,10 +290,10 @@ impl Ledger {
                     ..
                 },
                 _,
-            ) if !self.intents[*first].release_attempted => {
-                if status != Status::Ok || self.intents[*first].progress != Progress::Done(id) {
-                    return breach(Promise::OneEffect, "a repetition does not get the first outcome");
-                }
+            ) if !self.intents[*first].release_attempted
+                && (status != Status::Ok || self.intents[*first].progress != Progress::Done(id)) =>
+            {
+                return breach(Promise::OneEffect, "a repetition does not get the first outcome");
             }
             (
                 Wish::Reserve {
@@ -301,10 +301,8 @@ impl Ledger {
                     ..
                 },
                 _,
-            ) if !self.intents[*first].release_attempted => {
-                if status != Status::KeyReused {
-                    return breach(Promise::OneEffect, "another request under a used key is not refused");
-                }
+            ) if !self.intents[*first].release_attempted && status != Status::KeyReused => {
+                return breach(Promise::OneEffect, "another request under a used key is not refused");
             }
             (Wish::Release { of: Some(_), .. }, Status::Ok) if outcome.state() != wire::State::released => {
                 return breach(Promise::OneEffect, "what was released is not");

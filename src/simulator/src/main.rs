@@ -215,7 +215,8 @@ fn run_all(arguments: &Arguments, seeds: Seeds) -> u8 {
         let [count, steps, starts, wishes] =
             [&count, &steps, &starts, &wishes].map(|number| number.load(Ordering::Relaxed));
         let each_second = count as f64 / seconds;
-        for (what, times) in happened.into_inner().unwrap_or_default() {
+        let happened = happened.into_inner().unwrap_or_default();
+        for (what, times) in happened.iter().filter(|_| arguments.plant.is_none()) {
             println!("  {times:>12} {what}");
         }
         println!("{count} seeds, {steps} steps, {starts} recoveries, {wishes} wishes; {each_second:.0} seeds/s");

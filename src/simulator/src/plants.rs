@@ -106,10 +106,8 @@ impl Plant {
 
     /// The seeds within which a run must have found it, from 1.
     pub fn seed_count_max(self) -> u64 {
-        match self {
-            Plant::FrameForgotten => 2000,
-            _ => 300,
-        }
+        300
+    }
     }
 
     /// The bug of this name.

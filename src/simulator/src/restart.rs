@@ -134,7 +134,7 @@ impl<F: Framing + 'static> World<F> {
             }
             disk.borrow().fuse.set(None);
             match result {
-                Ok(recovered) => self.started(index, recovered, probe)?,
+                Ok(recovered) => self.started(index, recovered, &probe)?,
                 Err(RecoveryError::Storage(error)) if error.is_out_of_space() => {
                     note("no room to start", [index as u64, 0, 0, 0]);
                     let stays_full = self.fault_dice.coin();
@@ -236,7 +236,7 @@ impl<F: Framing + 'static> World<F> {
     }
 
     /// A core is back: everything is held against what was promised.
-    fn started(&mut self, index: usize, recovered: Recovered<SimStorage, F>, probe: Probe) -> Result<(), Violation> {
+    fn started(&mut self, index: usize, recovered: Recovered<SimStorage, F>, probe: &Probe) -> Result<(), Violation> {
         let Recovered { engine, summary } = recovered;
         let last_lsn = summary.last_lsn.0;
         note(
