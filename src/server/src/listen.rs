@@ -2,32 +2,30 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::server::{DYING_PATIENCE, DYING_PAUSE};
 
 /// Connections that the kernel keeps until they are accepted.
 const BACKLOG: i32 = 4096;
 
-/// How long an address in use is asked for again. The kernel gives up the sockets of a killed process a little after the process itself, when
-/// its rings are torn down (milliseconds, measured).
-const IN_USE_PATIENCE: Duration = Duration::from_secs(1);
-const IN_USE_PAUSE: Duration = Duration::from_millis(10);
-
-/// Listening sockets for so many cores, and the address that they listen on.
+/// Listening sockets for so many cores, and the address that they listen on. An address in use is asked for again for a while: the kernel gives
+/// up the sockets of a killed process a little after the process itself, when its rings are torn down.
 pub(crate) fn listen(address: SocketAddr, count: usize) -> io::Result<(Vec<Socket>, SocketAddr)> {
-    let until = Instant::now() + IN_USE_PATIENCE;
+    let until = Instant::now() + DYING_PATIENCE;
     loop {
         match try_listen(address, count) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < until => {
-                std::thread::sleep(IN_USE_PAUSE);
+                std::thread::sleep(DYING_PAUSE);
             }
             result => return result,
         }
     }
 }
 
-/// The first is bound without `SO_REUSEPORT`, so that an address in use is refused, also when its owner would share it; only then is the
+/// Makes the sockets. The first is bound without `SO_REUSEPORT`, so that an address in use is refused, also when its owner would share it; only then is the
 /// option set, and the others join.
 fn try_listen(address: SocketAddr, count: usize) -> io::Result<(Vec<Socket>, SocketAddr)> {
     let first = new_socket(address)?;

@@ -1,10 +1,12 @@
 //! Starting, running and stopping.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use plimsoll_domain::StateOptions;
 use plimsoll_engine::{Engine, EngineOptions};
@@ -18,6 +20,10 @@ use crate::options::Options;
 use crate::runtime::{self, Executor, Listener};
 use crate::shared::Shared;
 use crate::{heartbeat, host, listen, sync};
+
+/// How long what a killed process leaves is waited for: its lock goes with it, and it has gigabytes to unmap first.
+pub(crate) const DYING_PATIENCE: Duration = Duration::from_secs(3);
+pub(crate) const DYING_PAUSE: Duration = Duration::from_millis(10);
 
 /// A running server.
 pub struct Server {
@@ -176,7 +182,7 @@ impl Server {
 /// Opens the data directory, or makes it, and chooses the processors.
 fn opendirectory(options: &Options) -> Result<(Directory, Vec<usize>), Fatal> {
     let asked = options.dimensions.clone().unwrap_or_default();
-    match Directory::open(&options.data) {
+    match open_unlocked(&options.data) {
         Err(DirectoryError::NotFound { .. }) => {}
         Err(error) => return Err(error.into()),
         Ok(directory) => return open_existing(directory, options, asked),
@@ -196,6 +202,17 @@ fn opendirectory(options: &Options) -> Result<(Directory, Vec<usize>), Fatal> {
         segment_size,
     };
     Ok((Directory::create(&options.data, &new)?, processors))
+}
+
+/// Opens the directory, and waits a little when it is locked.
+fn open_unlocked(path: &Path) -> Result<Directory, DirectoryError> {
+    let until = Instant::now() + DYING_PATIENCE;
+    loop {
+        match Directory::open(path) {
+            Err(DirectoryError::Locked { .. }) if Instant::now() < until => std::thread::sleep(DYING_PAUSE),
+            result => return result,
+        }
+    }
 }
 
 fn open_existing(
@@ -240,7 +257,7 @@ async fn run_core(setup: CoreSetup, started: mpsc::Sender<Result<(), Fatal>>) {
     }
 }
 
-fn start_core(setup: CoreSetup) -> Result<(Rc<Core>, Listener, std::time::Duration), Fatal> {
+fn start_core(setup: CoreSetup) -> Result<(Rc<Core>, Listener, Duration), Fatal> {
     let CoreSetup {
         core,
         journal,
@@ -263,7 +280,7 @@ fn start_core(setup: CoreSetup) -> Result<(Rc<Core>, Listener, std::time::Durati
             hash_seed: random(),
         },
     };
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     let recovered = Engine::recover(storage, engine_options, now(), random).map_err(recovery)?;
     tracing::info!(core, summary = ?recovered.summary, elapsed = ?begun.elapsed(), "journal recovered");
     let core = Rc::new(Core::new(core, shared, recovered.engine, random()));

@@ -48,10 +48,11 @@ impl Server {
         self.address.to_string()
     }
 
-    /// SIGKILL, as a crash of the process; what the kernel holds survives.
+    /// SIGKILL, as a crash of the process; what the kernel holds survives. The process may still be dying when this returns: directory and
+    /// address can be used at once all the same.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        std::thread::spawn(move || drop(self));
     }
 
     /// SIGTERM, and the exit code.
