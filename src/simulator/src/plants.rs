@@ -105,9 +105,8 @@ impl Plant {
     }
 
     /// The seeds within which a run must have found it, from 1.
-    pub fn seed_count_max(self) -> u64 {
+    pub const fn seed_count_max(self) -> u64 {
         300
-    }
     }
 
     /// The bug of this name.
