@@ -185,7 +185,10 @@ impl Reservations {
         match self.newest_ended {
             NONE => self.oldest_ended = slot,
             newest => {
-                let newest = self.entries.get_mut(newest as usize).expect("the queue names existing slots");
+                let newest = self
+                    .entries
+                    .get_mut(newest as usize)
+                    .expect("the queue names existing slots");
                 newest.next_ended = slot;
             }
         }

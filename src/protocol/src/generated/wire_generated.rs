@@ -1727,26 +1727,16 @@ pub mod plimsoll {
                 pos: usize,
             ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
                 v.visit_table(pos)?
-                    .visit_field::<u16>("version", Self::VT_VERSION, false)?
-                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>(
-                        "server",
-                        Self::VT_SERVER,
-                        false,
-                    )?
-                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>(
-                        "directory_id",
-                        Self::VT_DIRECTORY_ID,
-                        false,
-                    )?
-                    .visit_field::<::flatbuffers::ForwardsUOffset<
-                        ::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<&'_ str>>,
-                    >>("dimensions", Self::VT_DIMENSIONS, true)?
-                    .visit_field::<u16>("cores", Self::VT_CORES, false)?
-                    .visit_field::<u32>("frame_size_max", Self::VT_FRAME_SIZE_MAX, false)?
-                    .visit_field::<u16>("commands_max", Self::VT_COMMANDS_MAX, false)?
-                    .visit_field::<u32>("window_commands", Self::VT_WINDOW_COMMANDS, false)?
-                    .visit_field::<u32>("items_max", Self::VT_ITEMS_MAX, false)?
-                    .finish();
+     .visit_field::<u16>("version", Self::VT_VERSION, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("server", Self::VT_SERVER, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("directory_id", Self::VT_DIRECTORY_ID, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<&'_ str>>>>("dimensions", Self::VT_DIMENSIONS, true)?
+     .visit_field::<u16>("cores", Self::VT_CORES, false)?
+     .visit_field::<u32>("frame_size_max", Self::VT_FRAME_SIZE_MAX, false)?
+     .visit_field::<u16>("commands_max", Self::VT_COMMANDS_MAX, false)?
+     .visit_field::<u32>("window_commands", Self::VT_WINDOW_COMMANDS, false)?
+     .visit_field::<u32>("items_max", Self::VT_ITEMS_MAX, false)?
+     .finish();
                 Ok(())
             }
         }
@@ -2514,10 +2504,8 @@ pub mod plimsoll {
                 pos: usize,
             ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
                 v.visit_table(pos)?
-                    .visit_field::<::flatbuffers::ForwardsUOffset<
-                        ::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<&'_ str>>,
-                    >>("names", Self::VT_NAMES, true)?
-                    .finish();
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<&'_ str>>>>("names", Self::VT_NAMES, true)?
+     .finish();
                 Ok(())
             }
         }
@@ -2893,42 +2881,20 @@ pub mod plimsoll {
                 pos: usize,
             ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
                 v.visit_table(pos)?
-                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>(
-                        "name",
-                        Self::VT_NAME,
-                        true,
-                    )?
-                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>(
-                        "zone",
-                        Self::VT_ZONE,
-                        true,
-                    )?
-                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>(
-                        "kind",
-                        Self::VT_KIND,
-                        true,
-                    )?
-                    .visit_field::<i64>("starts_at", Self::VT_STARTS_AT, false)?
-                    .visit_field::<i64>("ends_at", Self::VT_ENDS_AT, false)?
-                    .visit_field::<i64>("opens_at", Self::VT_OPENS_AT, false)?
-                    .visit_field::<i64>("closes_at", Self::VT_CLOSES_AT, false)?
-                    .visit_field::<::flatbuffers::ForwardsUOffset<
-                        ::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<&'_ str>>,
-                    >>("coverage", Self::VT_COVERAGE, false)?
-                    .visit_field::<bool>("closed", Self::VT_CLOSED, false)?
-                    .visit_field::<bool>("shadow", Self::VT_SHADOW, false)?
-                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>(
-                        "limits",
-                        Self::VT_LIMITS,
-                        true,
-                    )?
-                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>(
-                        "overbook",
-                        Self::VT_OVERBOOK,
-                        false,
-                    )?
-                    .visit_field::<u64>("version", Self::VT_VERSION, false)?
-                    .finish();
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("name", Self::VT_NAME, true)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("zone", Self::VT_ZONE, true)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("kind", Self::VT_KIND, true)?
+     .visit_field::<i64>("starts_at", Self::VT_STARTS_AT, false)?
+     .visit_field::<i64>("ends_at", Self::VT_ENDS_AT, false)?
+     .visit_field::<i64>("opens_at", Self::VT_OPENS_AT, false)?
+     .visit_field::<i64>("closes_at", Self::VT_CLOSES_AT, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<&'_ str>>>>("coverage", Self::VT_COVERAGE, false)?
+     .visit_field::<bool>("closed", Self::VT_CLOSED, false)?
+     .visit_field::<bool>("shadow", Self::VT_SHADOW, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>("limits", Self::VT_LIMITS, true)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>("overbook", Self::VT_OVERBOOK, false)?
+     .visit_field::<u64>("version", Self::VT_VERSION, false)?
+     .finish();
                 Ok(())
             }
         }
@@ -3383,10 +3349,8 @@ pub mod plimsoll {
                 pos: usize,
             ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
                 v.visit_table(pos)?
-                    .visit_field::<::flatbuffers::ForwardsUOffset<
-                        ::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<&'_ str>>,
-                    >>("names", Self::VT_NAMES, true)?
-                    .finish();
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<&'_ str>>>>("names", Self::VT_NAMES, true)?
+     .finish();
                 Ok(())
             }
         }
@@ -3791,11 +3755,7 @@ pub mod plimsoll {
                 // Created from valid Table for this object
                 // which contains a valid value in this slot
                 unsafe {
-                    self._tab
-                        .get::<::flatbuffers::ForwardsUOffset<
-                            ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Pool>>,
-                        >>(Pools::VT_POOLS, None)
-                        .unwrap()
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Pool>>>>(Pools::VT_POOLS, None).unwrap()
                 }
             }
             /// List only: there are more after the last one.
@@ -3815,11 +3775,9 @@ pub mod plimsoll {
                 pos: usize,
             ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
                 v.visit_table(pos)?
-                    .visit_field::<::flatbuffers::ForwardsUOffset<
-                        ::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Pool>>,
-                    >>("pools", Self::VT_POOLS, true)?
-                    .visit_field::<bool>("more", Self::VT_MORE, false)?
-                    .finish();
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Pool>>>>("pools", Self::VT_POOLS, true)?
+     .visit_field::<bool>("more", Self::VT_MORE, false)?
+     .finish();
                 Ok(())
             }
         }
