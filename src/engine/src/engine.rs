@@ -60,6 +60,8 @@ pub struct Engine<S: Storage, F: Framing = CrcFraming> {
     /// Where event bodies are encoded.
     body: Vec<u8>,
     overloaded: Vec<Option<u32>>,
+    /// By sender, whether its last message was not taken in.
+    refused: Vec<bool>,
 }
 
 impl<S: Storage, F: Framing> Engine<S, F> {
@@ -96,6 +98,7 @@ impl<S: Storage, F: Framing> Engine<S, F> {
             poisoned: false,
             body: Vec::with_capacity(256),
             overloaded: Vec::new(),
+            refused: Vec::new(),
         };
         Ok(Recovered {
             engine,
@@ -111,7 +114,14 @@ impl<S: Storage, F: Framing> Engine<S, F> {
         let command_count = command_count(&message);
         let is_full = self.inbox.len() >= INBOX_MESSAGE_COUNT_MAX
             || self.inbox_command_count + command_count > INBOX_COMMAND_COUNT_MAX;
-        if is_full || self.poisoned {
+        let sender = message.sender();
+        if self.refused.len() <= sender {
+            self.refused.resize(sender + 1, false);
+        }
+        // No later command of a frame overtakes one that was refused.
+        let continues_refused = self.refused[sender] && message.continues();
+        self.refused[sender] = is_full || self.poisoned || continues_refused;
+        if self.refused[sender] {
             return Err(message);
         }
         self.inbox_command_count += command_count;

@@ -21,6 +21,11 @@ impl Message {
         }
     }
 
+    /// Whether its first command belongs to the same frame as the last one of the sender's message before.
+    pub(crate) fn continues(&self) -> bool {
+        matches!(self, Message::Commands(batch) if batch.continues)
+    }
+
     /// Answers all of it with this status.
     pub fn refuse(&mut self, status: Status) {
         match self {
