@@ -85,6 +85,17 @@ impl KeyTable {
             .map(|entry| entry.slot)
     }
 
+    /// Reads what finding the key will read, so that it is in the cache then.
+    #[inline]
+    pub(crate) fn touch(&self, key: Key) -> u32 {
+        let hash = self.hash(key);
+        let shard = &self.shards[self.shard_index(hash)];
+        shard
+            .table
+            .find(spread(hash), |entry| entry.hash == hash)
+            .map_or(0, |entry| entry.slot)
+    }
+
     /// Makes the key name this slot from now on.
     #[inline]
     pub(crate) fn insert(&mut self, key: Key, slot: u32, key_at: impl Fn(u32) -> Key) {

@@ -19,6 +19,7 @@ mod pool;
 mod refusal;
 mod reservation;
 mod state;
+mod touch;
 mod units;
 
 pub use command::{Command, Decision, PutPool, Release, Reserve};

@@ -123,10 +123,16 @@ impl Reservations {
         units
     }
 
+    /// The reservation that ended longest ago, whose slot may be used next.
+    #[inline]
+    pub(crate) fn oldest_ended(&self) -> Option<&Reservation> {
+        self.get(self.oldest_ended)
+    }
+
     /// Where the next reservation goes: the slot of the reservation that ended longest ago if that was before `forget_before`, else a new one.
     #[inline]
     pub(crate) fn free_slot(&self, forget_before: Timestamp) -> Option<FreeSlot> {
-        if let Some(oldest) = self.get(self.oldest_ended)
+        if let Some(oldest) = self.oldest_ended()
             && oldest.ended_at < forget_before
         {
             return Some(FreeSlot {

@@ -12,3 +12,5 @@ pub const TICKETS_IN_FLIGHT_MAX: usize = 2;
 pub const ITEM_COUNT_MAX: usize = 1000;
 /// An idle second, in microseconds: then a commit record is written that proves all before it durable.
 pub const IDLE_MICROS: i64 = 1_000_000;
+/// For so many commands at once is read ahead what they will read; more than a core has misses in flight gains nothing.
+pub const TOUCHED_AHEAD: usize = 16;

@@ -1,11 +1,13 @@
 //! Deciding, recording and applying one message.
 
+use std::hint::black_box;
+
 use plimsoll_domain::{Decision, Event, PutOutcome, Refusal, ReservationState, ReservationView, State, Timestamp};
 use plimsoll_journal::{Framing, Full, Journal, Priority, Storage, Tag};
 use plimsoll_protocol::{Applies, Status, wire};
 
-use crate::limits::ITEM_COUNT_MAX;
-use crate::message::{Answer, Batch, Call, PoolReport, PutResult, Request, ReservationReport, micros_or_zero};
+use crate::limits::{ITEM_COUNT_MAX, TOUCHED_AHEAD};
+use crate::message::{Answer, Batch, Call, Entry, PoolReport, PutResult, Request, ReservationReport, micros_or_zero};
 
 /// The wire's number for a refusal.
 fn refusal_status(refusal: &Refusal) -> Status {
@@ -66,7 +68,10 @@ impl<S: Storage, F: Framing> Processing<'_, S, F> {
         let dimension_count = self.state.dimension_count();
         batch.outcomes.clear();
         batch.remaining.clear();
-        for entry in &batch.entries {
+        for (place, entry) in batch.entries.iter().enumerate() {
+            if place.is_multiple_of(TOUCHED_AHEAD) {
+                self.touch(&batch.entries[place..]);
+            }
             if overloaded == Some(entry.frame) {
                 batch.outcomes.push(wire::Outcome::refused(Status::Overloaded));
                 continue;
@@ -89,6 +94,22 @@ impl<S: Storage, F: Framing> Processing<'_, S, F> {
             batch.outcomes.push(outcome);
         }
         self.overloaded[batch.sender] = overloaded;
+    }
+
+    /// Reads ahead what the next commands will read.
+    #[inline]
+    fn touch(&self, entries: &[Entry]) {
+        let next = &entries[..entries.len().min(TOUCHED_AHEAD)];
+        if next.len() > 1 {
+            black_box(
+                next.iter()
+                    .fold(0, |read, entry| read ^ self.state.touch(&entry.command)),
+            );
+            black_box(
+                next.iter()
+                    .fold(0, |read, entry| read ^ self.state.touch_forgotten(&entry.command)),
+            );
+        }
     }
 
     /// Appends the event, then applies it. Nothing changes when there is no room for it.
