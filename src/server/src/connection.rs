@@ -29,6 +29,8 @@ pub(crate) struct Connection {
     /// Commands, and requests of rare operations, that are not answered yet.
     in_flight: Cell<usize>,
     is_dirty: Cell<bool>,
+    /// The writing task waits for the socket: nobody else may write, since the runtime then forgets whom to wake.
+    is_writing: Cell<bool>,
     pub(crate) is_welcome: Cell<bool>,
     /// No frame is read any more; what is in flight is still answered.
     is_closing: Cell<bool>,
@@ -47,6 +49,7 @@ impl Connection {
             sent: Cell::new(0),
             in_flight: Cell::new(0),
             is_dirty: Cell::new(false),
+            is_writing: Cell::new(false),
             is_welcome: Cell::new(false),
             is_closing: Cell::new(false),
             is_broken: Cell::new(false),
@@ -94,10 +97,15 @@ impl Connection {
     /// Sends what the socket takes at once, and leaves the rest to the writing task.
     pub(crate) fn flush(&self) {
         self.is_dirty.set(false);
+        if self.is_writing.get() {
+            return;
+        }
         let mut unsent = self.unsent.borrow_mut();
+        let was_past_limit = unsent.len() - self.sent.get() >= UNSENT_SIZE_MAX;
         while self.sent.get() < unsent.len() && !self.is_broken.get() {
             match self.stream.write_now(&unsent[self.sent.get()..]) {
                 Ok(0) => {
+                    self.is_writing.set(true);
                     self.writer.notify();
                     return;
                 }
@@ -107,6 +115,9 @@ impl Connection {
         }
         unsent.clear();
         self.sent.set(0);
+        if was_past_limit {
+            self.reader.notify();
+        }
         if self.is_closing.get() {
             self.writer.notify();
         }
@@ -122,21 +133,24 @@ impl Connection {
     /// Sends what `flush` could not; ends when the connection is closed and settled.
     pub(crate) async fn write(self: Rc<Connection>) {
         loop {
-            let has_unsent = self.unsent.borrow().len() > self.sent.get();
             if self.is_broken.get() || (self.is_closing.get() && self.is_settled()) {
                 return;
             }
-            if !has_unsent {
-                self.writer.wait().await;
-                continue;
-            }
-            let result = poll_fn(|context| {
+            self.is_writing.set(true);
+            let written = poll_fn(|context| {
                 let unsent = self.unsent.borrow();
-                self.stream.poll_write(context, &unsent[self.sent.get()..])
+                match &unsent[self.sent.get()..] {
+                    [] => Poll::Ready(None),
+                    rest => self.stream.poll_write(context, rest).map(Some),
+                }
             })
             .await;
-            match result {
-                Ok(count) if count > 0 => {
+            match written {
+                None => {
+                    self.is_writing.set(false);
+                    self.writer.wait().await;
+                }
+                Some(Ok(count)) if count > 0 => {
                     self.sent.set(self.sent.get() + count);
                     let mut unsent = self.unsent.borrow_mut();
                     if self.sent.get() == unsent.len() {
@@ -146,7 +160,7 @@ impl Connection {
                     drop(unsent);
                     self.reader.notify();
                 }
-                Ok(_) | Err(_) => self.broke(),
+                Some(_) => self.broke(),
             }
         }
     }

@@ -112,10 +112,9 @@ impl Core {
         }
     }
 
-    /// A read brought something: a pass follows.
+    /// A read brought something: the heartbeat is quick for a while.
     pub(crate) fn something_arrived(&self) {
         self.shared.asked.fetch_add(1, Ordering::Relaxed);
-        self.arrived.notify();
     }
 
     /// Answers were put into the connection's buffer outside of a pass.
@@ -126,8 +125,9 @@ impl Core {
         self.arrived.notify();
     }
 
-    /// Takes a whole frame in: its commands go to their owners with the next pass.
+    /// Takes a whole frame in: its commands go to their owners with the next pass, which follows.
     pub(crate) fn take_frame(&self, connection: &Rc<Connection>, frame: &Frame<'_>) {
+        self.arrived.notify();
         let head = Head::answer_to(&frame.header);
         let result = match frame.header.request() {
             Err(status) => Err((status, "not an operation of this server".into())),
@@ -328,7 +328,13 @@ impl Core {
 
     /// Runs passes until the server has stopped and everything is answered and synced.
     pub(crate) async fn run(self: Rc<Core>, drain_timeout: Duration) {
-        Arc::clone(&self.shared.pulses[self.index]).attach();
+        // Each beat is a pass too: an engine that has nothing to do looks at the time.
+        let core = Rc::downgrade(&self);
+        Arc::clone(&self.shared.pulses[self.index]).attach(move || {
+            if let Some(core) = core.upgrade() {
+                core.arrived.notify();
+            }
+        });
         let mut stop_at = None;
         loop {
             if self.pass() {

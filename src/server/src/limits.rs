@@ -12,7 +12,11 @@ pub(crate) const CONNECTION_COUNT_MAX: usize = 16 * 1024;
 /// engines of two cores hold.
 pub(crate) const ACCEPTED_COMMANDS_MAX: usize = 512 * 1024;
 /// The most requests of rare operations that one core has accepted and not answered.
-pub(crate) const ACCEPTED_REQUESTS_MAX: usize = 1024;
+pub(crate) const ACCEPTED_REQUESTS_MAX: usize = 256;
+/// A request of a rare operation counts as so many commands in its connection's window: its answer may take a whole frame.
+pub(crate) const REQUEST_WEIGHT: usize = 2048;
+/// A page of pools is cut where its answer would take more than this, so that it fits a frame.
+pub(crate) const PAGE_SIZE_MAX: usize = 768 * 1024;
 /// The most commands in one message to another core.
 pub(crate) const MESSAGE_COMMANDS_MAX: usize = 4096;
 /// The most messages from one core to another that are not answered.

@@ -13,7 +13,7 @@ use crate::connection::Connection;
 use crate::core::{Core, Inner};
 use crate::dispatch::existing;
 use crate::encode;
-use crate::limits::{ACCEPTED_REQUESTS_MAX, COMMANDS_MAX, WINDOW_COMMANDS};
+use crate::limits::{ACCEPTED_REQUESTS_MAX, COMMANDS_MAX, PAGE_SIZE_MAX, REQUEST_WEIGHT, WINDOW_COMMANDS};
 
 use plimsoll_engine::limits::ITEM_COUNT_MAX;
 
@@ -314,7 +314,7 @@ impl Core {
             if inner.requests.count >= ACCEPTED_REQUESTS_MAX {
                 return Err((Status::Overloaded, "too many requests wait".into()));
             }
-            connection.add_in_flight(1);
+            connection.add_in_flight(REQUEST_WEIGHT);
             let pending = Pending {
                 connection: Rc::clone(connection),
                 head,
@@ -383,7 +383,7 @@ impl Core {
     fn answer_request(&self, inner: &mut Inner, origin: u32) {
         let pending = inner.requests.take(origin);
         let connection = pending.connection;
-        connection.answered(1);
+        connection.answered(REQUEST_WEIGHT);
         let unsent = &mut *connection.unsent.borrow_mut();
         let dimension_count = self.shared.dimensions.len();
         let encoder: &mut Encoder = &mut inner.encoder;
@@ -396,8 +396,9 @@ impl Core {
             (None, Gathered::Put(results)) => encode::put_results(encoder, unsent, pending.head, &results),
             (None, Gathered::Pools { mut pools, limit }) => {
                 pools.sort_unstable_by(|left, right| left.definition.name.cmp(&right.definition.name));
-                let more = limit.is_some_and(|limit| pools.len() > limit);
-                pools.truncate(limit.unwrap_or(usize::MAX));
+                let fitting = limit.map_or(pools.len(), |limit| page_length(&pools, limit));
+                let more = pools.len() > fitting;
+                pools.truncate(fitting);
                 encode::pools(encoder, unsent, pending.head, dimension_count, &pools, more)
             }
             (None, Gathered::Reservations(reservations)) => encode::reservations(
@@ -418,6 +419,25 @@ impl Core {
         }
         inner.mark_dirty(&connection);
     }
+}
+
+/// How many of the pools a page takes: at most `limit`, at least one, and no more than fit an answer.
+fn page_length(pools: &[PoolReport], limit: usize) -> usize {
+    // The fixed parts of a pool's tables, and of each prefix, are well below these.
+    let size = |pool: &PoolReport| {
+        1024 + pool
+            .definition
+            .coverage
+            .iter()
+            .map(|prefix| prefix.len() + 16)
+            .sum::<usize>()
+    };
+    let mut total = 0;
+    let fitting = pools.iter().take(limit).take_while(|pool| {
+        total += size(pool);
+        total <= PAGE_SIZE_MAX
+    });
+    fitting.count().max(1).min(pools.len())
 }
 
 fn check_item_count(count: usize) -> Result<(), Refused> {

@@ -70,11 +70,12 @@ pub(crate) struct Pulse {
 }
 
 impl Pulse {
-    /// From now on this executor can be woken.
-    pub(crate) fn attach(self: Arc<Pulse>) {
+    /// From now on this executor can be woken; `on_beat` runs on it each time.
+    pub(crate) fn attach(self: Arc<Pulse>, on_beat: impl Fn() + 'static) {
         spawn_local(poll_fn(move |context| {
             self.waker.get_or_init(|| context.waker().clone());
             self.seen.store(self.sent.load(Ordering::Acquire), Ordering::Release);
+            on_beat();
             Poll::Pending
         }));
     }
@@ -246,7 +247,7 @@ mod tests {
             LocalExecutorBuilder::new(Placement::Unbound)
                 .io_memory(IO_MEMORY_SIZE)
                 .spawn(move || async move {
-                    pulse.attach();
+                    pulse.attach(|| {});
                     let latency = Latency::Matters(Duration::from_micros(100));
                     let queue = glommio::executor().create_task_queue(Shares::default(), latency, "hasty");
                     glommio::spawn_local_into(exchange.answer(), queue).unwrap().await;

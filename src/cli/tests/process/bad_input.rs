@@ -10,13 +10,13 @@ use plimsoll_client::{Key, PoolId};
 
 use crate::support::{Random, Server, run, seed, succeed};
 
-fn connect(server: &Server) -> TcpStream {
+pub(crate) fn connect(server: &Server) -> TcpStream {
     let stream = TcpStream::connect(server.address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     stream
 }
 
-fn hello(version: u16) -> Vec<u8> {
+pub(crate) fn hello(version: u16) -> Vec<u8> {
     let mut out = Vec::new();
     let head = Head::request(Operation::Hello, CorrelationId(1));
     let build = |builder: &mut plimsoll_client::protocol::flatbuffers::FlatBufferBuilder<'static>| {
@@ -32,7 +32,7 @@ fn hello(version: u16) -> Vec<u8> {
     out
 }
 
-fn reserves(count: usize) -> Vec<u8> {
+pub(crate) fn reserves(count: usize) -> Vec<u8> {
     let commands: Vec<_> = (0..count)
         .map(|index| {
             let key = Key(index as u128);

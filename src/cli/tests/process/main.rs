@@ -5,6 +5,7 @@
 )]
 
 mod bad_input;
+mod flow;
 mod kill;
 mod orders;
 mod startup;
