@@ -33,7 +33,7 @@ The command line goes before the environment, the environment before the file.";
 #[derive(Debug, Parser)]
 #[command(name = "plimsoll", version, after_help = EXAMPLES, subcommand_required = true, arg_required_else_help = true)]
 pub(crate) struct Arguments {
-    /// Read settings from this file (TOML; tables [serve] and [client])
+    /// Read settings from this TOML file, with the tables serve and client
     #[arg(long, global = true, value_name = "FILE", env = "PLIMSOLL_CONFIG")]
     pub(crate) config: Option<PathBuf>,
 

@@ -10,7 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{FromRawFd, IntoRawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -183,6 +183,13 @@ pub(crate) struct SyncFile(BufferedFile);
 impl SyncFile {
     pub(crate) async fn open(path: &Path) -> io::Result<SyncFile> {
         BufferedFile::open(path).await.map(SyncFile).map_err(io::Error::from)
+    }
+
+    /// The same as [`SyncFile::sync`], on this thread, which does nothing else meanwhile.
+    pub(crate) fn sync_now(&self) -> io::Result<()> {
+        // SAFETY: the descriptor is open as long as the file, which outlives this call.
+        let file = unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) };
+        rustix::fs::fdatasync(file).map_err(io::Error::from)
     }
 
     /// Makes durable what was stored into the file, through a mapping too.

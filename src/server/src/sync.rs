@@ -1,8 +1,13 @@
 //! Syncing a core's tickets, oldest first. One sync at a time: while it is on its way, what arrives gathers for the next.
+//!
+//! A sync of a few pages is called on the core's own thread. Handed to the kernel's workers it costs two wake-ups, of the worker and of the core, which take
+//! longer than the sync itself where the disk is quick. A large sync, and any sync while the disk is slow, is handed over: the core
+//! decides the next batch meanwhile.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use plimsoll_journal::{SegmentNumber, Ticket};
 
@@ -13,21 +18,38 @@ use crate::runtime::SyncFile;
 /// Opened segments that are kept for the next sync: the active one, and those of tickets that span a roll.
 const OPEN_FILE_COUNT_MAX: usize = 4;
 
+/// What is called on the core's own thread: up to 16 pages.
+const OWN_SIZE_MAX: u64 = 64 * 1024;
+/// A sync that takes longer shows a slow disk, which must not hold up the core.
+const OWN_TIME_MAX: Duration = Duration::from_micros(500);
+/// How long syncs are handed over after that.
+const SLOW_FOR: Duration = Duration::from_millis(20);
+
 /// Syncs tickets until the core ends. A sync that fails ends the process: what the disk holds is unknown.
 pub(crate) async fn run(core: Rc<Core>, journal: PathBuf) {
     let mut files = Files {
         open: VecDeque::new(),
         control: None,
+        is_own: false,
     };
+    let mut synced_bytes = 0;
+    let mut slow_until = Instant::now();
     loop {
         let tickets = core.take_tickets();
         if tickets.is_empty() {
             core.unsynced.wait().await;
             continue;
         }
+        let appended_bytes = core.with(|inner| inner.engine.journal().bytes_appended());
+        let begun = Instant::now();
+        files.is_own = appended_bytes - synced_bytes <= OWN_SIZE_MAX && begun >= slow_until;
+        synced_bytes = appended_bytes;
         if let Err(source) = files.sync(&core, &tickets).await {
             core.with(|inner| inner.engine.sync_failed());
             stop_process(&Fatal::SyncFailed { path: journal, source });
+        }
+        if files.is_own && begun.elapsed() > OWN_TIME_MAX {
+            slow_until = Instant::now() + SLOW_FOR;
         }
         let upto: Vec<_> = tickets.iter().map(|ticket| ticket.upto).collect();
         core.durable(&upto);
@@ -37,6 +59,8 @@ pub(crate) async fn run(core: Rc<Core>, journal: PathBuf) {
 struct Files {
     open: VecDeque<(SegmentNumber, SyncFile)>,
     control: Option<SyncFile>,
+    /// Whether this sync is called on the core's own thread.
+    is_own: bool,
 }
 
 impl Files {
@@ -44,7 +68,8 @@ impl Files {
         let first = tickets.iter().map(|ticket| ticket.first_segment.0).min().unwrap_or(0);
         let last = tickets.iter().map(|ticket| ticket.last_segment.0).max().unwrap_or(0);
         for number in (first..=last).map(SegmentNumber) {
-            self.segment(core, number).await?.sync().await?;
+            let is_own = self.is_own;
+            sync_file(self.segment(core, number).await?, is_own).await?;
         }
         // A new segment counts as durable, and the control page says so, before anything in it is acknowledged.
         if let Some(opened) = tickets.iter().filter_map(|ticket| ticket.opened).next_back() {
@@ -54,7 +79,7 @@ impl Files {
                     Some(SyncFile::open(&core.with(|inner| inner.engine.journal().storage().control_path())).await?);
             }
             if let Some(control) = &self.control {
-                control.sync().await?;
+                sync_file(control, self.is_own).await?;
             }
         }
         Ok(())
@@ -75,4 +100,8 @@ impl Files {
         };
         Ok(&self.open[position].1)
     }
+}
+
+async fn sync_file(file: &SyncFile, is_own: bool) -> std::io::Result<()> {
+    if is_own { file.sync_now() } else { file.sync().await }
 }
