@@ -138,8 +138,8 @@ impl<S: Storage, F: Framing> Engine<S, F> {
         if self.inbox.is_empty() {
             return self.idle_turn(now);
         }
-        let now = Timestamp(self.journal.begin(now.0));
         self.last_activity = now;
+        let now = Timestamp(self.journal.begin(now.0));
         let first_waiting = self.waiting.len();
         let mut command_count_taken = 0;
         let mut processing = Processing {
@@ -175,6 +175,7 @@ impl<S: Storage, F: Framing> Engine<S, F> {
     }
 
     fn idle_turn(&mut self, now: Timestamp) -> Effects {
+        self.last_activity = self.last_activity.min(now);
         if self.tickets_in_flight > 0 || now.0 - self.last_activity.0 < IDLE_MICROS {
             return Effects::default();
         }

@@ -10,6 +10,8 @@ pub const TURN_COMMAND_COUNT_MAX: usize = 16 * 1024;
 pub const TICKETS_IN_FLIGHT_MAX: usize = 2;
 /// The most pools in one answer, and the most names or ids in one request.
 pub const ITEM_COUNT_MAX: usize = 1000;
+/// A page of pools, and the pools of one answer, are cut or refused above this, so that an answer fits a frame.
+pub const ANSWER_SIZE_MAX: usize = 768 * 1024;
 /// An idle second, in microseconds: then a commit record is written that proves all before it durable.
 pub const IDLE_MICROS: i64 = 1_000_000;
 /// For so many commands at once is read ahead what they will read; more than a core has misses in flight gains nothing.

@@ -163,6 +163,18 @@ pub struct PoolReport {
     pub confirmed: Counters,
 }
 
+impl PoolReport {
+    /// At least as many bytes as the pool takes in an answer: the fixed parts of its tables are below 1 KiB, those of each prefix below 16 bytes.
+    pub fn size_in_answer(&self) -> usize {
+        1024 + self
+            .definition
+            .coverage
+            .iter()
+            .map(|prefix| prefix.len() + 16)
+            .sum::<usize>()
+    }
+}
+
 /// A reservation with the texts that belong to it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReservationReport {

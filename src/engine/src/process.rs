@@ -6,7 +6,7 @@ use plimsoll_domain::{Decision, Event, PutOutcome, Refusal, ReservationState, Re
 use plimsoll_journal::{Framing, Full, Journal, Priority, Storage, Tag};
 use plimsoll_protocol::{Applies, Status, wire};
 
-use crate::limits::{ITEM_COUNT_MAX, TOUCHED_AHEAD};
+use crate::limits::{ANSWER_SIZE_MAX, ITEM_COUNT_MAX, TOUCHED_AHEAD};
 use crate::message::{Answer, Batch, Call, Entry, PoolReport, PutResult, Request, ReservationReport, micros_or_zero};
 
 /// The wire's number for a refusal.
@@ -142,25 +142,34 @@ impl<S: Storage, F: Framing> Processing<'_, S, F> {
             Call::PutPools { puts, dry_run } => {
                 let dry_run = *dry_run;
                 let mut results = Vec::with_capacity(puts.len());
+                let mut full = None;
                 for put in puts {
-                    results.push(self.put(put, dry_run));
+                    // Where one finds no room a later and smaller one finds none either: commands on a pool keep their order.
+                    let result = match full {
+                        None => self.put(put, dry_run),
+                        Some(full) => full,
+                    };
+                    full = Some(result).filter(|result| result.status.retryable());
+                    results.push(result);
                 }
                 Answer::PutPools(results)
             }
-            Call::GetPools(names) => Answer::Pools(
-                names
-                    .iter()
-                    .filter_map(|name| self.state.pool_id(name))
-                    .filter_map(|id| report(self.state, id))
-                    .collect(),
-            ),
-            Call::ListPools { after, limit } => Answer::Pools(
-                self.state
+            Call::GetPools(names) => {
+                let ids = names.iter().filter_map(|name| self.state.pool_id(name));
+                let pools = reports(self.state, ids);
+                match pools.iter().map(PoolReport::size_in_answer).sum::<usize>() {
+                    size if size > ANSWER_SIZE_MAX => Answer::Refused(Status::FrameTooLarge),
+                    _ => Answer::Pools(pools),
+                }
+            }
+            Call::ListPools { after, limit } => {
+                let ids = self
+                    .state
                     .pools_after(after)
-                    .take((*limit).min(ITEM_COUNT_MAX + 1))
-                    .filter_map(|(id, _)| report(self.state, id))
-                    .collect(),
-            ),
+                    .map(|(id, _)| id)
+                    .take((*limit).min(ITEM_COUNT_MAX + 1));
+                Answer::Pools(reports(self.state, ids))
+            }
             Call::GetReservations(ids) => Answer::Reservations(
                 ids.iter()
                     .map(|id| {
@@ -260,4 +269,18 @@ fn report(state: &State, id: plimsoll_domain::PoolId) -> Option<PoolReport> {
         held: *pool.held(),
         confirmed: *pool.confirmed(),
     })
+}
+
+/// The pools, up to and including the first that is too much for one answer.
+fn reports(state: &State, ids: impl Iterator<Item = plimsoll_domain::PoolId>) -> Vec<PoolReport> {
+    let mut reports = Vec::new();
+    let mut size = 0;
+    for report in ids.filter_map(|id| report(state, id)) {
+        size += report.size_in_answer();
+        reports.push(report);
+        if size > ANSWER_SIZE_MAX {
+            break;
+        }
+    }
+    reports
 }

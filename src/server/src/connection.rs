@@ -13,10 +13,12 @@ use std::task::Poll;
 
 use plimsoll_protocol::frame::{self, Decoded, Head};
 use plimsoll_protocol::limits::FRAME_HEADER_SIZE_BYTES;
-use plimsoll_protocol::{Encoder, FrameError};
+use plimsoll_protocol::{Encoder, Status};
 
 use crate::core::Core;
-use crate::limits::{RECEIVE_BUFFER_SIZE, UNSENT_SIZE_MAX, WINDOW_COMMANDS};
+use crate::limits::{
+    FRAME_SIZE_BEFORE_HELLO_MAX, RECEIVE_BUFFER_SIZE, SENT_KEPT_SIZE_MAX, UNSENT_SIZE_MAX, WINDOW_COMMANDS,
+};
 use crate::runtime::{Signal, Stream};
 
 /// One client's connection.
@@ -105,16 +107,16 @@ impl Connection {
         while self.sent.get() < unsent.len() && !self.is_broken.get() {
             match self.stream.write_now(&unsent[self.sent.get()..]) {
                 Ok(0) => {
+                    self.drop_sent(&mut unsent);
                     self.is_writing.set(true);
                     self.writer.notify();
                     return;
                 }
                 Ok(count) => self.sent.set(self.sent.get() + count),
-                Err(_) => self.broke(),
+                Err(_) => self.abandon(),
             }
         }
-        unsent.clear();
-        self.sent.set(0);
+        self.drop_sent(&mut unsent);
         if was_past_limit {
             self.reader.notify();
         }
@@ -123,7 +125,22 @@ impl Connection {
         }
     }
 
-    fn broke(&self) {
+    /// Frees what is sent: at once when that is everything, else when it is much.
+    fn drop_sent(&self, unsent: &mut Vec<u8>) {
+        let sent = self.sent.get();
+        if sent == unsent.len() {
+            unsent.clear();
+            unsent.shrink_to(SENT_KEPT_SIZE_MAX);
+        } else if sent >= SENT_KEPT_SIZE_MAX && sent >= unsent.len() / 2 {
+            unsent.drain(..sent);
+        } else {
+            return;
+        }
+        self.sent.set(0);
+    }
+
+    /// The socket failed, or is given up: whatever is unsent stays so.
+    pub(crate) fn abandon(&self) {
         self.is_broken.set(true);
         self.is_closing.set(true);
         self.reader.notify();
@@ -152,15 +169,10 @@ impl Connection {
                 }
                 Some(Ok(count)) if count > 0 => {
                     self.sent.set(self.sent.get() + count);
-                    let mut unsent = self.unsent.borrow_mut();
-                    if self.sent.get() == unsent.len() {
-                        unsent.clear();
-                        self.sent.set(0);
-                    }
-                    drop(unsent);
+                    self.drop_sent(&mut self.unsent.borrow_mut());
                     self.reader.notify();
                 }
-                Some(_) => self.broke(),
+                Some(_) => self.abandon(),
             }
         }
     }
@@ -179,6 +191,13 @@ impl Connection {
                     core.take_frame(&self, &frame);
                     buffer.consume(size);
                 }
+                Ok(Decoded::NeedMore { size_min })
+                    if !self.is_welcome.get() && size_min > FRAME_SIZE_BEFORE_HELLO_MAX as usize =>
+                {
+                    let detail = format!("at most {FRAME_SIZE_BEFORE_HELLO_MAX} bytes before hello, found {size_min}");
+                    self.say_farewell(Status::FrameTooLarge, &detail);
+                    core.wants_flush(&self);
+                }
                 Ok(Decoded::NeedMore { size_min }) => {
                     buffer.make_room(size_min);
                     match self.fill(&mut buffer).await {
@@ -187,7 +206,7 @@ impl Connection {
                     }
                 }
                 Err(error) => {
-                    self.refuse_header(&error);
+                    self.say_farewell(error.status(), &error.to_string());
                     core.wants_flush(&self);
                 }
             }
@@ -195,11 +214,10 @@ impl Connection {
         self.close();
     }
 
-    /// A stream whose headers cannot be read cannot be followed any more.
-    fn refuse_header(&self, error: &FrameError) {
-        let detail = error.to_string();
-        Encoder::new().failure(&mut self.unsent.borrow_mut(), Head::farewell(), error.status(), &detail);
-        tracing::debug!(peer = %self.peer, %error, "connection closed");
+    /// The last answer: a stream whose headers cannot be read cannot be followed any more.
+    fn say_farewell(&self, status: Status, detail: &str) {
+        Encoder::new().failure(&mut self.unsent.borrow_mut(), Head::farewell(), status, detail);
+        tracing::debug!(peer = %self.peer, %status, detail, "connection closed");
         self.is_closing.set(true);
     }
 

@@ -10,27 +10,28 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use plimsoll_domain::Timestamp;
 use plimsoll_engine::{Batch, Engine, Message};
 use plimsoll_journal::{Lsn, MmapStorage, Ticket};
 use plimsoll_protocol::frame::{Frame, Head};
 use plimsoll_protocol::{CommandsView, Encoder, Operation, Outcomes, Status, wire};
 
+use crate::clock::Clock;
 use crate::connection::Connection;
 use crate::dispatch::dispatch;
 use crate::frames::{Frames, PendingFrame};
-use crate::limits::{
-    ACCEPTED_COMMANDS_MAX, COMMANDS_MAX, CONNECTION_COUNT_MAX, MESSAGES_IN_FLIGHT_MAX, MESSAGES_PER_PASS_MAX,
-};
+use crate::limits::{ACCEPTED_COMMANDS_MAX, COMMANDS_MAX, MESSAGES_IN_FLIGHT_MAX, MESSAGES_PER_PASS_MAX};
 use crate::outgoing::Outgoing;
 use crate::requests::Requests;
-use crate::runtime::{self, Listener, Signal};
+use crate::runtime::{self, Listener, ListenerCloser, Signal};
 use crate::shared::Shared;
 
 /// How long a core that has more to do waits, so that the runtime looks at its sockets in between.
-const BETWEEN_PASSES: Duration = Duration::from_micros(20);
+pub(crate) const BETWEEN_PASSES: Duration = Duration::from_micros(20);
+
+/// How much longer than the drain timeout the last sync may take.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// One core.
 pub(crate) struct Core {
@@ -41,8 +42,11 @@ pub(crate) struct Core {
     arrived: Signal,
     /// A ticket waits for its sync.
     pub(crate) unsynced: Signal,
+    /// Closes the listener.
+    listening: RefCell<Option<ListenerCloser>>,
     connections: RefCell<Vec<Weak<Connection>>>,
     is_drained: Cell<bool>,
+    has_ended: Cell<bool>,
 }
 
 pub(crate) struct Inner {
@@ -52,6 +56,7 @@ pub(crate) struct Inner {
     pub(crate) requests: Requests,
     pub(crate) encoder: Encoder,
     random: Random,
+    clock: Clock,
     /// Messages that each owner has not answered yet.
     unanswered: Vec<usize>,
     /// Commands that were accepted here and are not answered yet.
@@ -62,7 +67,13 @@ pub(crate) struct Inner {
 }
 
 impl Core {
-    pub(crate) fn new(index: usize, shared: Arc<Shared>, engine: Engine<MmapStorage>, seed: u64) -> Core {
+    pub(crate) fn new(
+        index: usize,
+        shared: Arc<Shared>,
+        engine: Engine<MmapStorage>,
+        listening: ListenerCloser,
+        seed: u64,
+    ) -> Core {
         let core_count = shared.core_count();
         Core {
             index,
@@ -73,6 +84,7 @@ impl Core {
                 requests: Requests::default(),
                 encoder: Encoder::new(),
                 random: Random(seed),
+                clock: Clock::new(),
                 unanswered: vec![0; core_count],
                 accepted_commands: 0,
                 tickets: VecDeque::new(),
@@ -82,7 +94,9 @@ impl Core {
             shared,
             arrived: Signal::default(),
             unsynced: Signal::default(),
+            listening: RefCell::new(Some(listening)),
             connections: RefCell::new(Vec::new()),
+            has_ended: Cell::new(false),
             is_drained: Cell::new(false),
         }
     }
@@ -91,11 +105,15 @@ impl Core {
     pub(crate) async fn accept(self: Rc<Core>, listener: Listener) {
         while !self.shared.is_stopping() {
             match listener.accept().await {
-                Ok((stream, peer)) => {
+                Ok(None) => {}
+                // The listener was closed.
+                _ if self.shared.is_stopping() => return,
+                Ok(Some((stream, peer))) => {
                     let mut connections = self.connections.borrow_mut();
                     connections.retain(|connection| connection.strong_count() > 0);
-                    if connections.len() >= CONNECTION_COUNT_MAX || self.shared.is_stopping() {
-                        tracing::warn!(%peer, limit = CONNECTION_COUNT_MAX, "connection refused: too many");
+                    let limit = self.shared.connection_count_max;
+                    if connections.len() >= limit {
+                        tracing::warn!(%peer, limit, "connection refused: too many");
                         continue;
                     }
                     let connection = Rc::new(Connection::new(stream, peer));
@@ -207,7 +225,8 @@ impl Core {
             }
         }
         self.send_outgoing(inner);
-        let effects = inner.engine.turn(now());
+        let now = inner.clock.now();
+        let effects = inner.engine.turn(now);
         if let Some(ticket) = effects.ticket {
             inner.tickets.push_back(ticket);
             self.unsynced.notify();
@@ -343,13 +362,29 @@ impl Core {
                 self.wait().await;
             }
             if self.shared.is_stopping() {
-                let stop_at = *stop_at.get_or_insert_with(|| std::time::Instant::now() + drain_timeout);
-                if self.drain(std::time::Instant::now() >= stop_at) {
+                drop(self.listening.take());
+                let stop_at = *stop_at.get_or_insert_with(|| Instant::now() + drain_timeout);
+                if self.drain(Instant::now() >= stop_at) {
+                    self.close(stop_at + CLOSE_PATIENCE).await;
                     break;
                 }
             }
         }
-        self.close().await;
+        self.end().await;
+    }
+
+    /// Ends every task of this core, so that its sockets and its journal are closed when the executor is.
+    async fn end(self: Rc<Core>) {
+        self.has_ended.set(true);
+        self.unsynced.notify();
+        for connection in self.connections.borrow().iter().filter_map(Weak::upgrade) {
+            connection.abandon();
+        }
+        let until = Instant::now() + CLOSE_PATIENCE;
+        while Rc::strong_count(&self) > 1 && Instant::now() < until {
+            runtime::sleep(BETWEEN_PASSES).await;
+        }
+        self.shared.mailboxes[self.index].leave();
     }
 
     async fn wait(&self) {
@@ -382,15 +417,29 @@ impl Core {
     }
 
     /// The commit record that proves everything durable, for a clean stop.
-    async fn close(&self) {
-        let effects = self.inner.borrow_mut().engine.close(now());
-        if let Some(ticket) = effects.ticket {
-            self.inner.borrow_mut().tickets.push_back(ticket);
+    async fn close(&self, until: Instant) {
+        self.settle(until).await;
+        let ticket = self.with(|inner| {
+            let now = inner.clock.now();
+            inner.engine.close(now).ticket
+        });
+        if let Some(ticket) = ticket {
+            self.with(|inner| inner.tickets.push_back(ticket));
             self.unsynced.notify();
+            self.settle(until).await;
         }
-        while !self.inner.borrow().engine.is_idle() {
-            self.arrived.wait().await;
+    }
+
+    /// Until nothing waits in the engine, or it takes too long.
+    async fn settle(&self, until: Instant) {
+        while !self.inner.borrow().engine.is_idle() && Instant::now() < until {
+            self.pass();
+            runtime::sleep(BETWEEN_PASSES).await;
         }
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.has_ended.get()
     }
 
     /// The tickets that wait, as one: a sync covers everything before it.
@@ -432,12 +481,6 @@ impl Inner {
             self.dirty.push(Rc::clone(connection));
         }
     }
-}
-
-/// The owner's clock.
-pub(crate) fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
 /// SplitMix64: random bits for reservation ids, seeded from the kernel. They keep ids from being guessed by accident; they are no secret.

@@ -47,6 +47,14 @@ pub enum Fatal {
         /// Cores asked for.
         asked: usize,
     },
+    /// More cores than this process may run on.
+    #[error("{asked} cores were asked for, and this process may run on {allowed} processors")]
+    TooManyCores {
+        /// Cores asked for.
+        asked: usize,
+        /// Processors that are allowed.
+        allowed: usize,
+    },
     /// A processor that this process may not run on.
     #[error("processor {asked} is not among those that this process may run on: {allowed:?}")]
     Processor {
@@ -189,7 +197,7 @@ impl Fatal {
             Fatal::Directory(error) if error.is_out_of_space() => 14,
             Fatal::Directory(_) => 13,
             Fatal::Dimensions { .. } => 15,
-            Fatal::CoreCount { .. } | Fatal::Processor { .. } => 16,
+            Fatal::CoreCount { .. } | Fatal::Processor { .. } | Fatal::TooManyCores { .. } => 16,
             Fatal::Recovery { source, .. } => match &**source {
                 RecoveryError::Storage(error) if error.is_out_of_space() => 14,
                 RecoveryError::Storage(_) => 13,

@@ -6,6 +6,7 @@ use std::io;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::fatal::Fatal;
+use crate::limits::{CONNECTION_COUNT_MAX, RESERVED_FILE_COUNT, RESERVED_FILE_COUNT_PER_CORE};
 use crate::options::Cores;
 
 /// What the rings of one executor lock: with less the runtime refuses to start, for root too (measured).
@@ -58,6 +59,21 @@ fn check_locked_memory(core_count: usize) -> Result<(), Fatal> {
     })
 }
 
+/// Raises the limit of open files as far as it goes, and returns how many connections each core may have below it: a server that cannot open its
+/// journal any more, because clients have taken every descriptor, would have to stop.
+pub(crate) fn connection_count_max(core_count: usize) -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    let is_raised = setrlimit(Resource::Nofile, raised).is_ok();
+    let files = if is_raised { limit.maximum } else { limit.current };
+    let files = files.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX));
+    let reserved = RESERVED_FILE_COUNT + core_count * RESERVED_FILE_COUNT_PER_CORE;
+    (files.saturating_sub(reserved) / core_count).clamp(1, CONNECTION_COUNT_MAX)
+}
+
 /// The processors that this process may run on.
 pub(crate) fn allowed_processors() -> Vec<usize> {
     match rustix::thread::sched_getaffinity(None) {
@@ -79,9 +95,9 @@ pub(crate) fn processors(cores: &Cores, journal_count: Option<usize>) -> Result<
         Cores::Count(count) => match allowed.get(..*count) {
             Some(chosen) => chosen.to_vec(),
             None => {
-                return Err(Fatal::Processor {
-                    asked: allowed.len(),
-                    allowed,
+                return Err(Fatal::TooManyCores {
+                    asked: *count,
+                    allowed: allowed.len(),
                 });
             }
         },

@@ -66,6 +66,11 @@ impl Mailbox {
         }
     }
 
+    /// Forgets whom to wake: the runtime does not survive that a waker is dropped on another thread.
+    pub(crate) fn leave(&self) {
+        drop(self.waker.take());
+    }
+
     /// Takes the notification, or remembers whom to wake.
     pub(crate) fn poll_notified(&self, context: &Context<'_>) -> bool {
         if self.is_notified.swap(false, Ordering::AcqRel) {

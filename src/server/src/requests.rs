@@ -5,6 +5,7 @@ use std::rc::Rc;
 use plimsoll_domain::{
     PoolDefinition, PutPool, ReservationId, Timestamp, Units, limits::DIMENSION_COUNT_MAX, partition_of,
 };
+use plimsoll_engine::limits::{ANSWER_SIZE_MAX, ITEM_COUNT_MAX};
 use plimsoll_engine::{Answer, Call, PoolReport, PutResult, Request, ReservationReport};
 use plimsoll_protocol::frame::{Frame, Head};
 use plimsoll_protocol::{Encoder, Operation, PayloadError, Status, VERSION, payload, wire};
@@ -13,9 +14,7 @@ use crate::connection::Connection;
 use crate::core::{Core, Inner};
 use crate::dispatch::existing;
 use crate::encode;
-use crate::limits::{ACCEPTED_REQUESTS_MAX, COMMANDS_MAX, PAGE_SIZE_MAX, REQUEST_WEIGHT, WINDOW_COMMANDS};
-
-use plimsoll_engine::limits::ITEM_COUNT_MAX;
+use crate::limits::{ACCEPTED_REQUESTS_MAX, COMMANDS_MAX, REQUEST_WEIGHT, WINDOW_COMMANDS};
 
 type Refused = (Status, String);
 
@@ -91,6 +90,11 @@ impl Core {
         frame: &Frame<'_>,
         operation: Operation,
     ) -> Result<(), Refused> {
+        // From the header alone, before anything is checksummed or decoded.
+        let is_light = matches!(operation, Operation::Hello | Operation::Ping);
+        if !is_light && self.with(|inner| inner.requests.count >= ACCEPTED_REQUESTS_MAX) {
+            return Err((Status::Overloaded, "too many requests wait".into()));
+        }
         frame
             .check_payload()
             .map_err(|error| (error.status(), error.to_string()))?;
@@ -311,9 +315,6 @@ impl Core {
         parts: Vec<Part>,
     ) -> Result<(), Refused> {
         self.with(|inner| {
-            if inner.requests.count >= ACCEPTED_REQUESTS_MAX {
-                return Err((Status::Overloaded, "too many requests wait".into()));
-            }
             connection.add_in_flight(REQUEST_WEIGHT);
             let pending = Pending {
                 connection: Rc::clone(connection),
@@ -423,19 +424,11 @@ impl Core {
 
 /// How many of the pools a page takes: at most `limit`, at least one, and no more than fit an answer.
 fn page_length(pools: &[PoolReport], limit: usize) -> usize {
-    // The fixed parts of a pool's tables, and of each prefix, are well below these.
-    let size = |pool: &PoolReport| {
-        1024 + pool
-            .definition
-            .coverage
-            .iter()
-            .map(|prefix| prefix.len() + 16)
-            .sum::<usize>()
-    };
+    // An owner's part ends behind this bound, or at its limit, so that no name before the last one of the page is missing.
     let mut total = 0;
     let fitting = pools.iter().take(limit).take_while(|pool| {
-        total += size(pool);
-        total <= PAGE_SIZE_MAX
+        total += pool.size_in_answer();
+        total <= ANSWER_SIZE_MAX
     });
     fitting.count().max(1).min(pools.len())
 }

@@ -27,6 +27,9 @@ const IO_MEMORY_SIZE: usize = 1 << 20;
 /// How long an executor looks for work before it sleeps. Waking a sleeping one from another thread takes 55 µs, a spinning one 11 µs.
 const SPIN_BEFORE_PARK: Duration = Duration::from_micros(20);
 
+/// A peer that takes no byte of what is sent to it for so long is given up.
+const PEER_PATIENCE: Duration = Duration::from_secs(60);
+
 /// A running executor.
 pub(crate) struct Executor(ExecutorJoinHandle<()>);
 
@@ -138,21 +141,40 @@ impl Signal {
     }
 }
 
+/// Closes a listener when it is dropped. An accept that is given up instead, by dropping it, may have a connection already, and lose it open.
+pub(crate) struct ListenerCloser(socket2::Socket);
+
+impl Drop for ListenerCloser {
+    fn drop(&mut self) {
+        // It fails when the listener is closed already.
+        let _ = self.0.shutdown(std::net::Shutdown::Both);
+    }
+}
+
 /// A listening socket of one executor.
 pub(crate) struct Listener(glommio::net::TcpListener);
 
 impl Listener {
     /// Takes a socket that listens already.
-    pub(crate) fn new(socket: socket2::Socket) -> Listener {
+    pub(crate) fn new(socket: socket2::Socket) -> io::Result<(Listener, ListenerCloser)> {
+        let closer = ListenerCloser(socket.try_clone()?);
         // SAFETY: the descriptor is open, is a listening TCP socket, and is owned by nobody else from here on.
-        Listener(unsafe { glommio::net::TcpListener::from_raw_fd(socket.into_raw_fd()) })
+        let listener = unsafe { glommio::net::TcpListener::from_raw_fd(socket.into_raw_fd()) };
+        Ok((Listener(listener), closer))
     }
 
-    pub(crate) async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
+    /// The next connection; `None` when its client is gone again already.
+    pub(crate) async fn accept(&self) -> io::Result<Option<(Stream, SocketAddr)>> {
         let stream = self.0.accept().await.map_err(io::Error::from)?;
-        let peer = stream.peer_addr().map_err(io::Error::from)?;
-        stream.set_nodelay(true).map_err(io::Error::from)?;
-        Ok((Stream(RefCell::new(stream)), peer))
+        let Ok(peer) = stream.peer_addr() else { return Ok(None) };
+        // SAFETY: the descriptor is open as long as the stream, which outlives this borrow.
+        let socket = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) };
+        let socket = socket2::SockRef::from(&socket);
+        let set_up = socket
+            .set_tcp_nodelay(true)
+            .and_then(|()| socket.set_keepalive(true))
+            .and_then(|()| socket.set_tcp_user_timeout(Some(PEER_PATIENCE)));
+        Ok(set_up.is_ok().then(|| (Stream(RefCell::new(stream)), peer)))
     }
 }
 

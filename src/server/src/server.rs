@@ -14,7 +14,8 @@ use plimsoll_journal::{Directory, DirectoryError, DirectoryJournal, MmapStorage,
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::core::{Core, now};
+use crate::clock::Clock;
+use crate::core::Core;
 use crate::fatal::Fatal;
 use crate::options::Options;
 use crate::runtime::{self, Executor, Listener};
@@ -65,12 +66,8 @@ impl Server {
             address: options.listen,
             source,
         })?;
-        let shared = Arc::new(Shared::new(
-            directory.owners().to_vec(),
-            directory.dimensions().to_vec(),
-            hexadecimal(&directory.id()),
-            processors.len(),
-        ));
+        let connection_count_max = host::connection_count_max(processors.len());
+        let shared = Arc::new(Shared::new(&directory, connection_count_max));
         let heartbeat = heartbeat::start(Arc::clone(&shared)).map_err(|source| Fatal::Executor { core: 0, source })?;
         let mut server = Server {
             address,
@@ -280,12 +277,22 @@ fn start_core(setup: CoreSetup) -> Result<(Rc<Core>, Listener, Duration), Fatal>
             hash_seed: random(),
         },
     };
+    let now = Clock::new().now();
     let begun = Instant::now();
-    let recovered = Engine::recover(storage, engine_options, now(), random).map_err(recovery)?;
+    let recovered = Engine::recover(storage, engine_options, now, random).map_err(recovery)?;
     tracing::info!(core, summary = ?recovered.summary, elapsed = ?begun.elapsed(), "journal recovered");
-    let core = Rc::new(Core::new(core, shared, recovered.engine, random()));
+    let ahead = (recovered.summary.last_time - now.0) / 1_000_000;
+    if ahead > 0 {
+        tracing::warn!(
+            core,
+            seconds = ahead,
+            "the last record is ahead of the system clock; time stands still until it is reached"
+        );
+    }
+    let (listener, closer) = Listener::new(socket).map_err(|source| Fatal::Executor { core, source })?;
+    let core = Rc::new(Core::new(core, shared, recovered.engine, closer, random()));
     runtime::spawn_local(sync::run(Rc::clone(&core), path));
-    Ok((core, Listener::new(socket), options.drain_timeout))
+    Ok((core, listener, options.drain_timeout))
 }
 
 /// A process with one dead core is worse than a restart, so a panic on an executor ends the process, in debug builds too.
@@ -305,11 +312,61 @@ fn abort_on_panic() {
     });
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// 64 random bits from the kernel.
 fn random() -> u64 {
     getrandom::u64().expect("the kernel gives random bits")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    use super::*;
+    use crate::Cores;
+
+    fn options(data: &Path, listen: SocketAddr) -> Options {
+        Options {
+            listen,
+            data: data.to_owned(),
+            cores: Cores::Auto,
+            dimensions: Some(vec!["units".into()]),
+            drain_timeout: Duration::from_secs(1),
+            key_retention: Duration::from_secs(1),
+            segment_size: 1 << 16,
+            insecure_listen: false,
+        }
+    }
+
+    /// Nothing is left: the address, the directory and the memory of a server can be used again by the same process.
+    #[test]
+    fn a_server_that_has_stopped_leaves_nothing_open() {
+        let directory = tempfile::tempdir().unwrap();
+        let open_files = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+        let mut address = "127.0.0.1:0".parse().unwrap();
+        let mut before = None;
+        for _ in 0..3 {
+            let server = Server::start(&options(directory.path(), address)).unwrap();
+            address = server.address();
+            // One client says nothing, one sends half a frame, one goes away at once.
+            let silent = TcpStream::connect(address).unwrap();
+            let mut half = TcpStream::connect(address).unwrap();
+            half.write_all(b"PLM1").unwrap();
+            drop(TcpStream::connect(address).unwrap());
+            server.handle().shutdown();
+            server.wait().unwrap();
+            for mut stream in [silent, half] {
+                // Closed, or reset: in any case over.
+                let _ = stream.read_to_end(&mut Vec::new());
+            }
+            // The runtime leaks an eventfd with each executor.
+            let leaked = host::allowed_processors().len();
+            let now = open_files();
+            assert!(
+                before.is_none_or(|before| now <= before + leaked),
+                "{before:?} files were open, now {now} are"
+            );
+            before = Some(now);
+        }
+    }
 }

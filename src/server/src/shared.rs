@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use plimsoll_journal::Directory;
+
 use crate::mailbox::Mailbox;
 use crate::runtime::Pulse;
 
@@ -16,6 +18,8 @@ pub(crate) struct Shared {
     pub(crate) owners: Vec<u16>,
     /// Names of the dimensions.
     pub(crate) dimensions: Vec<String>,
+    /// The most connections of one core.
+    pub(crate) connection_count_max: usize,
     /// 32 hexadecimal digits.
     pub(crate) directory_id: String,
     /// Grows with every read that brought something, so that the heartbeat knows that the server is in use.
@@ -29,13 +33,15 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(owners: Vec<u16>, dimensions: Vec<String>, directory_id: String, core_count: usize) -> Shared {
+    pub(crate) fn new(directory: &Directory, connection_count_max: usize) -> Shared {
+        let core_count = directory.journals().len();
         Shared {
             mailboxes: (0..core_count).map(|_| Mailbox::new(core_count)).collect(),
             pulses: (0..core_count).map(|_| Arc::default()).collect(),
-            owners,
-            dimensions,
-            directory_id,
+            owners: directory.owners().to_vec(),
+            dimensions: directory.dimensions().to_vec(),
+            connection_count_max,
+            directory_id: directory.id().iter().map(|byte| format!("{byte:02x}")).collect(),
             asked: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),

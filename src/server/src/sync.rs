@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use plimsoll_journal::{SegmentNumber, Ticket};
 
-use crate::core::Core;
+use crate::core::{BETWEEN_PASSES, Core};
 use crate::fatal::{Fatal, stop_process};
-use crate::runtime::SyncFile;
+use crate::limits::OWN_SYNCS_IN_A_ROW_MAX;
+use crate::runtime::{self, SyncFile};
 
 /// Opened segments that are kept for the next sync: the active one, and those of tickets that span a roll.
 const OPEN_FILE_COUNT_MAX: usize = 4;
@@ -33,17 +34,27 @@ pub(crate) async fn run(core: Rc<Core>, journal: PathBuf) {
         is_own: false,
     };
     let mut synced_bytes = 0;
+    let mut own_in_a_row = 0;
     let mut slow_until = Instant::now();
     loop {
         let tickets = core.take_tickets();
         if tickets.is_empty() {
+            if core.has_ended() {
+                return;
+            }
+            own_in_a_row = 0;
             core.unsynced.wait().await;
             continue;
+        }
+        if own_in_a_row == OWN_SYNCS_IN_A_ROW_MAX {
+            own_in_a_row = 0;
+            runtime::sleep(BETWEEN_PASSES).await;
         }
         let appended_bytes = core.with(|inner| inner.engine.journal().bytes_appended());
         let begun = Instant::now();
         files.is_own = appended_bytes - synced_bytes <= OWN_SIZE_MAX && begun >= slow_until;
         synced_bytes = appended_bytes;
+        own_in_a_row += u32::from(files.is_own);
         if let Err(source) = files.sync(&core, &tickets).await {
             core.with(|inner| inner.engine.sync_failed());
             stop_process(&Fatal::SyncFailed { path: journal, source });

@@ -54,7 +54,7 @@ fn options_that_do_not_fit_are_refused_with_a_remedy() {
     check(
         &refused(&data, "127.0.0.1:0", &["--cores", "4000"]),
         16,
-        &["processor", "help:"],
+        &["4000 cores", "help:"],
     );
     let foreign = directory.path().join("foreign");
     std::fs::create_dir(&foreign).unwrap();
