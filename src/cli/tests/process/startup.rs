@@ -139,7 +139,11 @@ impl SmallDisk {
     }
 
     fn resize(&self, size: &str) {
-        let option = format!("remount,size={size}");
+        self.remount(&format!("size={size}"));
+    }
+
+    fn remount(&self, option: &str) {
+        let option = format!("remount,{option}");
         let status = Command::new("mount")
             .args(["-o", &option])
             .arg(self.0.path())
@@ -221,6 +225,27 @@ fn a_full_disk_refuses_reserves_still_takes_releases_and_resumes_by_itself() {
     let server = Server::start(&data, &[]);
     assert!(run(&server, &["pool", "get", "a"]).status.success());
     drop(server);
+}
+
+#[test]
+fn a_read_only_directory_is_refused_and_stays_as_it_was() {
+    let Some(disk) = SmallDisk::mount("8m") else { return };
+    let data = disk.0.path().join("data");
+    let options = ["--dimensions", "rooms", "--cores", "1", "--segment-size", "65536"];
+    assert_eq!(Server::start(&data, &options).terminate(), Some(0));
+    disk.remount("ro");
+    check(
+        &refused(&data, "127.0.0.1:0", &[]),
+        13,
+        &["Read-only file system", "help:"],
+    );
+    check(
+        &refused(&disk.0.path().join("new"), "127.0.0.1:0", &options),
+        13,
+        &["Read-only file system"],
+    );
+    disk.remount("rw");
+    assert_eq!(Server::start(&data, &[]).terminate(), Some(0));
 }
 
 #[test]
