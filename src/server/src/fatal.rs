@@ -19,7 +19,9 @@ pub enum Fatal {
         source: io::Error,
     },
     /// The limit of locked memory is too low for the rings.
-    #[error("the limit of locked memory is {found} bytes, {needed} are needed for {cores} cores")]
+    #[error(
+        "the limit of locked memory is {found} bytes; {needed} are needed for {cores} cores, beside what other processes of this user lock"
+    )]
     LockedMemory {
         /// The limit that stands, in bytes.
         found: u64,
@@ -178,7 +180,7 @@ static CATALOGUE: [CatalogueEntry; 13] = [
     CatalogueEntry {
         exit_code: 21,
         meaning: "an executor failed",
-        remedy: "see the log above; report it with the log",
+        remedy: "see the log above; at a start, most often other processes of this user have locked too much memory (tuning/README.md)",
     },
     CatalogueEntry {
         exit_code: 22,

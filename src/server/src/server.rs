@@ -1,5 +1,6 @@
 //! Starting, running and stopping.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
@@ -239,6 +240,7 @@ struct CoreSetup {
 
 /// Recovers, listens, tells that it has started, and runs until the server stops.
 async fn run_core(setup: CoreSetup, started: mpsc::Sender<Result<(), Fatal>>) {
+    IS_SERVING.set(true);
     match start_core(setup) {
         Ok((core, listener, drain_timeout)) => {
             runtime::spawn_local(Rc::clone(&core).accept(listener));
@@ -295,6 +297,11 @@ fn start_core(setup: CoreSetup) -> Result<(Rc<Core>, Listener, Duration), Fatal>
     Ok((core, listener, options.drain_timeout))
 }
 
+thread_local! {
+    /// Whether this thread is an executor that has started.
+    static IS_SERVING: Cell<bool> = const { Cell::new(false) };
+}
+
 /// A process with one dead core is worse than a restart, so a panic on an executor ends the process, in debug builds too.
 fn abort_on_panic() {
     static ONCE: std::sync::Once = std::sync::Once::new();
@@ -302,10 +309,8 @@ fn abort_on_panic() {
         let previous = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             previous(panic);
-            if std::thread::current()
-                .name()
-                .is_some_and(|name| name.starts_with("core-"))
-            {
+            // An executor that cannot start panics too; that is told as an error.
+            if IS_SERVING.get() {
                 std::process::abort();
             }
         }));
