@@ -13,7 +13,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use plimsoll_engine::{Batch, Engine, Message};
-use plimsoll_journal::{Lsn, MmapStorage, Ticket};
+use plimsoll_journal::{MmapStorage, Ticket};
 use plimsoll_protocol::frame::{Frame, Head};
 use plimsoll_protocol::{CommandsView, Encoder, Operation, Outcomes, Status, wire};
 
@@ -452,12 +452,12 @@ impl Core {
         self.inner.borrow_mut().engine.segment_synced(number);
     }
 
-    /// A ticket's sync has finished: its replies go out with this pass.
-    pub(crate) fn durable(&self, tickets: &[Lsn]) {
+    /// The sync of these tickets has finished: their replies go out with this pass.
+    pub(crate) fn durable(&self, tickets: &[Ticket]) {
         {
             let inner = &mut *self.inner.borrow_mut();
-            for upto in tickets {
-                inner.engine.durable(*upto);
+            for ticket in tickets {
+                inner.engine.durable(ticket.upto);
             }
         }
         self.pass();

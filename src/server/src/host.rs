@@ -2,38 +2,30 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::time::Instant;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::fatal::Fatal;
 use crate::limits::{CONNECTION_COUNT_MAX, RESERVED_FILE_COUNT, RESERVED_FILE_COUNT_PER_CORE};
 use crate::options::Cores;
-use crate::server::{DYING_PATIENCE, DYING_PAUSE};
+use crate::patience::try_patiently;
 
 /// What the rings of one executor lock: with less the runtime refuses to start, for root too (measured).
 const LOCKED_MEMORY_PER_CORE: u64 = 512 * 1024;
 
-/// Checks that an executor can be started on each of so many cores.
-pub(crate) fn check(core_count: usize) -> Result<(), Fatal> {
-    check_locked_memory(core_count)?;
-    // What the rings of a killed process had locked counts for its user a little longer.
-    let until = Instant::now() + DYING_PATIENCE;
-    loop {
-        match check_io_uring() {
-            Ok(()) => return Ok(()),
-            Err(source) if source.raw_os_error() != Some(libc::ENOMEM) => return Err(Fatal::IoUringRefused { source }),
-            Err(_) if Instant::now() < until => std::thread::sleep(DYING_PAUSE),
-            Err(_) => {
-                let found = getrlimit(Resource::Memlock).current.unwrap_or(u64::MAX);
-                return Err(Fatal::LockedMemory {
-                    found,
-                    needed: needed(core_count),
-                    cores: core_count,
-                });
-            }
-        }
-    }
+/// Checks that an executor can be started at all.
+pub(crate) fn check() -> Result<(), Fatal> {
+    check_locked_memory(1)?;
+    // No memory: what the rings of a killed process had locked counts for its user a little longer.
+    let is_memory = |error: &io::Error| error.raw_os_error() == Some(libc::ENOMEM);
+    try_patiently(check_io_uring, is_memory).map_err(|source| match is_memory(&source) {
+        true => Fatal::LockedMemory {
+            found: getrlimit(Resource::Memlock).current.unwrap_or(u64::MAX),
+            needed: LOCKED_MEMORY_PER_CORE,
+            cores: 1,
+        },
+        false => Fatal::IoUringRefused { source },
+    })
 }
 
 /// Makes a ring and closes it. The runtime would panic, or end the process without a word, where io_uring is refused.
@@ -50,12 +42,9 @@ fn check_io_uring() -> io::Result<()> {
     Ok(())
 }
 
-fn needed(core_count: usize) -> u64 {
-    LOCKED_MEMORY_PER_CORE * core_count as u64
-}
-
-fn check_locked_memory(core_count: usize) -> Result<(), Fatal> {
-    let needed = needed(core_count);
+/// Checks that the rings of so many executors may be locked.
+pub(crate) fn check_locked_memory(core_count: usize) -> Result<(), Fatal> {
+    let needed = LOCKED_MEMORY_PER_CORE * core_count as u64;
     let limit = getrlimit(Resource::Memlock);
     let suffices = |limit: Option<u64>| limit.is_none_or(|limit| limit >= needed);
     if suffices(limit.current) {

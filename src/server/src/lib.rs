@@ -17,6 +17,7 @@ mod listen;
 mod mailbox;
 mod options;
 mod outgoing;
+mod patience;
 mod requests;
 mod runtime;
 mod server;

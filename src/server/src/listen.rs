@@ -2,11 +2,10 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Instant;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::server::{DYING_PATIENCE, DYING_PAUSE};
+use crate::patience::try_patiently;
 
 /// Connections that the kernel keeps until they are accepted.
 const BACKLOG: i32 = 4096;
@@ -14,15 +13,10 @@ const BACKLOG: i32 = 4096;
 /// Listening sockets for so many cores, and the address that they listen on. An address in use is asked for again for a while: the kernel gives
 /// up the sockets of a killed process a little after the process itself, when its rings are torn down.
 pub(crate) fn listen(address: SocketAddr, count: usize) -> io::Result<(Vec<Socket>, SocketAddr)> {
-    let until = Instant::now() + DYING_PATIENCE;
-    loop {
-        match try_listen(address, count) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < until => {
-                std::thread::sleep(DYING_PAUSE);
-            }
-            result => return result,
-        }
-    }
+    try_patiently(
+        || try_listen(address, count),
+        |error| error.kind() == io::ErrorKind::AddrInUse,
+    )
 }
 
 /// Makes the sockets. The first is bound without `SO_REUSEPORT`, so that an address in use is refused, also when its owner would share it; only then is the

@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -19,13 +18,10 @@ use crate::clock::Clock;
 use crate::core::Core;
 use crate::fatal::Fatal;
 use crate::options::Options;
+use crate::patience::try_patiently;
 use crate::runtime::{self, Executor, Listener};
 use crate::shared::Shared;
 use crate::{heartbeat, host, listen, sync};
-
-/// How long what a killed process leaves is waited for: its lock goes with it, and it has gigabytes to unmap first.
-pub(crate) const DYING_PATIENCE: Duration = Duration::from_secs(3);
-pub(crate) const DYING_PAUSE: Duration = Duration::from_millis(10);
 
 /// A running server.
 pub struct Server {
@@ -60,9 +56,9 @@ impl Server {
             });
         }
         abort_on_panic();
-        host::check(1)?;
-        let (directory, processors) = opendirectory(options)?;
-        host::check(processors.len())?;
+        host::check()?;
+        let (directory, processors) = open_directory(options)?;
+        host::check_locked_memory(processors.len())?;
         let (sockets, address) = listen::listen(options.listen, processors.len()).map_err(|source| Fatal::Listen {
             address: options.listen,
             source,
@@ -178,9 +174,10 @@ impl Server {
 }
 
 /// Opens the data directory, or makes it, and chooses the processors.
-fn opendirectory(options: &Options) -> Result<(Directory, Vec<usize>), Fatal> {
+fn open_directory(options: &Options) -> Result<(Directory, Vec<usize>), Fatal> {
     let asked = options.dimensions.clone().unwrap_or_default();
-    match open_unlocked(&options.data) {
+    let is_locked = |error: &DirectoryError| matches!(error, DirectoryError::Locked { .. });
+    match try_patiently(|| Directory::open(&options.data), is_locked) {
         Err(DirectoryError::NotFound { .. }) => {}
         Err(error) => return Err(error.into()),
         Ok(directory) => return open_existing(directory, options, asked),
@@ -200,17 +197,6 @@ fn opendirectory(options: &Options) -> Result<(Directory, Vec<usize>), Fatal> {
         segment_size,
     };
     Ok((Directory::create(&options.data, &new)?, processors))
-}
-
-/// Opens the directory, and waits a little when it is locked.
-fn open_unlocked(path: &Path) -> Result<Directory, DirectoryError> {
-    let until = Instant::now() + DYING_PATIENCE;
-    loop {
-        match Directory::open(path) {
-            Err(DirectoryError::Locked { .. }) if Instant::now() < until => std::thread::sleep(DYING_PAUSE),
-            result => return result,
-        }
-    }
 }
 
 fn open_existing(
@@ -326,6 +312,8 @@ fn random() -> u64 {
 mod tests {
     use std::io::{Read, Write};
     use std::net::TcpStream;
+    use std::path::Path;
+    use std::time::Duration;
 
     use super::*;
     use crate::Cores;

@@ -62,8 +62,7 @@ pub(crate) async fn run(core: Rc<Core>, journal: PathBuf) {
         if files.is_own && begun.elapsed() > OWN_TIME_MAX {
             slow_until = Instant::now() + SLOW_FOR;
         }
-        let upto: Vec<_> = tickets.iter().map(|ticket| ticket.upto).collect();
-        core.durable(&upto);
+        core.durable(&tickets);
     }
 }
 
