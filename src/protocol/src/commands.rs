@@ -21,6 +21,25 @@ pub struct Reserve {
     pub occurred_at: Option<i64>,
 }
 
+/// A resize: only if the reservation has the given version.
+const FLAG_IF_VERSION: u8 = 1;
+
+/// As a value among the units of a resize: the dimension stays as it is.
+pub const UNITS_UNCHANGED: u32 = u32::MAX;
+
+/// What a resize asks for, apart from its units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resize {
+    /// Which reservation.
+    pub reservation: ReservationId,
+    /// The version that the change was made from; `None`: any.
+    pub version: Option<u16>,
+    /// Seconds from now until the hold expires, 1 to 86,400; 0 leaves the deadline as it is.
+    pub hold_seconds: u32,
+    /// The caller's business time, microseconds since 1970.
+    pub occurred_at: Option<i64>,
+}
+
 impl wire::Command {
     /// A reserve. Its units stand beside it.
     #[must_use]
@@ -50,6 +69,40 @@ impl wire::Command {
         Self::of_reservation(wire::Action::confirm, reservation, occurred_at)
     }
 
+    /// A change of a reservation's units or deadline. The units, of which [`UNITS_UNCHANGED`] leaves a dimension as it is, stand
+    /// beside it.
+    #[must_use]
+    pub fn resize(resize: Resize) -> Self {
+        let Halves { high, low } = resize.reservation.halves();
+        Self::new(
+            wire::Action::resize,
+            if resize.version.is_some() { FLAG_IF_VERSION } else { 0 },
+            resize.version.unwrap_or_default(),
+            resize.hold_seconds,
+            0,
+            high,
+            low,
+            resize.occurred_at.unwrap_or(OCCURRED_AT_NONE),
+        )
+    }
+
+    /// The version that a resize was made from; `None`: any.
+    #[must_use]
+    pub fn expected_version(&self) -> Option<u16> {
+        (self.flags() & FLAG_IF_VERSION != 0).then(|| self.version())
+    }
+
+    /// Whether bits are set that have no meaning for the action.
+    #[must_use]
+    pub fn has_unknown_bits(&self) -> bool {
+        let known = if self.action() == wire::Action::resize {
+            FLAG_IF_VERSION
+        } else {
+            0
+        };
+        self.flags() & !known != 0 || (self.version() != 0 && self.expected_version().is_none())
+    }
+
     fn of_reservation(action: wire::Action, reservation: ReservationId, occurred_at: Option<i64>) -> Self {
         let Halves { high, low } = reservation.halves();
         Self::new(action, 0, 0, 0, 0, high, low, occurred_at.unwrap_or(OCCURRED_AT_NONE))
@@ -58,7 +111,7 @@ impl wire::Command {
     /// Whether units for each dimension belong to the command.
     #[must_use]
     pub fn takes_units(&self) -> bool {
-        self.action() == wire::Action::reserve
+        matches!(self.action(), wire::Action::reserve | wire::Action::resize)
     }
 
     /// The pool of a reserve.

@@ -455,6 +455,6 @@ mod tests {
         );
         check(Header { flags: 2, ..PING }, Err(Status::Unsupported));
         check(Header { operation: 3, ..PING }, Err(Status::Unsupported));
-        check(Header { operation: 32, ..PING }, Err(Status::Unsupported));
+        check(Header { operation: 33, ..PING }, Err(Status::Unsupported));
     }
 }

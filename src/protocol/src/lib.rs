@@ -83,7 +83,7 @@ pub mod wire {
     pub use crate::generated::plimsoll::wire::*;
 }
 
-pub use commands::{Command, CommandsIter, CommandsView, Reserve, Units};
+pub use commands::{Command, CommandsIter, CommandsView, Reserve, Resize, UNITS_UNCHANGED, Units};
 pub use encoder::{Commands, EncodeError, Encoder, Outcomes};
 pub use flatbuffers;
 pub use frame::{CorrelationId, FrameError, Header};

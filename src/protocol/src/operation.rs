@@ -29,7 +29,7 @@ pub enum Operation {
     ListPools = 20,
     /// Reservations by id.
     GetReservations = 21,
-    /// Reserved.
+    /// Which pools sell in a window, and how much is left.
     Availability = 32,
     /// Reserved.
     PoolEvents = 33,
@@ -54,7 +54,7 @@ const OPERATIONS: [(Operation, &str, bool); 16] = [
     (Operation::GetPools, "get pools", false),
     (Operation::ListPools, "list pools", false),
     (Operation::GetReservations, "get reservations", false),
-    (Operation::Availability, "availability", true),
+    (Operation::Availability, "availability", false),
     (Operation::PoolEvents, "pool events", true),
     (Operation::Feed, "feed", true),
     (Operation::SearchReservations, "search reservations", true),

@@ -17,7 +17,7 @@ pub(crate) struct Dispatched {
 #[inline]
 pub(crate) fn dispatch(command: &plimsoll_protocol::Command<'_>, random: u64) -> Result<Dispatched, Status> {
     let wire = command.command;
-    if wire.flags() != 0 || wire.reserved() != 0 {
+    if wire.has_unknown_bits() {
         return Err(Status::Unsupported);
     }
     let occurred_at = occurred_at(wire.occurred_at())?;

@@ -303,6 +303,98 @@ pub mod plimsoll {
         }
 
         impl ::flatbuffers::SimpleToVerifyInSlice for Change {}
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        pub const ENUM_MIN_BAND: u8 = 0;
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        pub const ENUM_MAX_BAND: u8 = 3;
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        #[allow(non_camel_case_types)]
+        pub const ENUM_VALUES_BAND: [Band; 4] = [Band::none, Band::low, Band::some, Band::plenty];
+
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        #[repr(transparent)]
+        pub struct Band(pub u8);
+        #[allow(non_upper_case_globals)]
+        impl Band {
+            pub const none: Self = Self(0);
+            pub const low: Self = Self(1);
+            pub const some: Self = Self(2);
+            pub const plenty: Self = Self(3);
+
+            pub const ENUM_MIN: u8 = 0;
+            pub const ENUM_MAX: u8 = 3;
+            pub const ENUM_VALUES: &'static [Self] = &[Self::none, Self::low, Self::some, Self::plenty];
+            /// Returns the variant's name or "" if unknown.
+            pub fn variant_name(self) -> Option<&'static str> {
+                match self {
+                    Self::none => Some("none"),
+                    Self::low => Some("low"),
+                    Self::some => Some("some"),
+                    Self::plenty => Some("plenty"),
+                    _ => None,
+                }
+            }
+        }
+        impl ::core::fmt::Debug for Band {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+                if let Some(name) = self.variant_name() {
+                    f.write_str(name)
+                } else {
+                    f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
+                }
+            }
+        }
+        impl<'a> ::flatbuffers::Follow<'a> for Band {
+            type Inner = Self;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
+                Self(b)
+            }
+        }
+
+        impl ::flatbuffers::Push for Band {
+            type Output = Band;
+            #[inline]
+            unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+                unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
+            }
+        }
+
+        impl ::flatbuffers::EndianScalar for Band {
+            type Scalar = u8;
+            #[inline]
+            fn to_little_endian(self) -> u8 {
+                self.0.to_le()
+            }
+            #[inline]
+            #[allow(clippy::wrong_self_convention)]
+            fn from_little_endian(v: u8) -> Self {
+                let b = u8::from_le(v);
+                Self(b)
+            }
+        }
+
+        impl<'a> ::flatbuffers::Verifiable for Band {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                u8::run_verifier(v, pos)
+            }
+        }
+
+        impl ::flatbuffers::SimpleToVerifyInSlice for Band {}
         /// One command of operation 16.
         // struct Command, aligned to 8
         #[repr(transparent)]
@@ -318,7 +410,7 @@ pub mod plimsoll {
                 f.debug_struct("Command")
                     .field("action", &self.action())
                     .field("flags", &self.flags())
-                    .field("reserved", &self.reserved())
+                    .field("version", &self.version())
                     .field("hold_seconds", &self.hold_seconds())
                     .field("pool", &self.pool())
                     .field("target_high", &self.target_high())
@@ -376,7 +468,7 @@ pub mod plimsoll {
             pub fn new(
                 action: Action,
                 flags: u8,
-                reserved: u16,
+                version: u16,
                 hold_seconds: u32,
                 pool: u64,
                 target_high: u64,
@@ -386,7 +478,7 @@ pub mod plimsoll {
                 let mut s = Self([0; 40]);
                 s.set_action(action);
                 s.set_flags(flags);
-                s.set_reserved(reserved);
+                s.set_version(version);
                 s.set_hold_seconds(hold_seconds);
                 s.set_pool(pool);
                 s.set_target_high(target_high);
@@ -424,7 +516,7 @@ pub mod plimsoll {
                 }
             }
 
-            /// Reserved, 0.
+            /// Resize: bit 0: only if the reservation has `version`. Otherwise 0.
             pub fn flags(&self) -> u8 {
                 let mut mem = ::core::mem::MaybeUninit::<<u8 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
                 // Safety:
@@ -454,7 +546,8 @@ pub mod plimsoll {
                 }
             }
 
-            pub fn reserved(&self) -> u16 {
+            /// Resize with bit 0: the version that the change was made from. Otherwise 0.
+            pub fn version(&self) -> u16 {
                 let mut mem = ::core::mem::MaybeUninit::<<u16 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
                 // Safety:
                 // Created from a valid Table for this object
@@ -469,7 +562,7 @@ pub mod plimsoll {
                 })
             }
 
-            pub fn set_reserved(&mut self, x: u16) {
+            pub fn set_version(&mut self, x: u16) {
                 let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
                 // Safety:
                 // Created from a valid Table for this object
@@ -483,7 +576,8 @@ pub mod plimsoll {
                 }
             }
 
-            /// Reserve: seconds until the hold expires, 1 to 86,400; 0 confirms at once.
+            /// Reserve: seconds until the hold expires, 1 to 86,400; 0 confirms at once. Resize: seconds from now until the hold
+            /// expires, 1 to 86,400; 0 leaves the deadline as it is.
             pub fn hold_seconds(&self) -> u32 {
                 let mut mem = ::core::mem::MaybeUninit::<<u32 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
                 // Safety:
@@ -879,7 +973,7 @@ pub mod plimsoll {
                 }
             }
 
-            /// The reservation's version, for a resize; it does not wrap around.
+            /// Counts the resizes of the reservation, from 0; it does not wrap around.
             pub fn version(&self) -> u16 {
                 let mut mem = ::core::mem::MaybeUninit::<<u16 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
                 // Safety:
@@ -1406,6 +1500,300 @@ pub mod plimsoll {
                         &x_le as *const _ as *const u8,
                         self.0[8..].as_mut_ptr(),
                         ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+        }
+
+        // struct AvailablePool, aligned to 8
+        #[repr(transparent)]
+        #[derive(Clone, Copy, PartialEq)]
+        pub struct AvailablePool(pub [u8; 32]);
+        impl Default for AvailablePool {
+            fn default() -> Self {
+                Self([0; 32])
+            }
+        }
+        impl ::core::fmt::Debug for AvailablePool {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+                f.debug_struct("AvailablePool")
+                    .field("pool", &self.pool())
+                    .field("starts_at", &self.starts_at())
+                    .field("ends_at", &self.ends_at())
+                    .field("version", &self.version())
+                    .field("band", &self.band())
+                    .field("fits", &self.fits())
+                    .field("reserved", &self.reserved())
+                    .finish()
+            }
+        }
+
+        impl ::flatbuffers::SimpleToVerifyInSlice for AvailablePool {}
+        impl<'a> ::flatbuffers::Follow<'a> for AvailablePool {
+            type Inner = &'a AvailablePool;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                unsafe { <&'a AvailablePool>::follow(buf, loc) }
+            }
+        }
+        impl<'a> ::flatbuffers::Follow<'a> for &'a AvailablePool {
+            type Inner = &'a AvailablePool;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                unsafe { ::flatbuffers::follow_cast_ref::<AvailablePool>(buf, loc) }
+            }
+        }
+        impl<'b> ::flatbuffers::Push for AvailablePool {
+            type Output = AvailablePool;
+            #[inline]
+            unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+                let src = unsafe {
+                    ::core::slice::from_raw_parts(
+                        self as *const AvailablePool as *const u8,
+                        <Self as ::flatbuffers::Push>::size(),
+                    )
+                };
+                dst.copy_from_slice(src);
+            }
+            #[inline]
+            fn alignment() -> ::flatbuffers::PushAlignment {
+                ::flatbuffers::PushAlignment::new(8)
+            }
+        }
+
+        impl<'a> ::flatbuffers::Verifiable for AvailablePool {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.in_buffer::<Self>(pos)
+            }
+        }
+
+        impl<'a> AvailablePool {
+            #[allow(clippy::too_many_arguments)]
+            pub fn new(
+                pool: u64,
+                starts_at: i64,
+                ends_at: i64,
+                version: u32,
+                band: Band,
+                fits: u8,
+                reserved: u16,
+            ) -> Self {
+                let mut s = Self([0; 32]);
+                s.set_pool(pool);
+                s.set_starts_at(starts_at);
+                s.set_ends_at(ends_at);
+                s.set_version(version);
+                s.set_band(band);
+                s.set_fits(fits);
+                s.set_reserved(reserved);
+                s
+            }
+
+            pub fn pool(&self) -> u64 {
+                let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[0..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_pool(&mut self, x: u64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[0..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            pub fn starts_at(&self) -> i64 {
+                let mut mem = ::core::mem::MaybeUninit::<<i64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[8..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_starts_at(&mut self, x: i64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[8..].as_mut_ptr(),
+                        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            pub fn ends_at(&self) -> i64 {
+                let mut mem = ::core::mem::MaybeUninit::<<i64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[16..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_ends_at(&mut self, x: i64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[16..].as_mut_ptr(),
+                        ::core::mem::size_of::<<i64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            /// The version of the pool's definition; while it stands, so do the pool's name, zone and kind.
+            pub fn version(&self) -> u32 {
+                let mut mem = ::core::mem::MaybeUninit::<<u32 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[24..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_version(&mut self, x: u32) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[24..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            pub fn band(&self) -> Band {
+                let mut mem = ::core::mem::MaybeUninit::<<Band as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[28..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<Band as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_band(&mut self, x: Band) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[28..].as_mut_ptr(),
+                        ::core::mem::size_of::<<Band as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            /// 1: the units asked for fit.
+            pub fn fits(&self) -> u8 {
+                let mut mem = ::core::mem::MaybeUninit::<<u8 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[29..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u8 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_fits(&mut self, x: u8) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[29..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u8 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            pub fn reserved(&self) -> u16 {
+                let mut mem = ::core::mem::MaybeUninit::<<u16 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[30..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u16 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_reserved(&mut self, x: u16) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[30..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u16 as ::flatbuffers::EndianScalar>::Scalar>(),
                     );
                 }
             }
@@ -2162,7 +2550,8 @@ pub mod plimsoll {
                         .unwrap()
                 }
             }
-            /// A value for each dimension for each command that takes units (reserve), in the order of the commands.
+            /// A value for each dimension for each command that takes units (reserve, resize), in the order of the commands. Of a
+            /// resize the greatest value leaves the dimension as it is.
             #[inline]
             pub fn units(&self) -> Option<::flatbuffers::Vector<'a, u32>> {
                 // Safety:
@@ -4361,6 +4750,547 @@ pub mod plimsoll {
             fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
                 let mut ds = f.debug_struct("Reservations");
                 ds.field("reservations", &self.reservations());
+                ds.finish()
+            }
+        }
+        pub enum AvailabilityQueryOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        /// Operation 32, request: which pools sell in a window. At least one of `zone` and `location` is given.
+        pub struct AvailabilityQuery<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for AvailabilityQuery<'a> {
+            type Inner = AvailabilityQuery<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self {
+                    _tab: unsafe { ::flatbuffers::Table::new(buf, loc) },
+                }
+            }
+        }
+
+        impl<'a> AvailabilityQuery<'a> {
+            pub const VT_ZONE: ::flatbuffers::VOffsetT = 4;
+            pub const VT_LOCATION: ::flatbuffers::VOffsetT = 6;
+            pub const VT_KIND: ::flatbuffers::VOffsetT = 8;
+            pub const VT_FROM: ::flatbuffers::VOffsetT = 10;
+            pub const VT_TO: ::flatbuffers::VOffsetT = 12;
+            pub const VT_UNITS: ::flatbuffers::VOffsetT = 14;
+            pub const VT_LIMIT: ::flatbuffers::VOffsetT = 16;
+            pub const VT_EXACT: ::flatbuffers::VOffsetT = 18;
+            pub const VT_NAMES: ::flatbuffers::VOffsetT = 20;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                AvailabilityQuery { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args AvailabilityQueryArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<AvailabilityQuery<'bldr>> {
+                let mut builder = AvailabilityQueryBuilder::new(_fbb);
+                builder.add_to(args.to);
+                builder.add_from(args.from);
+                builder.add_limit(args.limit);
+                if let Some(x) = args.units {
+                    builder.add_units(x);
+                }
+                if let Some(x) = args.kind {
+                    builder.add_kind(x);
+                }
+                if let Some(x) = args.location {
+                    builder.add_location(x);
+                }
+                if let Some(x) = args.zone {
+                    builder.add_zone(x);
+                }
+                builder.add_names(args.names);
+                builder.add_exact(args.exact);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn zone(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(AvailabilityQuery::VT_ZONE, None)
+                }
+            }
+            /// Matches every pool of whose coverage a prefix is a prefix of it.
+            #[inline]
+            pub fn location(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(AvailabilityQuery::VT_LOCATION, None)
+                }
+            }
+            #[inline]
+            pub fn kind(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(AvailabilityQuery::VT_KIND, None)
+                }
+            }
+            /// Windows match when they overlap [from, to). Microseconds since 1970; the least value: now.
+            #[inline]
+            pub fn from(&self) -> i64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<i64>(AvailabilityQuery::VT_FROM, Some(-9223372036854775808))
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn to(&self) -> i64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<i64>(AvailabilityQuery::VT_TO, Some(9223372036854775807))
+                        .unwrap()
+                }
+            }
+            /// What has to fit, a value for each dimension; absent: one unit of any is enough.
+            #[inline]
+            pub fn units(&self) -> Option<::flatbuffers::Vector<'a, u32>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u32>>>(
+                            AvailabilityQuery::VT_UNITS,
+                            None,
+                        )
+                }
+            }
+            /// Most pools in the answer; 0: 200; more than items_max: items_max.
+            #[inline]
+            pub fn limit(&self) -> u32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u32>(AvailabilityQuery::VT_LIMIT, Some(0)).unwrap() }
+            }
+            /// The numbers that remain, not only bands.
+            #[inline]
+            pub fn exact(&self) -> bool {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<bool>(AvailabilityQuery::VT_EXACT, Some(false)).unwrap() }
+            }
+            /// The names of pool, zone and kind beside each pool.
+            #[inline]
+            pub fn names(&self) -> bool {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<bool>(AvailabilityQuery::VT_NAMES, Some(false)).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for AvailabilityQuery<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("zone", Self::VT_ZONE, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("location", Self::VT_LOCATION, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("kind", Self::VT_KIND, false)?
+                    .visit_field::<i64>("from", Self::VT_FROM, false)?
+                    .visit_field::<i64>("to", Self::VT_TO, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>(
+                        "units",
+                        Self::VT_UNITS,
+                        false,
+                    )?
+                    .visit_field::<u32>("limit", Self::VT_LIMIT, false)?
+                    .visit_field::<bool>("exact", Self::VT_EXACT, false)?
+                    .visit_field::<bool>("names", Self::VT_NAMES, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct AvailabilityQueryArgs<'a> {
+            pub zone: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub location: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub kind: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub from: i64,
+            pub to: i64,
+            pub units: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
+            pub limit: u32,
+            pub exact: bool,
+            pub names: bool,
+        }
+        impl<'a> Default for AvailabilityQueryArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                AvailabilityQueryArgs {
+                    zone: None,
+                    location: None,
+                    kind: None,
+                    from: -9223372036854775808,
+                    to: 9223372036854775807,
+                    units: None,
+                    limit: 0,
+                    exact: false,
+                    names: false,
+                }
+            }
+        }
+
+        pub struct AvailabilityQueryBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> AvailabilityQueryBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_zone(&mut self, zone: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(AvailabilityQuery::VT_ZONE, zone);
+            }
+            #[inline]
+            pub fn add_location(&mut self, location: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(AvailabilityQuery::VT_LOCATION, location);
+            }
+            #[inline]
+            pub fn add_kind(&mut self, kind: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(AvailabilityQuery::VT_KIND, kind);
+            }
+            #[inline]
+            pub fn add_from(&mut self, from: i64) {
+                self.fbb_
+                    .push_slot::<i64>(AvailabilityQuery::VT_FROM, from, -9223372036854775808);
+            }
+            #[inline]
+            pub fn add_to(&mut self, to: i64) {
+                self.fbb_
+                    .push_slot::<i64>(AvailabilityQuery::VT_TO, to, 9223372036854775807);
+            }
+            #[inline]
+            pub fn add_units(&mut self, units: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u32>>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(AvailabilityQuery::VT_UNITS, units);
+            }
+            #[inline]
+            pub fn add_limit(&mut self, limit: u32) {
+                self.fbb_.push_slot::<u32>(AvailabilityQuery::VT_LIMIT, limit, 0);
+            }
+            #[inline]
+            pub fn add_exact(&mut self, exact: bool) {
+                self.fbb_.push_slot::<bool>(AvailabilityQuery::VT_EXACT, exact, false);
+            }
+            #[inline]
+            pub fn add_names(&mut self, names: bool) {
+                self.fbb_.push_slot::<bool>(AvailabilityQuery::VT_NAMES, names, false);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> AvailabilityQueryBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                AvailabilityQueryBuilder {
+                    fbb_: _fbb,
+                    start_: start,
+                }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<AvailabilityQuery<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for AvailabilityQuery<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("AvailabilityQuery");
+                ds.field("zone", &self.zone());
+                ds.field("location", &self.location());
+                ds.field("kind", &self.kind());
+                ds.field("from", &self.from());
+                ds.field("to", &self.to());
+                ds.field("units", &self.units());
+                ds.field("limit", &self.limit());
+                ds.field("exact", &self.exact());
+                ds.field("names", &self.names());
+                ds.finish()
+            }
+        }
+        pub enum AvailabilityOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        /// Operation 32, answer: by `starts_at`, then name.
+        pub struct Availability<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Availability<'a> {
+            type Inner = Availability<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self {
+                    _tab: unsafe { ::flatbuffers::Table::new(buf, loc) },
+                }
+            }
+        }
+
+        impl<'a> Availability<'a> {
+            pub const VT_AS_OF: ::flatbuffers::VOffsetT = 4;
+            pub const VT_POOLS: ::flatbuffers::VOffsetT = 6;
+            pub const VT_REMAINING: ::flatbuffers::VOffsetT = 8;
+            pub const VT_NAMES: ::flatbuffers::VOffsetT = 10;
+            pub const VT_ZONES: ::flatbuffers::VOffsetT = 12;
+            pub const VT_KINDS: ::flatbuffers::VOffsetT = 14;
+            pub const VT_TRUNCATED: ::flatbuffers::VOffsetT = 16;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Availability { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args AvailabilityArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Availability<'bldr>> {
+                let mut builder = AvailabilityBuilder::new(_fbb);
+                builder.add_as_of(args.as_of);
+                if let Some(x) = args.kinds {
+                    builder.add_kinds(x);
+                }
+                if let Some(x) = args.zones {
+                    builder.add_zones(x);
+                }
+                if let Some(x) = args.names {
+                    builder.add_names(x);
+                }
+                if let Some(x) = args.remaining {
+                    builder.add_remaining(x);
+                }
+                if let Some(x) = args.pools {
+                    builder.add_pools(x);
+                }
+                builder.add_truncated(args.truncated);
+                builder.finish()
+            }
+
+            /// The oldest durable time among the parts read, microseconds since 1970.
+            #[inline]
+            pub fn as_of(&self) -> i64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<i64>(Availability::VT_AS_OF, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn pools(&self) -> ::flatbuffers::Vector<'a, AvailablePool> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, AvailablePool>>>(
+                            Availability::VT_POOLS,
+                            None,
+                        )
+                        .unwrap()
+                }
+            }
+            /// `exact` only: what remains in each dimension, for each pool, in order.
+            #[inline]
+            pub fn remaining(&self) -> Option<::flatbuffers::Vector<'a, i64>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, i64>>>(
+                            Availability::VT_REMAINING,
+                            None,
+                        )
+                }
+            }
+            /// `names` only, for each pool, in order.
+            #[inline]
+            pub fn names(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<
+                        ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>,
+                    >>(Availability::VT_NAMES, None)
+                }
+            }
+            #[inline]
+            pub fn zones(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<
+                        ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>,
+                    >>(Availability::VT_ZONES, None)
+                }
+            }
+            #[inline]
+            pub fn kinds(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<
+                        ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>,
+                    >>(Availability::VT_KINDS, None)
+                }
+            }
+            /// There are more.
+            #[inline]
+            pub fn truncated(&self) -> bool {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<bool>(Availability::VT_TRUNCATED, Some(false)).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Availability<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+     .visit_field::<i64>("as_of", Self::VT_AS_OF, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, AvailablePool>>>("pools", Self::VT_POOLS, true)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, i64>>>("remaining", Self::VT_REMAINING, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<&'_ str>>>>("names", Self::VT_NAMES, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<&'_ str>>>>("zones", Self::VT_ZONES, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<&'_ str>>>>("kinds", Self::VT_KINDS, false)?
+     .visit_field::<bool>("truncated", Self::VT_TRUNCATED, false)?
+     .finish();
+                Ok(())
+            }
+        }
+        pub struct AvailabilityArgs<'a> {
+            pub as_of: i64,
+            pub pools: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, AvailablePool>>>,
+            pub remaining: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, i64>>>,
+            pub names:
+                Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>>>,
+            pub zones:
+                Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>>>,
+            pub kinds:
+                Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<&'a str>>>>,
+            pub truncated: bool,
+        }
+        impl<'a> Default for AvailabilityArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                AvailabilityArgs {
+                    as_of: 0,
+                    pools: None, // required field
+                    remaining: None,
+                    names: None,
+                    zones: None,
+                    kinds: None,
+                    truncated: false,
+                }
+            }
+        }
+
+        pub struct AvailabilityBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> AvailabilityBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_as_of(&mut self, as_of: i64) {
+                self.fbb_.push_slot::<i64>(Availability::VT_AS_OF, as_of, 0);
+            }
+            #[inline]
+            pub fn add_pools(&mut self, pools: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, AvailablePool>>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(Availability::VT_POOLS, pools);
+            }
+            #[inline]
+            pub fn add_remaining(&mut self, remaining: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, i64>>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(Availability::VT_REMAINING, remaining);
+            }
+            #[inline]
+            pub fn add_names(
+                &mut self,
+                names: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<&'b str>>>,
+            ) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(Availability::VT_NAMES, names);
+            }
+            #[inline]
+            pub fn add_zones(
+                &mut self,
+                zones: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<&'b str>>>,
+            ) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(Availability::VT_ZONES, zones);
+            }
+            #[inline]
+            pub fn add_kinds(
+                &mut self,
+                kinds: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<&'b str>>>,
+            ) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(Availability::VT_KINDS, kinds);
+            }
+            #[inline]
+            pub fn add_truncated(&mut self, truncated: bool) {
+                self.fbb_
+                    .push_slot::<bool>(Availability::VT_TRUNCATED, truncated, false);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> AvailabilityBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                AvailabilityBuilder {
+                    fbb_: _fbb,
+                    start_: start,
+                }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Availability<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, Availability::VT_POOLS, "pools");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Availability<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Availability");
+                ds.field("as_of", &self.as_of());
+                ds.field("pools", &self.pools());
+                ds.field("remaining", &self.remaining());
+                ds.field("names", &self.names());
+                ds.field("zones", &self.zones());
+                ds.field("kinds", &self.kinds());
+                ds.field("truncated", &self.truncated());
                 ds.finish()
             }
         }
