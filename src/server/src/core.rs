@@ -26,6 +26,7 @@ use crate::outgoing::Outgoing;
 use crate::requests::Requests;
 use crate::runtime::{self, Listener, ListenerCloser, Signal};
 use crate::shared::Shared;
+use crate::stats::{CoreCounters, command_count};
 
 /// How long a core that has more to do waits, so that the runtime looks at its sockets in between.
 pub(crate) const BETWEEN_PASSES: Duration = Duration::from_micros(20);
@@ -119,7 +120,12 @@ impl Core {
                     let connection = Rc::new(Connection::new(stream, peer));
                     connections.push(Rc::downgrade(&connection));
                     runtime::spawn_local(Rc::clone(&connection).write());
-                    runtime::spawn_local(connection.read(Rc::clone(&self)));
+                    let core = Rc::clone(&self);
+                    runtime::spawn_local(async move {
+                        core.counters().connected();
+                        connection.read(Rc::clone(&core)).await;
+                        core.counters().disconnected();
+                    });
                 }
                 Err(error) => {
                     // Out of file descriptors, most likely; accepting goes on when some are free.
@@ -173,6 +179,7 @@ impl Core {
         }
         // From the header alone, before anything is checksummed or decoded.
         if inner.accepted_commands + count > ACCEPTED_COMMANDS_MAX {
+            self.counters().overloaded(count);
             return Err((Status::Overloaded, "too many commands wait".into()));
         }
         frame
@@ -235,15 +242,26 @@ impl Core {
         for connection in inner.dirty.drain(..) {
             connection.flush();
         }
+        self.counters().passed(inner.accepted_commands, inner.tickets.len());
         more || inner.engine.wants_turn()
     }
 
     /// To the own engine; what it does not take goes back refused.
     fn submit(&self, inner: &mut Inner, message: Message) {
-        if let Err(mut message) = inner.engine.submit(message) {
+        if let Err(mut message) = self.submit_own(inner, message) {
+            self.counters().overloaded(command_count(&message));
             message.refuse(Status::Overloaded);
             self.send_reply(inner, message);
         }
+    }
+
+    /// To the own engine, counted.
+    fn submit_own(&self, inner: &mut Inner, message: Message) -> Result<(), Message> {
+        let count = command_count(&message);
+        inner
+            .engine
+            .submit(message)
+            .inspect(|()| self.counters().accepted(count))
     }
 
     /// Sends what the connections have brought to the owners. Once an owner refuses a message, it gets no other one in this pass, so that no later
@@ -255,7 +273,7 @@ impl Core {
             while let Some(mut message) = inner.outgoing.pop(owner) {
                 if !is_refused {
                     let result = if owner == self.index {
-                        inner.engine.submit(message)
+                        self.submit_own(inner, message)
                     } else if inner.unanswered[owner] < MESSAGES_IN_FLIGHT_MAX {
                         self.shared.mailboxes[owner].push_request(self.index, message)
                     } else {
@@ -271,6 +289,7 @@ impl Core {
                     }
                 }
                 is_refused = true;
+                self.counters().overloaded(command_count(&message));
                 message.refuse(Status::Overloaded);
                 self.take_reply(inner, message);
             }
@@ -283,6 +302,7 @@ impl Core {
     /// Sends what has become durable to where it came from.
     fn send_replies(&self, inner: &mut Inner) {
         while let Some(message) = inner.engine.next_reply() {
+            self.counters().decided(&message);
             self.send_reply(inner, message);
         }
     }
@@ -467,6 +487,10 @@ impl Core {
     /// Runs with the core's insides, outside of a pass.
     pub(crate) fn with<T>(&self, run: impl FnOnce(&mut Inner) -> T) -> T {
         run(&mut self.inner.borrow_mut())
+    }
+
+    pub(crate) fn counters(&self) -> &CoreCounters {
+        &self.shared.counters[self.index]
     }
 
     pub(crate) fn index(&self) -> usize {

@@ -22,8 +22,10 @@ mod requests;
 mod runtime;
 mod server;
 mod shared;
+mod stats;
 mod sync;
 
 pub use fatal::{CatalogueEntry, Fatal};
 pub use options::{Cores, Options};
 pub use server::{Handle, Server};
+pub use stats::{CoreStats, Distribution, Stats};

@@ -21,6 +21,7 @@ use crate::options::Options;
 use crate::patience::try_patiently;
 use crate::runtime::{self, Executor, Listener};
 use crate::shared::Shared;
+use crate::stats::{CoreCounters, Stats};
 use crate::{heartbeat, host, listen, sync};
 
 /// A running server.
@@ -33,7 +34,7 @@ pub struct Server {
     directory: Directory,
 }
 
-/// Stops a server from any thread.
+/// Stops and watches a server from any thread.
 #[derive(Clone)]
 pub struct Handle(Arc<Shared>);
 
@@ -41,6 +42,14 @@ impl Handle {
     /// Asks the server to finish what it accepted and end; returns at once.
     pub fn shutdown(&self) {
         self.0.stop();
+    }
+
+    /// What each core has counted since the start. Reading disturbs no core.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats {
+            cores: self.0.counters.iter().map(CoreCounters::read).collect(),
+        }
     }
 }
 
@@ -277,6 +286,7 @@ fn start_core(setup: CoreSetup) -> Result<(Rc<Core>, Listener, Duration), Fatal>
             "the last record is ahead of the system clock; time stands still until it is reached"
         );
     }
+    shared.counters[core].started(recovered.engine.journal().last_lsn().0);
     let (listener, closer) = Listener::new(socket).map_err(|source| Fatal::Executor { core, source })?;
     let core = Rc::new(Core::new(core, shared, recovered.engine, closer, random()));
     runtime::spawn_local(sync::run(Rc::clone(&core), path));

@@ -7,6 +7,7 @@ use plimsoll_journal::Directory;
 
 use crate::mailbox::Mailbox;
 use crate::runtime::Pulse;
+use crate::stats::CoreCounters;
 
 /// What all cores see.
 pub(crate) struct Shared {
@@ -14,6 +15,8 @@ pub(crate) struct Shared {
     pub(crate) mailboxes: Vec<Mailbox>,
     /// By core: what wakes its executor.
     pub(crate) pulses: Vec<Arc<Pulse>>,
+    /// By core: what it counts; written by it alone.
+    pub(crate) counters: Vec<CoreCounters>,
     /// The core that owns each partition.
     pub(crate) owners: Vec<u16>,
     /// Names of the dimensions.
@@ -38,6 +41,7 @@ impl Shared {
         Shared {
             mailboxes: (0..core_count).map(|_| Mailbox::new(core_count)).collect(),
             pulses: (0..core_count).map(|_| Arc::default()).collect(),
+            counters: (0..core_count).map(|_| CoreCounters::default()).collect(),
             owners: directory.owners().to_vec(),
             dimensions: directory.dimensions().to_vec(),
             connection_count_max,

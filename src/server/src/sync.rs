@@ -15,6 +15,7 @@ use crate::core::{BETWEEN_PASSES, Core};
 use crate::fatal::{Fatal, stop_process};
 use crate::limits::OWN_SYNCS_IN_A_ROW_MAX;
 use crate::runtime::{self, SyncFile};
+use crate::stats::Synced;
 
 /// Opened segments that are kept for the next sync: the active one, and those of tickets that span a roll.
 const OPEN_FILE_COUNT_MAX: usize = 4;
@@ -59,9 +60,15 @@ pub(crate) async fn run(core: Rc<Core>, journal: PathBuf) {
             core.with(|inner| inner.engine.sync_failed());
             stop_process(&Fatal::SyncFailed { path: journal, source });
         }
-        if files.is_own && begun.elapsed() > OWN_TIME_MAX {
+        let took = begun.elapsed();
+        if files.is_own && took > OWN_TIME_MAX {
             slow_until = Instant::now() + SLOW_FOR;
         }
+        core.counters().synced(&Synced {
+            took,
+            upto: tickets.iter().map(|ticket| ticket.upto.0).max().unwrap_or(0),
+            journal_bytes: appended_bytes,
+        });
         core.durable(&tickets);
     }
 }
