@@ -42,9 +42,9 @@ impl Inventory {
     pub fn new(size: InventorySize) -> Inventory {
         let mut random = Pcg64::seed_from_u64(SEED);
         let mut state = State::new(StateOptions {
-            dimension_count: DIMENSION_COUNT,
             key_retention_micros: KEY_RETENTION_MICROS,
             hash_seed: random.random(),
+            ..StateOptions::new(DIMENSION_COUNT)
         });
         let pools = (0..size.pool_count)
             .map(|number| put_pool(&mut state, number))
@@ -150,7 +150,7 @@ fn put_pool(state: &mut State, number: usize) -> PoolId {
         definition,
         expected_version: None,
     };
-    match state.decide_put(&put) {
+    match state.decide_put(&put, Timestamp(0)) {
         Ok(PutOutcome::Created(event)) => {
             let pool = event.pool;
             state.apply(&Event::PoolCreated(event));

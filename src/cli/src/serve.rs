@@ -36,6 +36,8 @@ fn options_of(arguments: ServeArguments) -> Options {
         dimensions: arguments.dimensions.map(|names| names.0),
         drain_timeout: arguments.drain_timeout,
         key_retention: arguments.key_retention,
+        retire_after: arguments.retire_after,
+        hold_grace: arguments.hold_grace,
         segment_size: arguments.segment_size,
         insecure_listen: arguments.insecure_listen,
     }

@@ -2,8 +2,8 @@
 
 use alloc::sync::Arc;
 
-use crate::reservation::{Reservation, ReservationState};
-use crate::{Event, Pool, PoolDefined, Released, Reserved, State};
+use crate::reservation::{ReservationState, StoredReservation};
+use crate::{Event, Moved, Pool, PoolDefined, PoolId, PoolRetired, Released, Reserved, Resized, State, Timestamp};
 
 impl State {
     /// Takes the event into the state.
@@ -12,32 +12,54 @@ impl State {
     /// When the event does not fit the state, which only a bug or a foreign journal can bring about, and when it would oversell a pool.
     #[inline]
     pub fn apply(&mut self, event: &Event) {
+        let partition = self.partition_mut(event.partition());
+        assert_eq!(
+            event.sequence(),
+            partition.sequence + 1,
+            "a partition's events are numbered without gaps and applied in order"
+        );
+        partition.sequence += 1;
         match event {
             Event::Reserved(event) => self.apply_reserved(event),
+            Event::Confirmed(event) => self.apply_confirmed(event),
             Event::Released(event) => self.apply_released(event),
+            Event::Expired(event) => self.apply_expired(event),
+            Event::Resized(event) => self.apply_resized(event),
             Event::PoolCreated(event) => self.apply_pool_created(event),
             Event::PoolChanged(event) => self.apply_pool_changed(event),
+            Event::PoolRetired(event) => self.apply_pool_retired(event),
+            Event::Swept(event) => {
+                let partition = self.partition_mut(event.partition);
+                partition.apply_swept(event);
+                if !partition.pools.has_retired() {
+                    self.unswept.remove(&event.partition);
+                }
+            }
+            Event::TurnedAway(_) => {}
         }
     }
 
     fn apply_reserved(&mut self, event: &Reserved) {
         let parts = event.reservation.parts();
         let partition = self.partition_mut(parts.partition);
-        advance(&mut partition.sequence, event.sequence);
         let slot = u32::try_from(parts.slot).expect("slots fit 32 bits");
-        if let Some(key) = partition.reservations.get(slot).map(|entry| entry.key) {
-            partition.reservations.forget(slot);
+        let slot_count = partition.reservations.len();
+        if let Some(key) = partition.reservations.vacate(slot) {
             partition.keys.remove(key, slot);
-            partition.references.remove(&slot);
         }
-        partition.reservations.put(slot, Reservation::new(event), &event.units);
+        let reference = event.reference.as_deref();
+        let entry = StoredReservation::new(event);
+        partition.reservations.put(slot, entry, &event.units, reference);
         partition
             .keys
             .insert(event.key, slot, |slot| partition.reservations.key_at(slot));
-        if let Some(reference) = &event.reference {
-            partition.references.insert(slot, reference.clone());
+        self.slot_count += self.partition_mut(parts.partition).reservations.len() - slot_count;
+        if event.hold_seconds > 0 {
+            let deadline = event.at.plus_seconds(event.hold_seconds);
+            let node = self.holds.insert(deadline, parts.partition, slot);
+            self.partition_mut(parts.partition).reservations.set_link(slot, node);
         }
-        let pool = partition.pool_mut(event.pool).expect("events name existing pools");
+        let pool = self.touch_pool(event.pool, event.at);
         if event.hold_seconds == 0 {
             pool.confirmed.add(&event.units);
         } else {
@@ -48,17 +70,48 @@ impl State {
         }
     }
 
+    fn apply_confirmed(&mut self, event: &Moved) {
+        let slot = self.take_out_of_holds(event);
+        self.partition_mut(event.pool.partition()).reservations.confirm(slot);
+        let pool = self.touch_pool(event.pool, event.at);
+        pool.held.subtract(&event.units);
+        pool.confirmed.add(&event.units);
+    }
+
+    fn apply_expired(&mut self, event: &Moved) {
+        let slot = self.take_out_of_holds(event);
+        let partition = self.partition_mut(event.pool.partition());
+        partition.reservations.end(slot, ReservationState::Expired, event.at);
+        self.touch_pool(event.pool, event.at).held.subtract(&event.units);
+    }
+
+    /// The slot of a held reservation, which leaves the timer wheel.
+    fn take_out_of_holds(&mut self, event: &Moved) -> u32 {
+        let parts = event.reservation.parts();
+        let reservations = &mut self.partition_mut(parts.partition).reservations;
+        let (slot, entry) = reservations.find(&parts).expect("events name existing reservations");
+        assert_eq!(
+            entry.state(),
+            ReservationState::Held,
+            "only a hold is confirmed or expires"
+        );
+        debug_assert_eq!(reservations.units(slot), event.units);
+        let node = entry.link;
+        self.holds.remove(node);
+        slot
+    }
+
     fn apply_released(&mut self, event: &Released) {
         let parts = event.reservation.parts();
-        let partition = self.partition_mut(parts.partition);
-        advance(&mut partition.sequence, event.sequence);
-        let (slot, _) = partition
-            .reservations
-            .find(&parts)
-            .expect("events name existing reservations");
-        debug_assert_eq!(partition.reservations.units(slot), event.units);
-        partition.reservations.end(slot, ReservationState::Released, event.at);
-        let pool = partition.pool_mut(event.pool).expect("events name existing pools");
+        let reservations = &mut self.partition_mut(parts.partition).reservations;
+        let (slot, entry) = reservations.find(&parts).expect("events name existing reservations");
+        let hold = (!event.was_confirmed).then_some(entry.link);
+        debug_assert_eq!(reservations.units(slot), event.units);
+        reservations.end(slot, ReservationState::Released, event.at);
+        if let Some(node) = hold {
+            self.holds.remove(node);
+        }
+        let pool = self.touch_pool(event.pool, event.at);
         if event.was_confirmed {
             pool.confirmed.subtract(&event.units);
         } else {
@@ -66,28 +119,78 @@ impl State {
         }
     }
 
+    fn apply_resized(&mut self, event: &Resized) {
+        let parts = event.reservation.parts();
+        let reservations = &mut self.partition_mut(parts.partition).reservations;
+        let (slot, entry) = reservations.find(&parts).expect("events name existing reservations");
+        let (state, old_deadline, node) = (entry.state(), entry.moment, entry.link);
+        debug_assert_eq!(reservations.units(slot), event.previous_units);
+        reservations.resize(slot, event);
+        if let Some(expires_at) = event.expires_at
+            && expires_at != old_deadline
+        {
+            assert_eq!(state, ReservationState::Held, "only a hold has a deadline");
+            self.holds.remove(node);
+            let node = self.holds.insert(expires_at, parts.partition, slot);
+            self.partition_mut(parts.partition).reservations.set_link(slot, node);
+        }
+        let pool = self.touch_pool(event.pool, event.at);
+        let counters = match state {
+            ReservationState::Held => &mut pool.held,
+            ReservationState::Confirmed => &mut pool.confirmed,
+            ReservationState::Released | ReservationState::Expired => panic!("only a live reservation is resized"),
+        };
+        counters.subtract(&event.previous_units);
+        counters.add(&event.units);
+        if !event.would_refuse {
+            pool.assert_not_oversold(&event.units.grown_from(&event.previous_units));
+        }
+    }
+
     fn apply_pool_created(&mut self, event: &PoolDefined) {
         let id = event.pool;
-        let partition = self.partition_mut(id.partition());
-        advance(&mut partition.sequence, event.sequence);
-        assert_eq!(partition.pools.len(), id.slot() as usize, "pools take slots in order");
-        partition
-            .pools
-            .push(Pool::new(id.generation(), event.version, event.definition.clone()));
-        self.names.insert(Arc::from(&*event.definition.name), id);
+        let definition = Arc::clone(&event.definition);
+        self.names.insert(Arc::from(&*definition.name), id);
+        self.pool_queue.insert((definition.ends_at, id));
+        let pool = Pool::new(id.generation(), event.version, event.at, definition);
+        self.partition_mut(id.partition()).pools.put(id.slot(), pool);
+        self.touch_pool(id, event.at);
     }
 
     fn apply_pool_changed(&mut self, event: &PoolDefined) {
-        let partition = self.partition_mut(event.pool.partition());
-        advance(&mut partition.sequence, event.sequence);
-        let pool = partition.pool_mut(event.pool).expect("events name existing pools");
-        pool.redefine(event.version, event.definition.clone());
+        let pool = self.touch_pool(event.pool, event.at);
+        let old_place = (pool.queued_at, event.pool);
+        pool.redefine(event.version, event.at, Arc::clone(&event.definition));
+        let place = (pool.queued_at, event.pool);
+        self.pool_queue.remove(&old_place);
+        self.pool_queue.insert(place);
     }
-}
 
-/// A partition's events are numbered without gaps.
-#[inline]
-fn advance(sequence: &mut u64, next: u64) {
-    assert_eq!(next, *sequence + 1, "a partition's events are applied in order");
-    *sequence = next;
+    fn apply_pool_retired(&mut self, event: &PoolRetired) {
+        self.touch_pool(event.pool, Timestamp(0));
+        let partition_id = event.pool.partition();
+        let pool = self
+            .partition_mut(partition_id)
+            .pools
+            .retire(event.pool, event.sequence);
+        self.pool_queue.remove(&(pool.queued_at, event.pool));
+        self.names.remove(&*pool.definition().name);
+        self.unswept.insert(partition_id);
+    }
+
+    /// The pool, which an event of this time changes.
+    #[inline]
+    fn touch_pool(&mut self, id: PoolId, at: Timestamp) -> &mut Pool {
+        let collection = self.touch_collection;
+        let partition = self.partitions[id.partition().index()]
+            .as_mut()
+            .expect("events name existing pools");
+        let pool = partition.pools.get_mut(id).expect("events name existing pools");
+        pool.last_event = pool.last_event.max(at);
+        if pool.touched_in != collection {
+            pool.touched_in = collection;
+            self.touched.push(id);
+        }
+        pool
+    }
 }

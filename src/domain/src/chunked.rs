@@ -37,6 +37,12 @@ impl<T> Chunked<T> {
             .get_mut(index % Self::CHUNK_COUNT)
     }
 
+    /// Neighbours that lie in one chunk.
+    pub(crate) fn slice(&self, first: usize, last: usize) -> &[T] {
+        let start = first % Self::CHUNK_COUNT;
+        &self.chunks[first / Self::CHUNK_COUNT][start..start + (last - first)]
+    }
+
     pub(crate) fn push(&mut self, value: T) {
         if self.count.is_multiple_of(Self::CHUNK_COUNT) {
             self.chunks.push(Vec::new());

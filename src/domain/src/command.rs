@@ -9,6 +9,10 @@ use crate::{Event, Key, PoolDefinition, PoolId, ReservationId, ReservationView, 
 pub enum Command {
     /// Take units from a pool.
     Reserve(Reserve),
+    /// Make a held reservation last.
+    Confirm(Confirm),
+    /// Change a reservation's units or deadline.
+    Resize(Resize),
     /// Give a reservation's units back.
     Release(Release),
 }
@@ -30,6 +34,35 @@ pub struct Reserve {
     pub random: u64,
     /// The caller's own name for what is reserved.
     pub reference: Option<Box<str>>,
+}
+
+/// Make a held reservation last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Confirm {
+    /// The reservation to confirm.
+    pub reservation: ReservationId,
+    /// The caller's business time.
+    pub occurred_at: Timestamp,
+}
+
+/// Change a reservation's units or deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resize {
+    /// The reservation to change.
+    pub reservation: ReservationId,
+    /// The version that the change was made from; `None`: any.
+    pub expected_version: Option<u16>,
+    /// What it takes from now on; [`Resize::UNCHANGED`] leaves a dimension as it is.
+    pub units: Units,
+    /// Seconds from now until the hold expires; 0 leaves the deadline as it is.
+    pub hold_seconds: u32,
+    /// The caller's business time.
+    pub occurred_at: Timestamp,
+}
+
+impl Resize {
+    /// As a value among the units: the dimension stays as it is.
+    pub const UNCHANGED: u32 = u32::MAX;
 }
 
 /// Give a reservation's units back.

@@ -2,14 +2,38 @@
 //!
 //! The order of the checks is part of the outward contract: key, pool known, pool's state and times, capacity.
 
-use alloc::boxed::Box;
+use alloc::sync::Arc;
 
-use crate::limits::{POOLS_PER_PARTITION_MAX, RESERVATIONS_PER_PARTITION_MAX};
+use crate::limits::{POOLS_PER_PARTITION_MAX, RESERVATIONS_PER_PARTITION_MAX, UNITS_MAX};
 use crate::partition::Partition;
+use crate::reservation::StoredReservation;
 use crate::{
-    Command, Decision, Event, PoolDefined, PoolId, PutOutcome, PutPool, Refusal, Release, Released, ReservationId,
-    ReservationParts, ReservationState, Reserve, Reserved, State, Timestamp, partition_of,
+    Command, Confirm, Decision, Event, Moved, PoolDefined, PoolId, PutOutcome, PutPool, Refusal, Release, Released,
+    ReservationId, ReservationParts, ReservationState, Reserve, Reserved, Resize, ResizeCause, Resized, State,
+    Timestamp, Units, partition_of,
 };
+
+/// A reservation that a command names, and where it stands.
+struct Named<'state> {
+    partition: &'state Partition,
+    slot: u32,
+    entry: &'state StoredReservation,
+    pool: PoolId,
+}
+
+impl Named<'_> {
+    fn standing(&self) -> Decision {
+        Decision::Standing(
+            self.partition
+                .reservations
+                .view(self.partition.id, self.slot, self.pool),
+        )
+    }
+
+    fn units(&self) -> Units {
+        self.partition.reservations.units(self.slot)
+    }
+}
 
 impl State {
     /// What the command leads to. The state does not change; the caller records the event and applies it.
@@ -20,22 +44,23 @@ impl State {
     pub fn decide(&self, command: &Command, now: Timestamp) -> Result<Decision, Refusal> {
         match command {
             Command::Reserve(reserve) => self.decide_reserve(reserve, now),
+            Command::Confirm(confirm) => self.decide_confirm(confirm, now),
             Command::Release(release) => self.decide_release(release, now),
+            Command::Resize(resize) => self.decide_resize(resize, now),
         }
     }
 
     fn decide_reserve(&self, reserve: &Reserve, now: Timestamp) -> Result<Decision, Refusal> {
         let partition = self.partition(reserve.pool.partition()).ok_or(Refusal::PoolNotFound)?;
         let forget_before = self.forget_before(now);
-        if let Some((slot, entry)) = partition.find_key(reserve.key) {
-            let forgotten = entry.state.is_ended() && entry.ended_at < forget_before;
-            if !forgotten {
-                return is_same_request(partition, slot, reserve)
-                    .then(|| Decision::Standing(partition.reservations.view(partition.id, slot, reserve.pool)))
-                    .ok_or(Refusal::KeyReused);
-            }
+        if let Some((slot, entry, pool)) = partition.find_key(reserve.key)
+            && !entry.ended_before(forget_before)
+        {
+            return (pool == reserve.pool && is_same_request(partition, slot, entry, reserve))
+                .then(|| Decision::Standing(partition.reservations.view(partition.id, slot, pool)))
+                .ok_or(Refusal::KeyReused);
         }
-        let pool = partition.pool(reserve.pool).ok_or(Refusal::PoolNotFound)?;
+        let pool = partition.pools.get(reserve.pool).ok_or(Refusal::PoolNotFound)?;
         pool.check_selling(now)?;
         let short = pool.short_dimensions(&reserve.units);
         let would_refuse = short != 0;
@@ -45,15 +70,15 @@ impl State {
                 remaining: pool.remaining(),
             });
         }
-        let free = partition
+        let next = partition
             .reservations
-            .free_slot(forget_before)
-            .filter(|free| (free.slot as usize) < RESERVATIONS_PER_PARTITION_MAX)
+            .next_slot(forget_before)
+            .filter(|next| self.has_room_for(partition, next.slot))
             .ok_or(Refusal::Full)?;
         let reservation = ReservationId::new(ReservationParts {
             partition: partition.id,
-            slot: u64::from(free.slot),
-            generation: free.generation,
+            slot: u64::from(next.slot),
+            generation: next.generation,
             random: reserve.random & ((1 << 56) - 1),
         });
         Ok(Decision::Change(Event::Reserved(Reserved {
@@ -70,28 +95,126 @@ impl State {
         })))
     }
 
-    fn decide_release(&self, release: &Release, now: Timestamp) -> Result<Decision, Refusal> {
-        let parts = release.reservation.parts();
+    /// A slot that exists already takes no more memory.
+    #[inline]
+    fn has_room_for(&self, partition: &Partition, slot: u32) -> bool {
+        let slot = slot as usize;
+        slot < partition.reservations.len()
+            || (slot < RESERVATIONS_PER_PARTITION_MAX && self.slot_count < self.options.reservation_count_max)
+    }
+
+    fn named(&self, id: ReservationId, now: Timestamp) -> Result<Named<'_>, Refusal> {
+        let parts = id.parts();
         let partition = self.partition(parts.partition).ok_or(Refusal::ReservationNotFound)?;
         let (slot, entry) = partition
             .reservations
             .find(&parts)
+            .filter(|(_, entry)| !entry.ended_before(self.forget_before(now)))
             .ok_or(Refusal::ReservationNotFound)?;
-        let pool = partition.pool_id(entry.pool_slot);
-        if entry.state.is_ended() {
-            let forgotten = entry.ended_at < self.forget_before(now);
-            return (!forgotten)
-                .then(|| Decision::Standing(partition.reservations.view(partition.id, slot, pool)))
-                .ok_or(Refusal::ReservationNotFound);
+        let pool = partition.pool_of(entry).ok_or(Refusal::ReservationNotFound)?;
+        Ok(Named {
+            partition,
+            slot,
+            entry,
+            pool,
+        })
+    }
+
+    fn decide_confirm(&self, confirm: &Confirm, now: Timestamp) -> Result<Decision, Refusal> {
+        let named = self.named(confirm.reservation, now)?;
+        match named.entry.state() {
+            ReservationState::Held if now < named.entry.moment => Ok(Decision::Change(Event::Confirmed(Moved {
+                sequence: named.partition.sequence + 1,
+                at: now,
+                reservation: confirm.reservation,
+                pool: named.pool,
+                units: named.units(),
+                occurred_at: confirm.occurred_at,
+            }))),
+            ReservationState::Confirmed => Ok(named.standing()),
+            ReservationState::Held | ReservationState::Expired => Err(Refusal::HoldExpired),
+            ReservationState::Released => Err(Refusal::ReservationEnded),
+        }
+    }
+
+    fn decide_release(&self, release: &Release, now: Timestamp) -> Result<Decision, Refusal> {
+        let named = self.named(release.reservation, now)?;
+        let state = named.entry.state();
+        if state.is_ended() {
+            return Ok(named.standing());
         }
         Ok(Decision::Change(Event::Released(Released {
-            sequence: partition.sequence + 1,
+            sequence: named.partition.sequence + 1,
             at: now,
             reservation: release.reservation,
-            pool,
-            units: partition.reservations.units(slot),
-            was_confirmed: entry.state == ReservationState::Confirmed,
+            pool: named.pool,
+            units: named.units(),
+            was_confirmed: state == ReservationState::Confirmed,
             occurred_at: release.occurred_at,
+        })))
+    }
+
+    /// The order of the checks: the reservation's state, the version, the values, the pool's state and times, capacity. Shrinking and a longer
+    /// hold need no pool that sells.
+    fn decide_resize(&self, resize: &Resize, now: Timestamp) -> Result<Decision, Refusal> {
+        let named = self.named(resize.reservation, now)?;
+        let entry = named.entry;
+        let is_held = match entry.state() {
+            ReservationState::Held if now < entry.moment => true,
+            ReservationState::Confirmed => false,
+            ReservationState::Held | ReservationState::Expired => return Err(Refusal::HoldExpired),
+            ReservationState::Released => return Err(Refusal::ReservationEnded),
+        };
+        if resize.expected_version.is_some_and(|version| version != entry.version) {
+            return Err(Refusal::ChangedMeanwhile);
+        }
+        if resize.hold_seconds > 0 && !is_held {
+            return Err(Refusal::NotHeld);
+        }
+        let previous_units = named.units();
+        let mut units = previous_units;
+        for (unit, asked) in units.0[..self.options.dimension_count].iter_mut().zip(resize.units.0) {
+            if asked != Resize::UNCHANGED {
+                *unit = asked;
+            }
+        }
+        debug_assert!(units.0.iter().all(|unit| *unit <= UNITS_MAX));
+        if units.is_zero() {
+            return Err(Refusal::NoUnits);
+        }
+        let expires_at = is_held.then(|| match resize.hold_seconds {
+            0 => entry.moment,
+            seconds => now.plus_seconds(seconds),
+        });
+        if units == previous_units && resize.hold_seconds == 0 {
+            return Ok(named.standing());
+        }
+        let grown = units.grown_from(&previous_units);
+        let mut would_refuse = false;
+        if !grown.is_zero() {
+            let pool = named.partition.pools.get(named.pool).ok_or(Refusal::PoolNotFound)?;
+            pool.check_selling(now)?;
+            let short = pool.short_dimensions(&grown);
+            would_refuse = short != 0;
+            if would_refuse && !pool.is_shadow() {
+                return Err(Refusal::InsufficientCapacity {
+                    short,
+                    remaining: pool.remaining(),
+                });
+            }
+        }
+        Ok(Decision::Change(Event::Resized(Resized {
+            sequence: named.partition.sequence + 1,
+            at: now,
+            reservation: resize.reservation,
+            pool: named.pool,
+            units,
+            previous_units,
+            expires_at,
+            version: entry.version.checked_add(1).ok_or(Refusal::Full)?,
+            cause: ResizeCause::Asked,
+            would_refuse,
+            occurred_at: resize.occurred_at,
         })))
     }
 
@@ -99,7 +222,7 @@ impl State {
     ///
     /// # Errors
     /// [`Refusal::ChangedMeanwhile`] when the expected version does not stand, [`Refusal::Full`] when the partition has no room.
-    pub fn decide_put(&self, put: &PutPool) -> Result<PutOutcome, Refusal> {
+    pub fn decide_put(&self, put: &PutPool, now: Timestamp) -> Result<PutOutcome, Refusal> {
         let definition = &put.definition;
         let Some(id) = self.pool_id(&definition.name) else {
             if put
@@ -109,25 +232,35 @@ impl State {
                 return Err(Refusal::ChangedMeanwhile);
             }
             let partition_id = partition_of(&definition.name);
-            let (slot, sequence) = match self.partition(partition_id) {
-                Some(partition) => (partition.pools.len(), partition.sequence + 1),
-                None => (0, 1),
+            let (pool, sequence) = match self.partition(partition_id) {
+                Some(partition) => {
+                    let next = partition.pools.next_slot();
+                    if next.slot as usize >= POOLS_PER_PARTITION_MAX {
+                        return Err(Refusal::Full);
+                    }
+                    (
+                        PoolId::new(partition_id, next.slot, next.generation),
+                        partition.sequence + 1,
+                    )
+                }
+                None => (PoolId::new(partition_id, 0, 1), 1),
             };
-            if slot >= POOLS_PER_PARTITION_MAX {
+            if self.names.len() >= self.options.pool_count_max {
                 return Err(Refusal::Full);
             }
             return Ok(PutOutcome::Created(PoolDefined {
                 sequence,
-                pool: PoolId::new(partition_id, slot as u32, 1),
+                at: now,
+                pool,
                 version: 1,
-                definition: Box::new(definition.clone()),
+                definition: Arc::new(definition.clone()),
             }));
         };
         let pool = self.pool(id).expect("names lead to existing pools");
         if put.expected_version.is_some_and(|version| version != pool.version()) {
             return Err(Refusal::ChangedMeanwhile);
         }
-        if pool.definition() == definition {
+        if **pool.definition() == *definition {
             return Ok(PutOutcome::Unchanged {
                 pool: id,
                 version: pool.version(),
@@ -138,23 +271,19 @@ impl State {
             .expect("the partition of an existing pool");
         Ok(PutOutcome::Changed(PoolDefined {
             sequence: partition.sequence + 1,
+            at: now,
             pool: id,
             version: pool.version() + 1,
-            definition: Box::new(definition.clone()),
+            definition: Arc::new(definition.clone()),
         }))
     }
 }
 
 /// "The same request" means the same pool, units, hold and reference.
-fn is_same_request(partition: &Partition, slot: u32, reserve: &Reserve) -> bool {
-    let entry = partition
-        .reservations
-        .get(slot)
-        .expect("the key table names existing slots");
-    partition.pool_id(entry.pool_slot) == reserve.pool
-        && partition.reservations.units(slot) == reserve.units
-        && entry.hold_seconds == reserve.hold_seconds
-        && partition.references.get(&slot).map(|text| &**text) == reserve.reference.as_deref()
+fn is_same_request(partition: &Partition, slot: u32, entry: &StoredReservation, reserve: &Reserve) -> bool {
+    partition.reservations.requested_units(slot) == reserve.units
+        && entry.hold_seconds() == reserve.hold_seconds
+        && partition.reservations.reference(slot) == reserve.reference.as_deref()
 }
 
 #[cfg(test)]
@@ -168,17 +297,20 @@ mod tests {
 
     fn empty() -> State {
         State::new(StateOptions {
-            dimension_count: 2,
             key_retention_micros: RETENTION_MICROS,
             hash_seed: 7,
+            ..StateOptions::new(2)
         })
     }
 
     fn put(state: &mut State, definition: PoolDefinition) -> PoolId {
-        let outcome = state.decide_put(&PutPool {
-            definition,
-            expected_version: None,
-        });
+        let outcome = state.decide_put(
+            &PutPool {
+                definition,
+                expected_version: None,
+            },
+            Timestamp(0),
+        );
         let (event, id) = match outcome {
             Ok(PutOutcome::Created(event)) => (Event::PoolCreated(event.clone()), event.pool),
             Ok(PutOutcome::Changed(event)) => (Event::PoolChanged(event.clone()), event.pool),
@@ -490,10 +622,13 @@ mod tests {
         let mut state = empty();
         let definition = PoolDefinition::sample("slot-1", &[10, 10]);
         let decide = |state: &State, definition: &PoolDefinition, expected_version| {
-            state.decide_put(&PutPool {
-                definition: definition.clone(),
-                expected_version,
-            })
+            state.decide_put(
+                &PutPool {
+                    definition: definition.clone(),
+                    expected_version,
+                },
+                Timestamp(0),
+            )
         };
         assert_eq!(decide(&state, &definition, Some(1)), Err(Refusal::ChangedMeanwhile));
         assert!(matches!(

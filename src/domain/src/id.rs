@@ -61,8 +61,9 @@ impl PoolId {
         PartitionId((self.0 >> 48) as u16)
     }
 
+    /// The index into the partition's pool table.
     #[inline]
-    pub(crate) fn slot(self) -> u32 {
+    pub fn slot(self) -> u32 {
         (self.0 >> 24) as u32 & 0xFF_FFFF
     }
 

@@ -1,21 +1,27 @@
 //! One partition: its pools, their reservations, and the keys of these.
 
-use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
-
-use crate::chunked::Chunked;
 use crate::keys::KeyTable;
-use crate::reservation::{Reservation, ReservationState, Reservations};
-use crate::{Key, PartitionId, Pool, PoolId};
+use crate::pools::Pools;
+use crate::reservation::{ReservationState, Reservations, StoredReservation};
+use crate::{Key, PartitionId, PoolId, Swept};
 
 pub(crate) struct Partition {
     pub(crate) id: PartitionId,
     /// The number of the partition's last event.
     pub(crate) sequence: u64,
-    pub(crate) pools: Chunked<Pool>,
+    pub(crate) pools: Pools,
     pub(crate) reservations: Reservations,
     pub(crate) keys: KeyTable,
-    pub(crate) references: BTreeMap<u32, Box<str>>,
+    pub(crate) sweep: Sweep,
+}
+
+/// How far what belongs to retired pools has been forgotten.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sweep {
+    /// The first reservation slot that has not been looked at in this round.
+    pub next: u32,
+    /// The event with which the round began: it sees to all pools that were retired before.
+    pub began_at: u64,
 }
 
 impl Partition {
@@ -23,40 +29,66 @@ impl Partition {
         Partition {
             id,
             sequence: 0,
-            pools: Chunked::new(),
+            pools: Pools::new(),
             reservations: Reservations::new(dimension_count),
             keys: KeyTable::new(hash_seed),
-            references: BTreeMap::new(),
+            sweep: Sweep::default(),
         }
     }
 
+    /// The id of the pool that a reservation takes from; `None` once the pool is retired.
     #[inline]
-    pub(crate) fn pool(&self, id: PoolId) -> Option<&Pool> {
-        self.pools
-            .get(id.slot() as usize)
-            .filter(|pool| pool.generation == id.generation())
+    pub(crate) fn pool_of(&self, entry: &StoredReservation) -> Option<PoolId> {
+        self.pools.id_at(self.id, entry.pool_slot)
     }
 
+    /// The reservation of this key, unless its pool is retired.
     #[inline]
-    pub(crate) fn pool_mut(&mut self, id: PoolId) -> Option<&mut Pool> {
-        self.pools
-            .get_mut(id.slot() as usize)
-            .filter(|pool| pool.generation == id.generation())
-    }
-
-    /// The current id of the pool in this slot.
-    pub(crate) fn pool_id(&self, slot: u32) -> PoolId {
-        let pool = self.pools.get(slot as usize).expect("reservations name existing pools");
-        PoolId::new(self.id, slot, pool.generation)
-    }
-
-    #[inline]
-    pub(crate) fn find_key(&self, key: Key) -> Option<(u32, &Reservation)> {
+    pub(crate) fn find_key(&self, key: Key) -> Option<(u32, &StoredReservation, PoolId)> {
         let slot = self.keys.find(key, |slot| self.reservations.key_at(slot))?;
-        Some((
-            slot,
-            self.reservations.get(slot).expect("the key table names existing slots"),
-        ))
+        let entry = self.reservations.get(slot).expect("the key table names existing slots");
+        Some((slot, entry, self.pool_of(entry)?))
+    }
+
+    /// Forgets what belongs to retired pools in a range of slots, and as many of the reservations that ended longest ago. At the end of a
+    /// round the slots of pools that were retired before it can be used again: nothing names them any more, since a pool is
+    /// retired when its last event is older than what may be forgotten.
+    pub(crate) fn apply_swept(&mut self, event: &Swept) {
+        assert_eq!(event.from, self.sweep.next, "a sweep goes on where it was");
+        if event.from == 0 {
+            self.sweep.began_at = event.sequence;
+        }
+        let mut ended_left = event.count;
+        while ended_left > 0
+            && let Some(oldest) = self.reservations.oldest_ended()
+            && oldest.moment < event.ended_before
+        {
+            self.free(self.reservations.ends().oldest_ended);
+            ended_left -= 1;
+        }
+        let slot_count = self.reservations.len() as u32;
+        let end = event.from.saturating_add(event.count).min(slot_count);
+        for slot in event.from..end {
+            let entry = self.reservations.get(slot).expect("slots below the count exist");
+            if !entry.is_free() && !entry.state().is_ended() && self.pool_of(entry).is_none() {
+                self.free(slot);
+            }
+        }
+        let more_ended = self
+            .reservations
+            .oldest_ended()
+            .is_some_and(|oldest| oldest.moment < event.ended_before);
+        if end < slot_count || more_ended {
+            self.sweep.next = end.max(1);
+        } else {
+            self.pools.free_retired(self.sweep.began_at);
+            self.sweep.next = 0;
+        }
+    }
+
+    fn free(&mut self, slot: u32) {
+        let key = self.reservations.free(slot);
+        self.keys.remove(key, slot);
     }
 
     /// Every pool's counters equal the sum of its live reservations.
@@ -64,13 +96,14 @@ impl Partition {
         let mut sums = alloc::vec![(crate::Counters::default(), crate::Counters::default()); self.pools.len()];
         for (slot, entry) in self.reservations.iter() {
             let (held, confirmed) = &mut sums[entry.pool_slot as usize];
-            match entry.state {
+            match entry.state() {
                 ReservationState::Held => held.add(&self.reservations.units(slot)),
                 ReservationState::Confirmed => confirmed.add(&self.reservations.units(slot)),
                 ReservationState::Released | ReservationState::Expired => {}
             }
         }
-        for (pool, (held, confirmed)) in self.pools.iter().zip(&sums) {
+        for (slot, pool) in self.pools.iter() {
+            let (held, confirmed) = &sums[slot as usize];
             let name = &pool.definition().name;
             assert_eq!(
                 pool.held(),

@@ -1,8 +1,11 @@
 //! Pools: what the planner says of them, and what is reserved.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
+
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::limits::{
     COVERAGE_PREFIX_COUNT_MAX, COVERAGE_PREFIX_SIZE_MAX, LABEL_SIZE_MAX, POOL_NAME_SIZE_MAX, TIME_MAX, UNITS_MAX,
@@ -180,10 +183,29 @@ impl PoolDefinition {
     }
 }
 
+impl PoolDefinition {
+    /// Feeds everything into the hash.
+    pub(crate) fn digest(&self, hash: &mut Xxh3) {
+        for text in [&self.name, &self.zone, &self.kind].into_iter().chain(&self.coverage) {
+            hash.update(&(text.len() as u64).to_le_bytes());
+            hash.update(text.as_bytes());
+        }
+        for time in [self.starts_at, self.ends_at, self.opens_at, self.closes_at] {
+            hash.update(&time.0.to_le_bytes());
+        }
+        hash.update(&[u8::from(self.closed), u8::from(self.shadow)]);
+        for unit in self.limits.0.iter().chain(&self.overbook.0) {
+            hash.update(&unit.to_le_bytes());
+        }
+    }
+}
+
 /// A pool and its counters. What a reserve reads stands together; the definition stands apart.
 #[derive(Debug)]
 pub struct Pool {
     pub(crate) generation: u32,
+    /// The last collection of touched pools that has this one.
+    pub(crate) touched_in: u32,
     version: u64,
     closed: bool,
     shadow: bool,
@@ -192,16 +214,21 @@ pub struct Pool {
     ceiling: Counters,
     pub(crate) held: Counters,
     pub(crate) confirmed: Counters,
-    definition: Box<PoolDefinition>,
+    /// When the pool's last event happened; refusals are none.
+    pub(crate) last_event: Timestamp,
+    /// Its place in the queue of pools by the end of their lives.
+    pub(crate) queued_at: Timestamp,
+    definition: Arc<PoolDefinition>,
 }
 
 impl Pool {
-    pub(crate) fn new(generation: u32, version: u64, definition: Box<PoolDefinition>) -> Pool {
+    pub(crate) fn new(generation: u32, version: u64, at: Timestamp, definition: Arc<PoolDefinition>) -> Pool {
         let mut ceiling = Counters::default();
         ceiling.add(&definition.limits);
         ceiling.add(&definition.overbook);
         Pool {
             generation,
+            touched_in: 0,
             version,
             closed: definition.closed,
             shadow: definition.shadow,
@@ -210,16 +237,18 @@ impl Pool {
             ceiling,
             held: Counters::default(),
             confirmed: Counters::default(),
+            last_event: at,
+            queued_at: definition.ends_at,
             definition,
         }
     }
 
-    pub(crate) fn redefine(&mut self, version: u64, definition: Box<PoolDefinition>) {
-        let (held, confirmed) = (self.held, self.confirmed);
+    pub(crate) fn redefine(&mut self, version: u64, at: Timestamp, definition: Arc<PoolDefinition>) {
         *self = Pool {
-            held,
-            confirmed,
-            ..Pool::new(self.generation, version, definition)
+            touched_in: self.touched_in,
+            held: self.held,
+            confirmed: self.confirmed,
+            ..Pool::new(self.generation, version, at, definition)
         };
     }
 
@@ -229,8 +258,13 @@ impl Pool {
     }
 
     /// What the planner says of it.
-    pub fn definition(&self) -> &PoolDefinition {
+    pub fn definition(&self) -> &Arc<PoolDefinition> {
         &self.definition
+    }
+
+    /// Limit plus allowance, by dimension.
+    pub fn ceiling(&self) -> &Counters {
+        &self.ceiling
     }
 
     /// Units of reservations that wait for their confirmation.
@@ -381,7 +415,7 @@ mod tests {
     fn pool(limits: &[u32], overbook: &[u32], held: &[u32], confirmed: &[u32]) -> Pool {
         let mut definition = PoolDefinition::sample("slot-1", limits);
         definition.overbook = Units::from_slice(overbook);
-        let mut pool = Pool::new(1, 1, Box::new(definition));
+        let mut pool = Pool::new(1, 1, Timestamp(0), Arc::new(definition));
         pool.held.add(&Units::from_slice(held));
         pool.confirmed.add(&Units::from_slice(confirmed));
         pool
@@ -413,7 +447,7 @@ mod tests {
     fn a_pool_sells_from_its_opening_until_before_its_closing() {
         let mut definition = PoolDefinition::sample("slot-1", &[1]);
         (definition.opens_at, definition.closes_at) = (Timestamp(100), Timestamp(200));
-        let mut pool = Pool::new(1, 1, Box::new(definition.clone()));
+        let mut pool = Pool::new(1, 1, Timestamp(0), Arc::new(definition.clone()));
         for (now, expected) in [
             (99, Err(Refusal::PoolNotOpenYet)),
             (100, Ok(())),
@@ -423,7 +457,7 @@ mod tests {
             assert_eq!(pool.check_selling(Timestamp(now)), expected, "at {now}");
         }
         definition.closed = true;
-        pool.redefine(2, Box::new(definition));
+        pool.redefine(2, Timestamp(0), Arc::new(definition));
         for now in [99, 100, 200] {
             assert_eq!(pool.check_selling(Timestamp(now)), Err(Refusal::PoolClosed), "at {now}");
         }

@@ -11,6 +11,16 @@ pub enum Refusal {
     PoolNotFound,
     /// No reservation of this id, or it ended longer than the key retention ago.
     ReservationNotFound,
+    /// The reservation was released.
+    ReservationEnded,
+    /// The hold's deadline has passed.
+    HoldExpired,
+    /// The version that the change was made from is not current.
+    ChangedMeanwhile,
+    /// A confirmed reservation has no deadline to change.
+    NotHeld,
+    /// The reservation would take nothing at all: that is a release.
+    NoUnits,
     /// The planner closed the pool.
     PoolClosed,
     /// Before the pool's opening time.
@@ -24,8 +34,6 @@ pub enum Refusal {
         /// Limit plus allowance minus what is reserved; may be below zero.
         remaining: Counters,
     },
-    /// The version that the change was made from is not current.
-    ChangedMeanwhile,
-    /// The partition has no room for another pool or reservation.
+    /// There is no room for another pool or reservation, or no number for another version.
     Full,
 }

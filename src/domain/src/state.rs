@@ -1,26 +1,48 @@
 //! What one core knows.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Bound;
 
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::holds::Holds;
 use crate::limits::PARTITION_COUNT;
 use crate::partition::Partition;
-use crate::{PartitionId, Pool, PoolDefined, PoolId, ReservationId, ReservationView, Timestamp};
+use crate::snapshot::SnapshotCursor;
+use crate::{Key, PartitionId, Pool, PoolDefined, PoolId, ReservationId, ReservationView, Timestamp};
 
-/// How a state is set up.
+/// How a state is set up. The options decide what is decided; what has been decided follows from the events alone.
 #[derive(Clone, Copy, Debug)]
 pub struct StateOptions {
     /// How many dimensions the directory has, 1 to 8.
     pub dimension_count: usize,
     /// How long an ended reservation and its key stay known, in microseconds.
     pub key_retention_micros: i64,
+    /// How long a pool stays after its end and its last event, in microseconds; not less than the key retention.
+    pub retire_after_micros: i64,
+    /// The most reservations that are kept, live and ended; past that reserves are refused.
+    pub reservation_count_max: usize,
+    /// The most pools.
+    pub pool_count_max: usize,
     /// Keeps callers from choosing keys that collide in the key table; shows in no result.
     pub hash_seed: u64,
+}
+
+impl StateOptions {
+    /// With this many dimensions, a day of key retention, 35 days until pools retire, and no bounds but those of the ids.
+    pub fn new(dimension_count: usize) -> StateOptions {
+        StateOptions {
+            dimension_count,
+            key_retention_micros: 86_400_000_000,
+            retire_after_micros: 35 * 86_400_000_000,
+            reservation_count_max: usize::MAX,
+            pool_count_max: usize::MAX,
+            hash_seed: 0,
+        }
+    }
 }
 
 /// What putting a pool leads to.
@@ -42,8 +64,21 @@ pub enum PutOutcome {
 /// The pools and reservations of the partitions that one core owns.
 pub struct State {
     pub(crate) options: StateOptions,
-    partitions: Vec<Option<Box<Partition>>>,
+    pub(crate) partitions: Vec<Option<Box<Partition>>>,
     pub(crate) names: BTreeMap<Arc<str>, PoolId>,
+    /// The timer wheel of all held reservations.
+    pub(crate) holds: Holds,
+    /// Pools by the time at which their lives may end, or an earlier one.
+    pub(crate) pool_queue: BTreeSet<(Timestamp, PoolId)>,
+    /// Partitions that have retired pools whose reservations have not all been forgotten.
+    pub(crate) unswept: BTreeSet<PartitionId>,
+    /// Slots for reservations in all partitions.
+    pub(crate) slot_count: usize,
+    /// Pools that events have changed since they were last collected.
+    pub(crate) touched: Vec<PoolId>,
+    /// Numbers the collections.
+    pub(crate) touch_collection: u32,
+    pub(crate) snapshot: Option<SnapshotCursor>,
 }
 
 impl State {
@@ -53,6 +88,13 @@ impl State {
             options,
             partitions: (0..PARTITION_COUNT).map(|_| None).collect(),
             names: BTreeMap::new(),
+            holds: Holds::new(),
+            pool_queue: BTreeSet::new(),
+            unswept: BTreeSet::new(),
+            slot_count: 0,
+            touched: Vec::new(),
+            touch_collection: 1,
+            snapshot: None,
         }
     }
 
@@ -84,6 +126,22 @@ impl State {
         self.names.len()
     }
 
+    /// How many reservations are held.
+    pub fn held_count(&self) -> usize {
+        self.holds.len()
+    }
+
+    /// How many slots for reservations there are, in use or not: what their memory is in proportion to.
+    pub fn reservation_slot_count(&self) -> usize {
+        self.slot_count
+    }
+
+    /// Moves the pools that events have changed since the last call to the end of `pools`, each once. A retired one is among them.
+    pub fn take_touched(&mut self, pools: &mut Vec<PoolId>) {
+        pools.append(&mut self.touched);
+        self.touch_collection = self.touch_collection.wrapping_add(1);
+    }
+
     /// The pool of this name.
     pub fn pool_id(&self, name: &str) -> Option<PoolId> {
         self.names.get(name).copied()
@@ -91,7 +149,7 @@ impl State {
 
     /// The pool of this id.
     pub fn pool(&self, id: PoolId) -> Option<&Pool> {
-        self.partition(id.partition())?.pool(id)
+        self.partition(id.partition())?.pools.get(id)
     }
 
     /// The pools after this name, in the byte order of their names.
@@ -107,14 +165,11 @@ impl State {
         let parts = id.parts();
         let partition = self.partition(parts.partition)?;
         let (slot, entry) = partition.reservations.find(&parts)?;
-        if entry.state.is_ended() && entry.ended_at < self.forget_before(now) {
+        let pool = partition.pool_of(entry)?;
+        if entry.ended_before(self.forget_before(now)) {
             return None;
         }
-        Some(
-            partition
-                .reservations
-                .view(partition.id, slot, partition.pool_id(entry.pool_slot)),
-        )
+        Some(partition.reservations.view(partition.id, slot, pool))
     }
 
     /// The caller's own name for a reservation that exists.
@@ -122,7 +177,14 @@ impl State {
         let parts = id.parts();
         let partition = self.partition(parts.partition)?;
         let (slot, _) = partition.reservations.find(&parts)?;
-        partition.references.get(&slot).map(|text| &**text)
+        partition.reservations.reference(slot)
+    }
+
+    /// The key of a reservation that exists.
+    pub fn key(&self, id: ReservationId) -> Option<Key> {
+        let parts = id.parts();
+        let (_, entry) = self.partition(parts.partition)?.reservations.find(&parts)?;
+        Some(entry.key)
     }
 
     /// Every reservation that is not forgotten.
@@ -132,11 +194,10 @@ impl State {
             partition
                 .reservations
                 .iter()
-                .filter(move |(_, entry)| !(entry.state.is_ended() && entry.ended_at < forget_before))
-                .map(|(slot, entry)| {
-                    partition
-                        .reservations
-                        .view(partition.id, slot, partition.pool_id(entry.pool_slot))
+                .filter(move |(_, entry)| !entry.ended_before(forget_before))
+                .filter_map(|(slot, entry)| {
+                    let pool = partition.pool_of(entry)?;
+                    Some(partition.reservations.view(partition.id, slot, pool))
                 })
         })
     }
@@ -149,6 +210,7 @@ impl State {
             hash.update(name.as_bytes());
             hash.update(&id.0.to_le_bytes());
             hash.update(&pool.version().to_le_bytes());
+            pool.definition().digest(&mut hash);
             for counters in [pool.held(), pool.confirmed(), &pool.remaining()] {
                 for counter in counters.0 {
                     hash.update(&counter.to_le_bytes());
@@ -167,6 +229,8 @@ impl State {
             for unit in reservation.units.0 {
                 hash.update(&unit.to_le_bytes());
             }
+            hash.update(&reservation.version.to_le_bytes());
+            hash.update(&self.key(reservation.id).map_or(0, |key| key.0).to_le_bytes());
             hash.update(self.reference(reservation.id).unwrap_or_default().as_bytes());
         }
         hash.digest()

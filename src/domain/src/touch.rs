@@ -18,8 +18,13 @@ impl State {
                 let oldest = partition.reservations.oldest_ended().map_or(0, |oldest| oldest.random);
                 oldest ^ u64::from(partition.keys.touch(reserve.key))
             }
-            Command::Release(release) => {
-                let parts = release.reservation.parts();
+            Command::Confirm(_) | Command::Release(_) | Command::Resize(_) => {
+                let parts = match command {
+                    Command::Confirm(confirm) => confirm.reservation.parts(),
+                    Command::Release(release) => release.reservation.parts(),
+                    Command::Resize(resize) => resize.reservation.parts(),
+                    Command::Reserve(_) => return 0,
+                };
                 let Some(partition) = self.partition(parts.partition) else {
                     return 0;
                 };

@@ -16,6 +16,16 @@ impl Units {
         units
     }
 
+    /// What is more than in these, by dimension.
+    #[inline]
+    pub(crate) fn grown_from(&self, before: &Units) -> Units {
+        let mut grown = *self;
+        for (unit, before) in grown.0.iter_mut().zip(before.0) {
+            *unit = unit.saturating_sub(before);
+        }
+        grown
+    }
+
     /// Whether nothing is asked for in any dimension.
     #[inline]
     pub fn is_zero(&self) -> bool {

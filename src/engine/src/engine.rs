@@ -7,21 +7,28 @@
 
 use std::collections::VecDeque;
 
-use plimsoll_domain::{State, StateOptions, Timestamp};
-use plimsoll_journal::{CrcFraming, Framing, Journal, Lsn, RecoveryError, SegmentNumber, Storage, Summary, Ticket};
+use plimsoll_domain::{Event, SnapshotPiece, State, StateOptions, Timestamp};
+use plimsoll_journal::{
+    CrcFraming, Framing, Journal, Lsn, RecoveryError, Segment, SegmentNumber, Storage, Summary, Ticket,
+};
 use plimsoll_record::{DecodeError, RecordTag};
 
 use crate::limits::{
-    IDLE_MICROS, INBOX_COMMAND_COUNT_MAX, INBOX_MESSAGE_COUNT_MAX, TICKETS_IN_FLIGHT_MAX, TURN_COMMAND_COUNT_MAX,
+    EXPIRIES_PER_TURN_MAX, HOUSEKEEPING_PER_TURN_MAX, IDLE_MICROS, INBOX_COMMAND_COUNT_MAX, INBOX_MESSAGE_COUNT_MAX,
+    TICKETS_IN_FLIGHT_MAX, TURN_COMMAND_COUNT_MAX,
 };
+use crate::lost_demand::LostDemand;
 use crate::message::Message;
 use crate::process::Processing;
+use crate::publication::{Publication, Publications};
 
 /// How an engine is set up.
 #[derive(Clone, Copy, Debug)]
 pub struct EngineOptions {
     /// The state's options.
     pub state: StateOptions,
+    /// How long a hold still lasts whose deadline passed while the server was down, in microseconds from its start; 0 lets it expire at once.
+    pub hold_grace_micros: i64,
 }
 
 /// What a turn asks of its caller.
@@ -41,6 +48,17 @@ pub struct Recovered<S: Storage, F: Framing = CrcFraming> {
     pub summary: Summary,
 }
 
+/// Which moment a snapshot is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotMoment {
+    /// The last LSN that it covers: that of a commit record.
+    pub lsn: Lsn,
+    /// The segment in which that record lies.
+    pub segment: SegmentNumber,
+    /// The time of the last record, in microseconds since 1970.
+    pub time: i64,
+}
+
 struct Waiting {
     /// The message leaves when this LSN is durable.
     upto: Lsn,
@@ -49,13 +67,18 @@ struct Waiting {
 
 /// One core's pools, their reservations, and the journal of both.
 pub struct Engine<S: Storage, F: Framing = CrcFraming> {
+    options: EngineOptions,
     state: State,
     journal: Journal<S, F>,
     inbox: VecDeque<Message>,
     inbox_command_count: usize,
     waiting: VecDeque<Waiting>,
+    publications: Publications,
+    lost_demand: LostDemand,
     tickets_in_flight: usize,
     last_activity: Timestamp,
+    /// Deadlines that passed while nobody could confirm are moved before anything else happens.
+    is_extending: bool,
     poisoned: bool,
     /// Where event bodies are encoded.
     body: Vec<u8>,
@@ -87,14 +110,20 @@ impl<S: Storage, F: Framing> Engine<S, F> {
             state.apply(&event);
             Ok(())
         })?;
+        let mut publications = Publications::default();
+        publications.publish_all(&mut state, now);
         let engine = Engine {
+            options,
             state,
             journal: recovered.journal,
             inbox: VecDeque::new(),
             inbox_command_count: 0,
             waiting: VecDeque::new(),
+            publications,
+            lost_demand: LostDemand::default(),
             tickets_in_flight: 0,
             last_activity: now,
+            is_extending: options.hold_grace_micros > 0,
             poisoned: false,
             body: Vec::with_capacity(256),
             overloaded: Vec::new(),
@@ -129,37 +158,21 @@ impl<S: Storage, F: Framing> Engine<S, F> {
         Ok(())
     }
 
-    /// Decides what has arrived, as much as one turn takes, and appends its events as one batch. Does nothing while as many tickets are on
-    /// their way as may be: what arrives gathers for the next batch.
+    /// Decides what has arrived and what is due by itself, as much as one turn takes, and appends the events as one batch. Does nothing while
+    /// as many tickets are on their way as may be: what arrives gathers for the next batch.
     pub fn turn(&mut self, now: Timestamp) -> Effects {
         if self.poisoned || self.tickets_in_flight >= TICKETS_IN_FLIGHT_MAX {
             return Effects::default();
         }
-        if self.inbox.is_empty() {
-            return self.idle_turn(now);
-        }
-        self.last_activity = now;
-        let now = Timestamp(self.journal.begin(now.0));
+        let begun = Timestamp(self.journal.begin(now.0));
         let first_waiting = self.waiting.len();
-        let mut command_count_taken = 0;
-        let mut processing = Processing {
-            state: &mut self.state,
-            journal: &mut self.journal,
-            body: &mut self.body,
-            overloaded: &mut self.overloaded,
-            now,
-        };
-        while command_count_taken < TURN_COMMAND_COUNT_MAX
-            && let Some(mut message) = self.inbox.pop_front()
-        {
-            let count = command_count(&message);
-            self.inbox_command_count -= count;
-            command_count_taken += count.max(1);
-            match &mut message {
-                Message::Commands(batch) => processing.batch(batch),
-                Message::Request(request) => processing.request(request),
+        if self.extend_deadlines(begun) {
+            let housekeeping_count = self.keep_house(begun);
+            if self.inbox.is_empty() && housekeeping_count == 0 {
+                return self.idle_turn(now);
             }
-            self.waiting.push_back(Waiting { upto: Lsn(0), message });
+            self.last_activity = now;
+            self.take_inbox(begun);
         }
         let ticket = self.journal.commit();
         // Also what changed nothing waits: it may rest on records that are not durable yet.
@@ -167,11 +180,101 @@ impl<S: Storage, F: Framing> Engine<S, F> {
         for waiting in self.waiting.range_mut(first_waiting..) {
             waiting.upto = upto;
         }
+        self.publications.gather(&mut self.state, upto, begun);
         self.tickets_in_flight += usize::from(ticket.is_some());
         Effects {
             ticket,
-            more: !self.inbox.is_empty(),
+            more: !self.inbox.is_empty() || self.is_extending,
         }
+    }
+
+    fn take_inbox(&mut self, now: Timestamp) {
+        let mut command_count_taken = 0;
+        while command_count_taken < TURN_COMMAND_COUNT_MAX
+            && let Some(mut message) = self.inbox.pop_front()
+        {
+            let count = command_count(&message);
+            self.inbox_command_count -= count;
+            command_count_taken += count.max(1);
+            let mut processing = self.processing(now);
+            match &mut message {
+                Message::Commands(batch) => processing.batch(batch),
+                Message::Request(request) => processing.request(request),
+            }
+            self.waiting.push_back(Waiting { upto: Lsn(0), message });
+        }
+    }
+
+    fn processing(&mut self, now: Timestamp) -> Processing<'_, S, F> {
+        Processing {
+            state: &mut self.state,
+            journal: &mut self.journal,
+            publications: &mut self.publications,
+            lost_demand: &mut self.lost_demand,
+            body: &mut self.body,
+            overloaded: &mut self.overloaded,
+            now,
+        }
+    }
+
+    /// Moves the deadlines that passed while nobody could confirm. True when that is done.
+    fn extend_deadlines(&mut self, now: Timestamp) -> bool {
+        let expires_at = now.plus_micros(self.options.hold_grace_micros);
+        for _ in 0..TURN_COMMAND_COUNT_MAX {
+            if !self.is_extending {
+                return true;
+            }
+            match self.state.next_extension(now, expires_at) {
+                // Without room for the events they expire as usual.
+                Some(event) => self.is_extending = self.processing(now).record(&event).is_ok(),
+                None => self.is_extending = false,
+            }
+        }
+        !self.is_extending
+    }
+
+    /// Lets happen what happens by itself, and returns how many events that were.
+    fn keep_house(&mut self, now: Timestamp) -> usize {
+        let mut count = 0;
+        let next_expiry = |state: &mut State| state.next_expiry(now);
+        count += self.record_next(now, EXPIRIES_PER_TURN_MAX, next_expiry);
+        let next_retirement = |state: &mut State| state.next_retirement(now);
+        let retired = self.record_next(now, HOUSEKEEPING_PER_TURN_MAX, next_retirement);
+        if retired == 0 {
+            // Sweeping once for many retired pools is cheaper than for each.
+            count += self.record_next(now, 1, |state: &mut State| state.next_sweep(now));
+        }
+        count += retired;
+        for _ in 0..HOUSEKEEPING_PER_TURN_MAX {
+            let Some(lost) = self.lost_demand.next(now) else { break };
+            let event = self
+                .state
+                .turned_away(lost.pool, lost.since, now, lost.refusals, lost.units);
+            if let Some(event) = event {
+                if self.processing(now).record(&event).is_err() {
+                    self.lost_demand.put_back(lost);
+                    break;
+                }
+                count += 1;
+            }
+        }
+        count
+    }
+
+    /// Records what is next as long as there is something and there is room.
+    fn record_next(&mut self, now: Timestamp, most: usize, next: impl Fn(&mut State) -> Option<Event>) -> usize {
+        for count in 0..most {
+            match next(&mut self.state) {
+                Some(event) if self.processing(now).record(&event).is_ok() => {}
+                _ => return count,
+            }
+        }
+        most
+    }
+
+    /// The clock was set ahead: deadlines that have passed by that are treated like those that passed while the server was down.
+    pub fn clock_was_set_ahead(&mut self) {
+        self.is_extending = self.options.hold_grace_micros > 0;
     }
 
     fn idle_turn(&mut self, now: Timestamp) -> Effects {
@@ -218,6 +321,45 @@ impl<S: Storage, F: Framing> Engine<S, F> {
             return None;
         }
         self.waiting.pop_front().map(|waiting| waiting.message)
+    }
+
+    /// What readers may be told next; see [`Publication`]. All of it is to be taken before the replies.
+    pub fn next_publication(&mut self) -> Option<Publication> {
+        if self.poisoned {
+            return None;
+        }
+        self.publications.next(self.journal.durable_lsn())
+    }
+
+    /// Takes a publication back, so that its memory is used again.
+    pub fn recycle(&mut self, publication: Publication) {
+        self.publications.recycle(publication);
+    }
+
+    /// As of when the publications tell everything: now, unless something waits for its sync.
+    pub fn published_as_of(&self, now: Timestamp) -> Timestamp {
+        self.publications.as_of(now)
+    }
+
+    /// Begins a snapshot of this moment, between two turns; nothing when one is being taken, when there is nothing to cover yet, or after a failed
+    /// sync. It may be used once the journal is durable up to its LSN.
+    pub fn begin_snapshot(&mut self) -> Option<SnapshotMoment> {
+        let lsn = self.journal.last_lsn();
+        if self.poisoned || self.state.is_taking_snapshot() || lsn == Lsn(0) {
+            return None;
+        }
+        self.state.begin_snapshot();
+        Some(SnapshotMoment {
+            lsn,
+            segment: self.journal.segment().number(),
+            time: self.journal.last_time(),
+        })
+    }
+
+    /// Copies about this many bytes of the snapshot that was begun, see [`State::copy_snapshot`]; true when that was all. One that nobody wants any
+    /// more is copied to its end all the same.
+    pub fn copy_snapshot(&mut self, byte_count: usize, pieces: &mut Vec<SnapshotPiece>) -> bool {
+        self.state.copy_snapshot(byte_count, pieces)
     }
 
     /// Whether nothing waits: no message, no reply, no sync.

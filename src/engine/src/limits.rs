@@ -16,3 +16,13 @@ pub const ANSWER_SIZE_MAX: usize = 768 * 1024;
 pub const IDLE_MICROS: i64 = 1_000_000;
 /// For so many commands at once is read ahead what they will read; more than a core has misses in flight gains nothing.
 pub const TOUCHED_AHEAD: usize = 16;
+/// The most holds that expire in one turn.
+pub const EXPIRIES_PER_TURN_MAX: usize = 256;
+/// The most pools that retire, and the most pools whose lost demand is recorded, in one turn.
+pub const HOUSEKEEPING_PER_TURN_MAX: usize = 64;
+/// When the refusals of so many pools are counted they are recorded before the minute is over.
+pub const LOST_DEMAND_POOL_COUNT_MAX: usize = 4096;
+/// Refusals are counted for a minute, in microseconds.
+pub const LOST_DEMAND_MICROS: i64 = 60_000_000;
+/// The most counts that wait to be recorded; past that, which takes a full disk, they are dropped.
+pub const LOST_DEMAND_BACKLOG_MAX: usize = 64 * 1024;

@@ -1,5 +1,7 @@
 //! What reaches an engine and what leaves it. A message comes back to its sender with the outcomes in it, so that its memory is used again.
 
+use std::sync::Arc;
+
 use plimsoll_domain::{Command, Counters, PoolDefinition, PoolId, PutPool, ReservationId, ReservationView, Timestamp};
 use plimsoll_protocol::{Status, wire};
 
@@ -154,7 +156,7 @@ pub struct PoolReport {
     /// Its id.
     pub id: PoolId,
     /// Its definition.
-    pub definition: PoolDefinition,
+    pub definition: Arc<PoolDefinition>,
     /// Counts the definitions.
     pub version: u64,
     /// Units that wait for confirmation.

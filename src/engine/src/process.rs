@@ -1,13 +1,19 @@
 //! Deciding, recording and applying one message.
 
 use std::hint::black_box;
+use std::sync::Arc;
 
-use plimsoll_domain::{Decision, Event, PutOutcome, Refusal, ReservationState, ReservationView, State, Timestamp};
+use plimsoll_domain::{
+    Command, Decision, Event, Moved, PoolDefined, PoolRetired, PutOutcome, Refusal, Released, ReservationState,
+    ReservationView, Resized, State, Timestamp,
+};
 use plimsoll_journal::{Framing, Full, Journal, Priority, Storage, Tag};
 use plimsoll_protocol::{Applies, Status, wire};
 
 use crate::limits::{ANSWER_SIZE_MAX, ITEM_COUNT_MAX, TOUCHED_AHEAD};
+use crate::lost_demand::LostDemand;
 use crate::message::{Answer, Batch, Call, Entry, PoolReport, PutResult, Request, ReservationReport, micros_or_zero};
+use crate::publication::Publications;
 
 /// The wire's number for a refusal.
 fn refusal_status(refusal: &Refusal) -> Status {
@@ -20,6 +26,10 @@ fn refusal_status(refusal: &Refusal) -> Status {
         Refusal::PoolPastClosing => Status::PoolPastClosing,
         Refusal::InsufficientCapacity { .. } => Status::InsufficientCapacity,
         Refusal::ChangedMeanwhile => Status::ChangedMeanwhile,
+        Refusal::ReservationEnded => Status::ReservationEnded,
+        Refusal::HoldExpired => Status::HoldExpired,
+        Refusal::NotHeld => Status::NotHeld,
+        Refusal::NoUnits => Status::Invalid,
         Refusal::Full => Status::Overloaded,
     }
 }
@@ -40,7 +50,7 @@ fn outcome_of_view(view: &ReservationView, repeated: bool) -> wire::Outcome {
         &Applies {
             reservation: plimsoll_protocol::ReservationId(view.id.0),
             state: wire_state(view.state),
-            version: 0,
+            version: view.version,
             created_at: view.created_at.0,
             expires_at: micros_or_zero(view.expires_at),
             repeated,
@@ -53,6 +63,8 @@ fn outcome_of_view(view: &ReservationView, repeated: bool) -> wire::Outcome {
 pub(crate) struct Processing<'engine, S: Storage, F: Framing> {
     pub(crate) state: &'engine mut State,
     pub(crate) journal: &'engine mut Journal<S, F>,
+    pub(crate) publications: &'engine mut Publications,
+    pub(crate) lost_demand: &'engine mut LostDemand,
     pub(crate) body: &'engine mut Vec<u8>,
     /// By sender, the frame of which a command was refused as overloaded: later ones of it are refused too.
     pub(crate) overloaded: &'engine mut Vec<Option<u32>>,
@@ -84,6 +96,9 @@ impl<S: Storage, F: Framing> Processing<'_, S, F> {
                 Ok(Decision::Standing(view)) => outcome_of_view(&view, true),
                 Err(Refusal::InsufficientCapacity { short, remaining }) => {
                     batch.remaining.extend_from_slice(&remaining.0[..dimension_count]);
+                    if let Command::Reserve(reserve) = &entry.command {
+                        self.lost_demand.count(reserve.pool, &reserve.units, self.now);
+                    }
                     wire::Outcome::insufficient(short)
                 }
                 Err(refusal) => wire::Outcome::refused(refusal_status(&refusal)),
@@ -114,20 +129,22 @@ impl<S: Storage, F: Framing> Processing<'_, S, F> {
 
     /// Appends the event, then applies it. Nothing changes when there is no room for it.
     #[inline]
-    fn record(&mut self, event: &Event) -> Result<(), Status> {
+    pub(crate) fn record(&mut self, event: &Event) -> Result<(), Status> {
         let tag = plimsoll_record::encode(event, self.state.dimension_count(), self.body);
-        let priority = match event {
-            Event::Released(_) => Priority::Essential,
-            Event::Reserved(_) | Event::PoolCreated(_) | Event::PoolChanged(_) => Priority::Normal,
-        };
         let tag = Tag {
             kind: tag.kind,
             partition: tag.partition,
             detail: tag.detail,
         };
-        match self.journal.append(priority, tag, self.body) {
+        match self.journal.append(priority(event), tag, self.body) {
             Ok(_) => {
                 self.state.apply(event);
+                if let Event::PoolCreated(PoolDefined { pool, .. })
+                | Event::PoolChanged(PoolDefined { pool, .. })
+                | Event::PoolRetired(PoolRetired { pool, .. }) = event
+                {
+                    self.publications.redefine(*pool);
+                }
                 Ok(())
             }
             Err(full) => Err(full_status(&full)),
@@ -193,7 +210,7 @@ impl<S: Storage, F: Framing> Processing<'_, S, F> {
             pool: 0,
             version: 0,
         };
-        let (event, change) = match self.state.decide_put(put) {
+        let (event, change) = match self.state.decide_put(put, self.now) {
             Ok(PutOutcome::Created(defined)) => (Event::PoolCreated(defined), wire::Change::created),
             Ok(PutOutcome::Changed(defined)) => (Event::PoolChanged(defined), wire::Change::changed),
             Ok(PutOutcome::Unchanged { pool, version }) => {
@@ -219,6 +236,26 @@ impl<S: Storage, F: Framing> Processing<'_, S, F> {
             version: defined.version,
         }
     }
+}
+
+/// What still finds room when the disk is nearly full: what frees capacity or keeps what was promised, and what the operator decides.
+fn priority(event: &Event) -> Priority {
+    match event {
+        Event::Reserved(_) | Event::PoolCreated(_) | Event::TurnedAway(_) => Priority::Normal,
+        Event::Resized(event) if grows(event) => Priority::Normal,
+        Event::Released(_)
+        | Event::Confirmed(_)
+        | Event::Expired(_)
+        | Event::Resized(_)
+        | Event::PoolChanged(_)
+        | Event::PoolRetired(_)
+        | Event::Swept(_) => Priority::Essential,
+    }
+}
+
+fn grows(event: &Resized) -> bool {
+    let mut pairs = event.units.0.iter().zip(event.previous_units.0);
+    pairs.any(|(unit, before)| *unit > before)
 }
 
 fn full_status(full: &Full) -> Status {
@@ -250,13 +287,15 @@ fn outcome_of_event(event: &Event, state: &State, now: Timestamp) -> wire::Outco
                 would_refuse: event.would_refuse,
             },
         ),
-        Event::Released(event) => {
+        Event::Released(Released { reservation, .. })
+        | Event::Confirmed(Moved { reservation, .. })
+        | Event::Resized(Resized { reservation, .. }) => {
             let view = state
-                .reservation(event.reservation, now)
-                .expect("a reservation that ended now is remembered");
+                .reservation(*reservation, now)
+                .expect("a reservation that changed now is remembered");
             outcome_of_view(&view, false)
         }
-        Event::PoolCreated(_) | Event::PoolChanged(_) => unreachable!("commands on reservations do not define pools"),
+        event => unreachable!("no command on a reservation leads to {event:?}"),
     }
 }
 
@@ -264,7 +303,7 @@ fn report(state: &State, id: plimsoll_domain::PoolId) -> Option<PoolReport> {
     let pool = state.pool(id)?;
     Some(PoolReport {
         id,
-        definition: pool.definition().clone(),
+        definition: Arc::clone(pool.definition()),
         version: pool.version(),
         held: *pool.held(),
         confirmed: *pool.confirmed(),

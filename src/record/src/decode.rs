@@ -1,6 +1,7 @@
 //! From the body of a record to its event.
 
 use std::fmt;
+use std::sync::Arc;
 
 use flatbuffers::{InvalidFlatbuffer, Vector, VerifierOptions};
 use plimsoll_domain::limits::{
@@ -8,14 +9,15 @@ use plimsoll_domain::limits::{
     UNITS_MAX,
 };
 use plimsoll_domain::{
-    Event, Key, PartitionId, PoolDefined, PoolDefinition, PoolId, Released, ReservationId, Reserved, Timestamp, Units,
-    partition_of,
+    Event, Key, Moved, PartitionId, PoolDefined, PoolDefinition, PoolId, PoolRetired, Released, ReservationId,
+    Reserved, ResizeCause, Resized, Swept, Timestamp, TurnedAway, Units, partition_of,
 };
 
 use crate::generated::plimsoll::journal as format;
 use crate::{
-    KIND_POOL_CHANGED, KIND_POOL_CREATED, KIND_RELEASED, KIND_RESERVED, MOVED_SIZE, RESERVED_SIZE, RecordTag,
-    UNIT_SIZE, detail,
+    KIND_CONFIRMED, KIND_EXPIRED, KIND_POOL_CHANGED, KIND_POOL_CREATED, KIND_POOL_RETIRED, KIND_RELEASED,
+    KIND_RESERVED, KIND_RESIZED, KIND_SWEPT, KIND_TURNED_AWAY, MOVED_SIZE, POOL_RETIRED_SIZE, RESERVED_SIZE,
+    RESIZED_SIZE, RecordTag, SUM_SIZE, SWEPT_SIZE, TURNED_AWAY_SIZE, UNIT_SIZE, detail,
 };
 
 /// A part of a record.
@@ -170,8 +172,14 @@ pub fn decode(tag: RecordTag, at: Timestamp, body: &[u8], dimension_count: usize
     match tag.kind {
         KIND_RESERVED => reserved(tag, at, body, dimension_count).map(Event::Reserved),
         KIND_RELEASED => released(tag, at, body, dimension_count).map(Event::Released),
-        KIND_POOL_CREATED => pool_defined(tag, body, dimension_count).map(Event::PoolCreated),
-        KIND_POOL_CHANGED => pool_defined(tag, body, dimension_count).map(Event::PoolChanged),
+        KIND_CONFIRMED => moved(tag, at, body, dimension_count).map(Event::Confirmed),
+        KIND_EXPIRED => moved(tag, at, body, dimension_count).map(Event::Expired),
+        KIND_RESIZED => resized(tag, at, body, dimension_count).map(Event::Resized),
+        KIND_POOL_RETIRED => pool_retired(tag, body).map(Event::PoolRetired),
+        KIND_SWEPT => swept(tag, body).map(Event::Swept),
+        KIND_TURNED_AWAY => turned_away(tag, at, body, dimension_count).map(Event::TurnedAway),
+        KIND_POOL_CREATED => pool_defined(tag, at, body, dimension_count).map(Event::PoolCreated),
+        KIND_POOL_CHANGED => pool_defined(tag, at, body, dimension_count).map(Event::PoolChanged),
         kind => Err(DecodeError::UnknownKind { kind }),
     }
 }
@@ -188,7 +196,7 @@ fn reserved(tag: RecordTag, at: Timestamp, body: &[u8], dimension_count: usize) 
     if reference_size > REFERENCE_SIZE_MAX {
         return Err(DecodeError::ReferenceSize { found: reference_size });
     }
-    let parts = split::<RESERVED_SIZE>(tag.kind, body, dimension_count, reference_size)?;
+    let parts = split::<RESERVED_SIZE>(tag.kind, body, dimension_count * UNIT_SIZE, reference_size)?;
     let fixed = format::Reserved(*parts.fixed);
     let pool = PoolId(fixed.pool());
     check_partition(tag, Field::Pool, pool.partition())?;
@@ -216,7 +224,7 @@ fn reserved(tag: RecordTag, at: Timestamp, body: &[u8], dimension_count: usize) 
 #[inline]
 fn released(tag: RecordTag, at: Timestamp, body: &[u8], dimension_count: usize) -> Result<Released, DecodeError> {
     check_detail(tag, detail::RELEASED_BITS)?;
-    let parts = split::<MOVED_SIZE>(tag.kind, body, dimension_count, 0)?;
+    let parts = split::<MOVED_SIZE>(tag.kind, body, dimension_count * UNIT_SIZE, 0)?;
     let fixed = format::Moved(*parts.fixed);
     let pool = PoolId(fixed.pool());
     check_partition(tag, Field::Pool, pool.partition())?;
@@ -231,37 +239,145 @@ fn released(tag: RecordTag, at: Timestamp, body: &[u8], dimension_count: usize) 
     })
 }
 
-fn pool_defined(tag: RecordTag, body: &[u8], dimension_count: usize) -> Result<PoolDefined, DecodeError> {
+#[inline]
+fn moved(tag: RecordTag, at: Timestamp, body: &[u8], dimension_count: usize) -> Result<Moved, DecodeError> {
     check_detail(tag, 0)?;
+    let parts = split::<MOVED_SIZE>(tag.kind, body, dimension_count * UNIT_SIZE, 0)?;
+    let fixed = format::Moved(*parts.fixed);
+    let pool = PoolId(fixed.pool());
+    check_partition(tag, Field::Pool, pool.partition())?;
+    Ok(Moved {
+        sequence: fixed.sequence(),
+        at,
+        reservation: reservation(tag, fixed.reservation_high(), fixed.reservation_low())?,
+        pool,
+        units: units_from_bytes(parts.units)?,
+        occurred_at: Timestamp(fixed.occurred_at()),
+    })
+}
+
+fn resized(tag: RecordTag, at: Timestamp, body: &[u8], dimension_count: usize) -> Result<Resized, DecodeError> {
+    check_detail(tag, detail::RESIZED_BITS)?;
+    let cause = match tag.detail & detail::CAUSE_MASK {
+        detail::CAUSE_ASKED => ResizeCause::Asked,
+        detail::CAUSE_DOWNTIME => ResizeCause::Downtime,
+        bits => return Err(DecodeError::UnknownDetail { kind: tag.kind, bits }),
+    };
+    let units_size = dimension_count * UNIT_SIZE;
+    let parts = split::<RESIZED_SIZE>(tag.kind, body, units_size, units_size)?;
+    let fixed = format::Resized(*parts.fixed);
+    let pool = PoolId(fixed.pool());
+    check_partition(tag, Field::Pool, pool.partition())?;
+    Ok(Resized {
+        sequence: fixed.sequence(),
+        at,
+        reservation: reservation(tag, fixed.reservation_high(), fixed.reservation_low())?,
+        pool,
+        units: units_from_bytes(parts.units)?,
+        previous_units: units_from_bytes(parts.rest)?,
+        expires_at: Some(fixed.expires_at()).filter(|time| *time != 0).map(Timestamp),
+        version: (tag.detail >> detail::VERSION_SHIFT & detail::VERSION_MASK) as u16,
+        cause,
+        would_refuse: tag.detail & detail::WOULD_REFUSE != 0,
+        occurred_at: Timestamp(fixed.occurred_at()),
+    })
+}
+
+fn pool_retired(tag: RecordTag, body: &[u8]) -> Result<PoolRetired, DecodeError> {
+    check_detail(tag, 0)?;
+    let parts = split::<POOL_RETIRED_SIZE>(tag.kind, body, 0, 0)?;
+    let fixed = format::PoolRetired(*parts.fixed);
+    let pool = PoolId(fixed.pool());
+    check_partition(tag, Field::Pool, pool.partition())?;
+    Ok(PoolRetired {
+        sequence: fixed.sequence(),
+        pool,
+    })
+}
+
+fn swept(tag: RecordTag, body: &[u8]) -> Result<Swept, DecodeError> {
+    check_detail(tag, 0)?;
+    let parts = split::<SWEPT_SIZE>(tag.kind, body, 0, 0)?;
+    let fixed = format::Swept(*parts.fixed);
+    Ok(Swept {
+        partition: PartitionId(tag.partition),
+        sequence: fixed.sequence(),
+        ended_before: Timestamp(fixed.ended_before()),
+        from: fixed.from(),
+        count: fixed.count(),
+    })
+}
+
+fn turned_away(tag: RecordTag, at: Timestamp, body: &[u8], dimension_count: usize) -> Result<TurnedAway, DecodeError> {
+    check_detail(tag, 0)?;
+    let parts = split::<TURNED_AWAY_SIZE>(tag.kind, body, dimension_count * SUM_SIZE, 0)?;
+    let fixed = format::TurnedAway(*parts.fixed);
+    let pool = PoolId(fixed.pool());
+    check_partition(tag, Field::Pool, pool.partition())?;
+    let mut units = [0; DIMENSION_COUNT_MAX];
+    let (values, _) = parts.units.as_chunks::<SUM_SIZE>();
+    for (unit, value) in units.iter_mut().zip(values) {
+        *unit = u64::from_le_bytes(*value);
+    }
+    Ok(TurnedAway {
+        sequence: fixed.sequence(),
+        pool,
+        since: Timestamp(fixed.since()),
+        at,
+        refusals: fixed.refusals(),
+        units,
+    })
+}
+
+/// Verifies a table `PoolDefined`.
+pub(crate) fn pool_table(kind: u16, body: &[u8]) -> Result<format::PoolDefined<'_>, DecodeError> {
     // The verifier counts what it visits, a few bytes twice. The bound keeps a list of many offsets that all lead to one long
     // text from being unfolded into far more memory than the body has.
     let options = VerifierOptions {
         max_apparent_size: 2 * body.len() + 64,
         ..VerifierOptions::default()
     };
-    let table = format::root_as_pool_defined_with_opts(&options, body)
-        .map_err(|source| DecodeError::Table { kind: tag.kind, source })?;
+    format::root_as_pool_defined_with_opts(&options, body).map_err(|source| DecodeError::Table { kind, source })
+}
+
+fn pool_defined(
+    tag: RecordTag,
+    at: Timestamp,
+    body: &[u8],
+    dimension_count: usize,
+) -> Result<PoolDefined, DecodeError> {
+    check_detail(tag, 0)?;
+    let table = pool_table(tag.kind, body)?;
     let pool = PoolId(table.pool());
     check_partition(tag, Field::Pool, pool.partition())?;
     check_partition(tag, Field::Name, partition_of(table.name()))?;
     Ok(PoolDefined {
         sequence: table.sequence(),
+        at,
         pool,
         version: table.version(),
-        definition: Box::new(PoolDefinition {
-            name: table.name().into(),
-            zone: table.zone().into(),
-            kind: table.kind().into(),
-            starts_at: Timestamp(table.starts_at()),
-            ends_at: Timestamp(table.ends_at()),
-            opens_at: Timestamp(table.opens_at()),
-            closes_at: Timestamp(table.closes_at()),
-            coverage: table.coverage().iter().map(Into::into).collect(),
-            closed: table.closed(),
-            shadow: table.shadow(),
-            limits: units_from_table(Field::Limits, table.limits(), dimension_count)?,
-            overbook: units_from_table(Field::Overbook, table.overbook(), dimension_count)?,
-        }),
+        definition: Arc::new(definition(&table, dimension_count)?),
+    })
+}
+
+/// The definition in a table `PoolDefined`.
+pub(crate) fn definition(
+    table: &format::PoolDefined<'_>,
+    dimension_count: usize,
+) -> Result<PoolDefinition, DecodeError> {
+    Ok(PoolDefinition {
+        name: table.name().into(),
+        zone: table.zone().into(),
+        kind: table.kind().into(),
+        starts_at: Timestamp(table.starts_at()),
+        ends_at: Timestamp(table.ends_at()),
+        opens_at: Timestamp(table.opens_at()),
+        closes_at: Timestamp(table.closes_at()),
+        coverage: table.coverage().iter().map(Into::into).collect(),
+        closed: table.closed(),
+        shadow: table.shadow(),
+        limits: units_from_table(Field::Limits, table.limits(), dimension_count)?,
+        overbook: units_from_table(Field::Overbook, table.overbook(), dimension_count)?,
     })
 }
 
@@ -309,10 +425,9 @@ struct Parts<'a, const SIZE: usize> {
 fn split<const SIZE: usize>(
     kind: u16,
     body: &[u8],
-    dimension_count: usize,
+    units_size: usize,
     rest_size: usize,
 ) -> Result<Parts<'_, SIZE>, DecodeError> {
-    let units_size = dimension_count * UNIT_SIZE;
     let expected = SIZE + units_size + rest_size;
     match body.split_first_chunk::<SIZE>() {
         Some((fixed, rest)) if body.len() == expected => {
@@ -328,7 +443,7 @@ fn split<const SIZE: usize>(
 }
 
 #[inline]
-fn units_from_bytes(bytes: &[u8]) -> Result<Units, DecodeError> {
+pub(crate) fn units_from_bytes(bytes: &[u8]) -> Result<Units, DecodeError> {
     let mut units = Units::default();
     let (values, _) = bytes.as_chunks::<UNIT_SIZE>();
     for (dimension, (unit, value)) in units.0.iter_mut().zip(values).enumerate() {

@@ -18,6 +18,16 @@ pub(crate) const WAS_CONFIRMED: u32 = 1 << 8;
 /// Every bit of a released record that has a meaning; causes to come are unknown bits until then.
 pub(crate) const RELEASED_BITS: u32 = WAS_CONFIRMED;
 
+/// Bits 0 to 7 of a resized record: the cause.
+pub(crate) const CAUSE_MASK: u32 = (1 << 8) - 1;
+pub(crate) const CAUSE_ASKED: u32 = 0;
+pub(crate) const CAUSE_DOWNTIME: u32 = 1;
+/// Bits 8 to 23 of a resized record: the version from now on. Bit 24 is that of a reserved record.
+pub(crate) const VERSION_SHIFT: u32 = 8;
+pub(crate) const VERSION_MASK: u32 = (1 << 16) - 1;
+/// Every bit of a resized record that has a meaning.
+pub(crate) const RESIZED_BITS: u32 = (1 << 25) - 1;
+
 const _: () = assert!(HOLD_SECONDS_MAX <= HOLD_SECONDS_MASK);
 const _: () = assert!(REFERENCE_SIZE_MAX as u32 <= REFERENCE_SIZE_MASK);
 const _: () = assert!(WOULD_REFUSE | REFERENCE_SIZE_MASK << REFERENCE_SIZE_SHIFT | HOLD_SECONDS_MASK == RESERVED_BITS);

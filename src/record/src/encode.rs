@@ -2,11 +2,14 @@
 
 use flatbuffers::FlatBufferBuilder;
 use plimsoll_domain::limits::{DIMENSION_COUNT_MAX, HOLD_SECONDS_MAX, PARTITION_COUNT, REFERENCE_SIZE_MAX, UNITS_MAX};
-use plimsoll_domain::{Event, PoolDefined, Released, Reserved, Units};
+use plimsoll_domain::{
+    Event, Moved, PoolDefined, PoolDefinition, PoolId, Released, Reserved, ResizeCause, Resized, Units,
+};
 
 use crate::generated::plimsoll::journal as format;
 use crate::{
-    KIND_POOL_CHANGED, KIND_POOL_CREATED, KIND_RELEASED, KIND_RESERVED, MOVED_SIZE, RESERVED_SIZE, RecordTag,
+    KIND_CONFIRMED, KIND_EXPIRED, KIND_POOL_CHANGED, KIND_POOL_CREATED, KIND_POOL_RETIRED, KIND_RELEASED,
+    KIND_RESERVED, KIND_RESIZED, KIND_SWEPT, KIND_TURNED_AWAY, MOVED_SIZE, RESERVED_SIZE, RESIZED_SIZE, RecordTag,
     UNIT_SIZE, detail,
 };
 
@@ -30,6 +33,27 @@ pub fn encode(event: &Event, dimension_count: usize, body: &mut Vec<u8>) -> Reco
     let (kind, detail) = match event {
         Event::Reserved(event) => (KIND_RESERVED, reserved(event, dimension_count, body)),
         Event::Released(event) => (KIND_RELEASED, released(event, dimension_count, body)),
+        Event::Confirmed(event) => (KIND_CONFIRMED, moved(event, dimension_count, body)),
+        Event::Expired(event) => (KIND_EXPIRED, moved(event, dimension_count, body)),
+        Event::Resized(event) => (KIND_RESIZED, resized(event, dimension_count, body)),
+        Event::PoolRetired(event) => {
+            let fixed = format::PoolRetired::new(event.sequence, event.pool.0);
+            body.extend_from_slice(&fixed.0);
+            (KIND_POOL_RETIRED, 0)
+        }
+        Event::Swept(event) => {
+            let fixed = format::Swept::new(event.sequence, event.ended_before.0, event.from, event.count);
+            body.extend_from_slice(&fixed.0);
+            (KIND_SWEPT, 0)
+        }
+        Event::TurnedAway(event) => {
+            let fixed = format::TurnedAway::new(event.sequence, event.pool.0, event.since.0, event.refusals);
+            body.extend_from_slice(&fixed.0);
+            for sum in &event.units[..dimension_count] {
+                body.extend_from_slice(&sum.to_le_bytes());
+            }
+            (KIND_TURNED_AWAY, 0)
+        }
         Event::PoolCreated(event) => {
             pool_defined(event, dimension_count, body);
             (KIND_POOL_CREATED, 0)
@@ -89,6 +113,38 @@ fn released(event: &Released, dimension_count: usize, body: &mut Vec<u8>) -> u32
     if event.was_confirmed { detail::WAS_CONFIRMED } else { 0 }
 }
 
+#[inline]
+fn moved(event: &Moved, dimension_count: usize, body: &mut Vec<u8>) -> u32 {
+    let fixed = format::Moved::new(
+        event.sequence,
+        (event.reservation.0 >> 64) as u64,
+        event.reservation.0 as u64,
+        event.pool.0,
+        event.occurred_at.0,
+    );
+    fixed_part::<MOVED_SIZE>(&fixed.0, &event.units, dimension_count, body);
+    0
+}
+
+fn resized(event: &Resized, dimension_count: usize, body: &mut Vec<u8>) -> u32 {
+    let fixed = format::Resized::new(
+        event.sequence,
+        (event.reservation.0 >> 64) as u64,
+        event.reservation.0 as u64,
+        event.pool.0,
+        event.occurred_at.0,
+        event.expires_at.map_or(0, |time| time.0),
+    );
+    fixed_part::<RESIZED_SIZE>(&fixed.0, &event.units, dimension_count, body);
+    fixed_part::<0>(&[], &event.previous_units, dimension_count, body);
+    let cause = match event.cause {
+        ResizeCause::Asked => detail::CAUSE_ASKED,
+        ResizeCause::Downtime => detail::CAUSE_DOWNTIME,
+    };
+    let would_refuse = if event.would_refuse { detail::WOULD_REFUSE } else { 0 };
+    cause | u32::from(event.version) << detail::VERSION_SHIFT | would_refuse
+}
+
 /// Appends a struct and the units.
 #[inline]
 fn fixed_part<const SIZE: usize>(fixed: &[u8; SIZE], units: &Units, dimension_count: usize, body: &mut Vec<u8>) {
@@ -111,7 +167,25 @@ fn assert_units(units: &Units, dimension_count: usize) {
 }
 
 fn pool_defined(event: &PoolDefined, dimension_count: usize, body: &mut Vec<u8>) {
-    let definition = &event.definition;
+    definition(
+        event.sequence,
+        event.pool,
+        event.version,
+        &event.definition,
+        dimension_count,
+        body,
+    );
+}
+
+/// Appends a table `PoolDefined`.
+pub(crate) fn definition(
+    sequence: u64,
+    pool: PoolId,
+    version: u64,
+    definition: &PoolDefinition,
+    dimension_count: usize,
+    body: &mut Vec<u8>,
+) {
     assert_units(&definition.limits, dimension_count);
     assert_units(&definition.overbook, dimension_count);
     let mut builder = FlatBufferBuilder::new();
@@ -121,9 +195,9 @@ fn pool_defined(event: &PoolDefined, dimension_count: usize, body: &mut Vec<u8>)
         .map(|prefix| builder.create_string(prefix))
         .collect();
     let args = format::PoolDefinedArgs {
-        sequence: event.sequence,
-        pool: event.pool.0,
-        version: event.version,
+        sequence,
+        pool: pool.0,
+        version,
         name: Some(builder.create_string(&definition.name)),
         zone: Some(builder.create_string(&definition.zone)),
         kind: Some(builder.create_string(&definition.kind)),

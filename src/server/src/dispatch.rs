@@ -1,7 +1,11 @@
 //! From a command on the wire to the domain's command and its owner, or to the outcome that it gets at once.
 
-use plimsoll_domain::limits::{HOLD_SECONDS_MAX, PARTITION_COUNT, REFERENCE_SIZE_MAX, TIME_MAX, UNITS_MAX};
-use plimsoll_domain::{Command, Key, PartitionId, PoolId, Release, ReservationId, Reserve, Timestamp, Units};
+use plimsoll_domain::limits::{
+    DIMENSION_COUNT_MAX, HOLD_SECONDS_MAX, PARTITION_COUNT, REFERENCE_SIZE_MAX, TIME_MAX, UNITS_MAX,
+};
+use plimsoll_domain::{
+    Command, Confirm, Key, PartitionId, PoolId, Release, ReservationId, Reserve, Resize, Timestamp, Units,
+};
 use plimsoll_protocol::{OCCURRED_AT_NONE, Status, wire};
 
 /// A command whose values are in their ranges, and whose partition exists.
@@ -30,10 +34,8 @@ pub(crate) fn dispatch(command: &plimsoll_protocol::Command<'_>, random: u64) ->
             if units.is_zero() || units.0.iter().any(|unit| *unit > UNITS_MAX) {
                 return Err(Status::Invalid);
             }
-            match wire.hold_seconds() {
-                0 => {}
-                1..=HOLD_SECONDS_MAX => return Err(Status::Unsupported),
-                _ => return Err(Status::Invalid),
+            if wire.hold_seconds() > HOLD_SECONDS_MAX {
+                return Err(Status::Invalid);
             }
             if command
                 .reference
@@ -45,7 +47,7 @@ pub(crate) fn dispatch(command: &plimsoll_protocol::Command<'_>, random: u64) ->
                 pool,
                 key: Key(wire.key().0),
                 units,
-                hold_seconds: 0,
+                hold_seconds: wire.hold_seconds(),
                 occurred_at,
                 random,
                 reference: command
@@ -56,18 +58,48 @@ pub(crate) fn dispatch(command: &plimsoll_protocol::Command<'_>, random: u64) ->
             Ok(Dispatched { partition, command })
         }
         wire::Action::release => {
-            let reservation = ReservationId(wire.reservation_id().0);
-            let partition = existing(reservation.parts().partition, Status::ReservationNotFound)?;
-            Ok(Dispatched {
-                partition,
-                command: Command::Release(Release {
-                    reservation,
-                    occurred_at,
-                }),
-            })
+            let (reservation, partition) = named(wire)?;
+            let command = Command::Release(Release {
+                reservation,
+                occurred_at,
+            });
+            Ok(Dispatched { partition, command })
+        }
+        wire::Action::confirm => {
+            let (reservation, partition) = named(wire)?;
+            let command = Command::Confirm(Confirm {
+                reservation,
+                occurred_at,
+            });
+            Ok(Dispatched { partition, command })
+        }
+        wire::Action::resize => {
+            let (reservation, partition) = named(wire)?;
+            let mut units = Units([Resize::UNCHANGED; DIMENSION_COUNT_MAX]);
+            command.units.copy_to(&mut units.0);
+            let is_in_range = |unit: &u32| *unit <= UNITS_MAX || *unit == Resize::UNCHANGED;
+            if !units.0.iter().all(is_in_range) || wire.hold_seconds() > HOLD_SECONDS_MAX {
+                return Err(Status::Invalid);
+            }
+            let command = Command::Resize(Resize {
+                reservation,
+                expected_version: wire.expected_version(),
+                units,
+                hold_seconds: wire.hold_seconds(),
+                occurred_at,
+            });
+            Ok(Dispatched { partition, command })
         }
         _ => Err(Status::Unsupported),
     }
+}
+
+/// The reservation that a command names, and its partition.
+#[inline]
+fn named(wire: &wire::Command) -> Result<(ReservationId, PartitionId), Status> {
+    let reservation = ReservationId(wire.reservation_id().0);
+    let partition = existing(reservation.parts().partition, Status::ReservationNotFound)?;
+    Ok((reservation, partition))
 }
 
 #[inline]

@@ -6,7 +6,7 @@ use std::io;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::fatal::Fatal;
-use crate::limits::{CONNECTION_COUNT_MAX, RESERVED_FILE_COUNT, RESERVED_FILE_COUNT_PER_CORE};
+use crate::limits::{CONNECTION_COUNT_MAX, RESERVATION_SIZE, RESERVED_FILE_COUNT, RESERVED_FILE_COUNT_PER_CORE};
 use crate::options::Cores;
 use crate::patience::try_patiently;
 
@@ -83,6 +83,23 @@ pub(crate) fn connection_count_max(core_count: usize) -> usize {
     let files = files.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX));
     let reserved = RESERVED_FILE_COUNT + core_count * RESERVED_FILE_COUNT_PER_CORE;
     (files.saturating_sub(reserved) / core_count).clamp(1, CONNECTION_COUNT_MAX)
+}
+
+/// How many reservations each core may keep: they may take half of the memory that this process may use.
+pub(crate) fn reservation_count_max(core_count: usize) -> usize {
+    let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let total = text("/proc/meminfo")
+        .lines()
+        .find_map(|line| {
+            line.strip_prefix("MemTotal:")?
+                .trim()
+                .strip_suffix(" kB")?
+                .parse::<u64>()
+                .ok()
+        })
+        .map_or(u64::MAX, |kibibytes| kibibytes * 1024);
+    let granted = text("/sys/fs/cgroup/memory.max").trim().parse().unwrap_or(u64::MAX);
+    usize::try_from(total.min(granted) / 2 / RESERVATION_SIZE / core_count as u64).unwrap_or(usize::MAX)
 }
 
 /// The processors that this process may run on.

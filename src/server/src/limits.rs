@@ -39,3 +39,7 @@ pub(crate) const SPARE_MESSAGE_COUNT_MAX: usize = 64;
 pub(crate) const SPARE_FRAME_COUNT_MAX: usize = 4096;
 /// Only small frames are kept: for a large one an allocation is nothing beside its commands.
 pub(crate) const SPARE_FRAME_COMMANDS_MAX: usize = 64;
+/// The most pools of one core: about 1 GiB.
+pub(crate) const POOLS_PER_CORE_MAX: usize = 1 << 20;
+/// What a reservation takes of memory at most, with its key and its hold, in bytes.
+pub(crate) const RESERVATION_SIZE: u64 = 128;

@@ -15,7 +15,7 @@ pub enum Cores {
     List(Vec<usize>),
 }
 
-/// What an operator chooses.
+/// What an operator chooses. [`Options::new`] has the defaults.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Where the binary protocol listens; port 0 takes a free one.
@@ -30,8 +30,30 @@ pub struct Options {
     pub drain_timeout: Duration,
     /// How long an ended reservation and its key stay known.
     pub key_retention: Duration,
+    /// How long a pool stays after its end and its last event; at least as long as the key retention.
+    pub retire_after: Duration,
+    /// How long a hold still lasts, from the start on, whose deadline passed while the server was down.
+    pub hold_grace: Duration,
     /// Size of a new directory's segments in bytes.
     pub segment_size: u64,
     /// Whether an address other than loopback is accepted: there is no authentication yet.
     pub insecure_listen: bool,
+}
+
+impl Options {
+    /// The defaults, with this data directory.
+    pub fn new(data: PathBuf) -> Options {
+        Options {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7440)),
+            data,
+            cores: Cores::Auto,
+            dimensions: None,
+            drain_timeout: Duration::from_secs(10),
+            key_retention: Duration::from_hours(24),
+            retire_after: Duration::from_hours(35 * 24),
+            hold_grace: Duration::from_secs(30),
+            segment_size: 64 << 20,
+            insecure_listen: false,
+        }
+    }
 }

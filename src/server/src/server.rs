@@ -17,6 +17,7 @@ use signal_hook::iterator::Signals;
 use crate::clock::Clock;
 use crate::core::Core;
 use crate::fatal::Fatal;
+use crate::limits::POOLS_PER_CORE_MAX;
 use crate::options::Options;
 use crate::patience::try_patiently;
 use crate::runtime::{self, Executor, Listener};
@@ -269,10 +270,14 @@ fn start_core(setup: CoreSetup) -> Result<(Rc<Core>, Listener, Duration), Fatal>
         .map_err(|error| recovery(RecoveryError::Storage(error)))?;
     let engine_options = EngineOptions {
         state: StateOptions {
-            dimension_count: shared.dimensions.len(),
-            key_retention_micros: i64::try_from(options.key_retention.as_micros()).unwrap_or(i64::MAX),
+            key_retention_micros: micros(options.key_retention),
+            retire_after_micros: micros(options.retire_after),
+            reservation_count_max: host::reservation_count_max(shared.core_count()),
+            pool_count_max: POOLS_PER_CORE_MAX,
             hash_seed: random(),
+            ..StateOptions::new(shared.dimensions.len())
         },
+        hold_grace_micros: micros(options.hold_grace),
     };
     let now = Clock::new().now();
     let begun = Instant::now();
@@ -291,6 +296,11 @@ fn start_core(setup: CoreSetup) -> Result<(Rc<Core>, Listener, Duration), Fatal>
     let core = Rc::new(Core::new(core, shared, recovered.engine, closer, random()));
     runtime::spawn_local(sync::run(Rc::clone(&core), path));
     Ok((core, listener, options.drain_timeout))
+}
+
+/// In microseconds; saturates.
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
 thread_local! {
@@ -336,6 +346,8 @@ mod tests {
             dimensions: Some(vec!["units".into()]),
             drain_timeout: Duration::from_secs(1),
             key_retention: Duration::from_secs(1),
+            retire_after: Duration::from_secs(1),
+            hold_grace: Duration::from_secs(1),
             segment_size: 1 << 16,
             insecure_listen: false,
         }
