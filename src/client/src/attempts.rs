@@ -1,6 +1,7 @@
 //! Sending something again until its outcome is known or its deadline has passed.
 //!
-//! - `lost` is set when an attempt was sent and not answered. From then on nothing may be reported as *not applied* unless
+//! - `lost` is set when an attempt was sent and not answered. From then on nothing may be reported as *not applied*
+//! unless
 //!   the server itself has said so with a status that is not [`retried`].
 
 use std::time::{Duration, Instant};
@@ -9,9 +10,10 @@ use plimsoll_protocol::{Status, StatusNumber};
 
 use crate::error::UnknownCause;
 use crate::options::{Backoff, Options};
-use crate::outcome::Unknown;
+use crate::outcome::{Refusal, Unknown};
 
-/// Whether an answer means: the same again, after a pause. The others, also `storage_full`, are for the caller to judge.
+/// Whether an answer means: the same again, after a pause. The others, also `storage_full`, are for the caller to
+/// judge.
 pub(crate) fn retried(status: StatusNumber) -> bool {
     matches!(
         status.known(),
@@ -28,6 +30,8 @@ pub(crate) struct Attempts {
     pub(crate) retry_lost: bool,
     backoff: Backoff,
     sent: u32,
+    /// How many of them were not answered, also those of which the server has said later what became of them.
+    lost_count: u32,
     failures: u32,
     lost: Option<UnknownCause>,
 }
@@ -45,6 +49,7 @@ impl Attempts {
             retry_lost: retry,
             backoff,
             sent: 0,
+            lost_count: 0,
             failures: 0,
             lost: None,
         }
@@ -58,6 +63,8 @@ impl Attempts {
     /// An attempt was sent and not answered.
     pub(crate) fn lose(&mut self, cause: UnknownCause) {
         self.sent = self.sent.saturating_add(1);
+        self.lost_count = self.lost_count.saturating_add(1);
+        tracing::debug!(%cause, attempts = self.sent, "an attempt has no outcome");
         self.lost = Some(cause);
     }
 
@@ -75,6 +82,19 @@ impl Attempts {
         })
     }
 
+    /// How many attempts were sent and not answered.
+    pub(crate) fn lost_count(&self) -> u32 {
+        self.lost_count
+    }
+
+    /// What to tell the caller when the answer to the last attempt says nothing of the lost ones.
+    pub(crate) fn unknown_after(&self, refusal: &Refusal) -> Unknown {
+        Unknown {
+            cause: UnknownCause::Status(refusal.status),
+            attempts: self.sent,
+        }
+    }
+
     /// Waits before the next attempt; false when it would come too late, or is not wanted.
     pub(crate) async fn pause(&mut self) -> bool {
         if !self.retry || (self.lost.is_some() && !self.retry_lost) {
@@ -85,6 +105,7 @@ impl Attempts {
         if Instant::now() + pause >= self.deadline {
             return false;
         }
+        tracing::debug!(?pause, failures = self.failures, "trying again after a pause");
         tokio::time::sleep(pause).await;
         true
     }

@@ -1,16 +1,19 @@
 //! Many commands in one frame, from a buffer that is used again.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Instant;
 
 use plimsoll_protocol::limits::{FRAME_HEADER_SIZE_BYTES, REFERENCE_SIZE_BYTES_MAX};
-use plimsoll_protocol::{Commands, CorrelationId, Encoder, OutcomesView, ReservationId, Reserve, wire};
+use plimsoll_protocol::{Commands, CorrelationId, Encoder, OutcomesView, ReservationId, Reserve, Resize, wire};
 
 use crate::attempts::deadline_after;
-use crate::client::{Client, check_answer};
-use crate::directory::Epoch;
+use crate::client::Client;
+use crate::directory::{Epoch, Welcome};
 use crate::error::{AnswerError, Error, Invalid, UnknownCause};
-use crate::outcome::Unknown;
+use crate::execution::{check_answer, decide};
+use crate::limits::TRACEPARENT_SIZE_BYTES_MAX;
+use crate::outcome::{Decided, Unknown};
 use crate::request::{Failed, FrameAnswer};
 
 /// What a frame takes besides its commands, units and references.
@@ -19,7 +22,11 @@ const BASE_SIZE_BYTES: usize = FRAME_HEADER_SIZE_BYTES + 128;
 /// What a reference takes besides its text.
 const REFERENCE_BASE_SIZE_BYTES: usize = 40;
 
-/// Commands for one frame. Made by [`Client::new_batch`]; its memory is used again after [`BatchOutcome::into_batch`].
+/// What a text takes besides its bytes.
+const TEXT_BASE_SIZE_BYTES: usize = 8;
+
+/// Commands for one frame, reserves, confirmations, resizes and releases in any mixture. Made by [`Client::new_batch`];
+/// its memory is used again after [`BatchOutcome::into_batch`].
 ///
 /// Nothing is allocated for a command once the buffer has grown to its size.
 #[derive(Debug)]
@@ -27,6 +34,7 @@ pub struct Batch(Box<Content>);
 
 struct Content {
     epoch: Epoch,
+    welcome: Arc<Welcome>,
     dimensions: usize,
     commands_max: usize,
     size_bytes_max: usize,
@@ -35,9 +43,25 @@ struct Content {
     /// For each reference its command, and where its text ends.
     references: Vec<(u32, usize)>,
     text: String,
+    traceparent: Option<String>,
     /// The frame, and the memory of the answer after it.
     frame: Vec<u8>,
     encoder: Encoder,
+}
+
+impl Content {
+    /// What the frame takes, at most.
+    fn size(&self) -> usize {
+        BASE_SIZE_BYTES
+            + size_of_val(&*self.commands)
+            + size_of_val(&*self.units)
+            + self.references.len() * REFERENCE_BASE_SIZE_BYTES
+            + self.text.len()
+            + self
+                .traceparent
+                .as_ref()
+                .map_or(0, |text| TEXT_BASE_SIZE_BYTES + text.len())
+    }
 }
 
 impl fmt::Debug for Content {
@@ -78,6 +102,9 @@ pub enum BatchFull {
         /// How many bytes it has.
         found: usize,
     },
+    /// A trace context that is empty, too long, or not visible ASCII.
+    #[error("a trace context has 1 to 128 visible ASCII characters")]
+    Traceparent,
 }
 
 impl Batch {
@@ -113,13 +140,14 @@ impl Batch {
         self.0.dimensions
     }
 
-    /// Takes all commands out. The memory stays.
+    /// Takes all commands out, and the trace context. The memory stays.
     pub fn clear(&mut self) {
         let content = &mut *self.0;
         content.commands.clear();
         content.units.clear();
         content.references.clear();
         content.text.clear();
+        content.traceparent = None;
     }
 
     /// Appends a reserve. `units` is a value for each dimension; their range, and that of the hold, is checked by the
@@ -129,13 +157,7 @@ impl Batch {
     ///
     /// [`BatchFull`]; the batch is as before.
     pub fn push_reserve(&mut self, reserve: Reserve, units: &[u32], reference: Option<&str>) -> Result<(), BatchFull> {
-        let expected = self.0.dimensions;
-        if units.len() != expected {
-            return Err(BatchFull::Units {
-                expected,
-                found: units.len(),
-            });
-        }
+        self.check_units(units)?;
         self.push(wire::Command::reserve(reserve), units, reference)
     }
 
@@ -146,6 +168,58 @@ impl Batch {
     /// [`BatchFull`]; the batch is as before.
     pub fn push_release(&mut self, reservation: ReservationId, occurred_at: Option<i64>) -> Result<(), BatchFull> {
         self.push(wire::Command::release(reservation, occurred_at), &[], None)
+    }
+
+    /// Appends a confirmation. `occurred_at` is the caller's business time, microseconds since 1970.
+    ///
+    /// # Errors
+    ///
+    /// [`BatchFull`]; the batch is as before.
+    pub fn push_confirm(&mut self, reservation: ReservationId, occurred_at: Option<i64>) -> Result<(), BatchFull> {
+        self.push(wire::Command::confirm(reservation, occurred_at), &[], None)
+    }
+
+    /// Appends a resize. `units` is a value for each dimension; [`UNITS_UNCHANGED`](crate::protocol::UNITS_UNCHANGED)
+    /// leaves one as it is. Their range, and that of the hold, is checked by the server.
+    ///
+    /// # Errors
+    ///
+    /// [`BatchFull`]; the batch is as before.
+    pub fn push_resize(&mut self, resize: Resize, units: &[u32]) -> Result<(), BatchFull> {
+        self.check_units(units)?;
+        self.push(wire::Command::resize(resize), units, None)
+    }
+
+    /// Sets the W3C trace context that the frame carries for the server's log; `None` takes it away. A frame has one,
+    /// so that only batches carry it, not the calls that share frames.
+    ///
+    /// # Errors
+    ///
+    /// [`BatchFull::Traceparent`] for a text that is none, [`BatchFull::Size`]; the batch is as before.
+    pub fn set_traceparent(&mut self, traceparent: Option<&str>) -> Result<(), BatchFull> {
+        let content = &mut *self.0;
+        if let Some(text) = traceparent {
+            let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
+            if text.is_empty() || text.len() > TRACEPARENT_SIZE_BYTES_MAX || !visible {
+                return Err(BatchFull::Traceparent);
+            }
+        }
+        let before = std::mem::replace(&mut content.traceparent, traceparent.map(str::to_owned));
+        let size_bytes_max = content.size_bytes_max;
+        if content.size() > size_bytes_max {
+            content.traceparent = before;
+            return Err(BatchFull::Size { size_bytes_max });
+        }
+        Ok(())
+    }
+
+    fn check_units(&self, units: &[u32]) -> Result<(), BatchFull> {
+        let (expected, found) = (self.0.dimensions, units.len());
+        if expected == found {
+            Ok(())
+        } else {
+            Err(BatchFull::Units { expected, found })
+        }
     }
 
     pub(crate) fn push(
@@ -162,12 +236,7 @@ impl Batch {
             });
         }
         let reference_size = reference.map_or(0, |text| REFERENCE_BASE_SIZE_BYTES + text.len());
-        let size = BASE_SIZE_BYTES
-            + (index + 1) * size_of::<wire::Command>()
-            + (content.units.len() + units.len()) * size_of::<u32>()
-            + content.references.len() * REFERENCE_BASE_SIZE_BYTES
-            + content.text.len()
-            + reference_size;
+        let size = content.size() + size_of::<wire::Command>() + size_of_val(units) + reference_size;
         if size > content.size_bytes_max {
             return Err(BatchFull::Size {
                 size_bytes_max: content.size_bytes_max,
@@ -202,7 +271,7 @@ impl Batch {
         let commands = Commands {
             commands: &content.commands,
             units: &content.units,
-            traceparent: None,
+            traceparent: content.traceparent.as_deref(),
         };
         let size_max = content.size_bytes_max;
         match content
@@ -231,11 +300,42 @@ pub struct BatchOutcome {
 impl BatchOutcome {
     /// The outcomes, in the order of the commands, read in place.
     ///
-    /// An outcome's [`status_number`](wire::Outcome::status_number) says what became of its command, and whether it may be
-    /// sent again.
+    /// An outcome's [`status_number`](wire::Outcome::status_number) says what became of its command, and whether it may
+    /// be sent again.
     #[must_use]
     pub fn outcomes(&self) -> OutcomesView<'_> {
         OutcomesView::new(&self.payload, self.count, self.batch.0.dimensions).expect("it was checked when it arrived")
+    }
+
+    /// What became of each command, in their order. What is not known, and what was refused as overloaded or
+    /// unavailable, can be sent again.
+    ///
+    /// ```no_run
+    /// # use plimsoll_client::{Client, ReservationId};
+    /// # async fn example(client: Client, held: ReservationId) -> Result<(), Box<dyn std::error::Error>> {
+    /// use plimsoll_client::{Decided, Key, KeySource, protocol::Reserve};
+    ///
+    /// let pool = client.resolve(&["slot-1"]).await?[0].ok_or("no such pool")?;
+    /// let mut batch = client.new_batch();
+    /// batch.push_confirm(held, None)?;
+    /// let cart = Reserve { pool, key: Key::random()?, hold_seconds: 600, occurred_at: None };
+    /// batch.push_reserve(cart, &[1, 0], Some("cart 17"))?;
+    /// for decided in client.batch(batch).await?.decided() {
+    ///     match decided {
+    ///         Decided::Applied(reservation) => println!("{} is {}", reservation.id, reservation.state),
+    ///         Decided::Refused(refusal) => println!("{refusal}"),
+    ///         Decided::Unknown(unknown) => println!("{unknown}"),
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn decided(&self) -> impl Iterator<Item = Decided> + '_ {
+        let dimensions = &self.batch.0.welcome.dimensions;
+        self.outcomes().iter().map(move |found| {
+            let remaining: Vec<i64> = found.remaining.iter().collect();
+            decide(found.outcome, Some(&remaining), dimensions)
+        })
     }
 
     /// The commands, in their order.
@@ -273,6 +373,7 @@ impl Client {
         encoder.set_size_max(welcome.frame_size_bytes_max);
         Batch(Box::new(Content {
             epoch: directory.epoch,
+            welcome: Arc::clone(welcome),
             dimensions: welcome.dimensions.len(),
             commands_max: usize::from(welcome.commands_max).min(welcome.window_commands as usize),
             size_bytes_max: welcome.frame_size_bytes_max as usize,
@@ -280,6 +381,7 @@ impl Client {
             units: Vec::new(),
             references: Vec::new(),
             text: String::new(),
+            traceparent: None,
             frame: Vec::new(),
             encoder,
         }))
@@ -287,13 +389,13 @@ impl Client {
 
     /// Sends a batch as one frame and waits for its outcomes. It is sent once; nothing is retried.
     ///
-    /// Several batches may be under way at once, up to the server's window; that is what makes it fast. The commands of a
-    /// batch on one pool take effect in their order.
+    /// Several batches may be under way at once, up to the server's window; that is what makes it fast. The commands of
+    /// a batch on one pool take effect in their order.
     ///
     /// # Errors
     ///
-    /// [`BatchError`] has the batch, so that it can be sent again. Its [`Error::applied`] says whether the commands may have
-    /// taken effect: [`Error::Unknown`] is not an error that says they did not.
+    /// [`BatchError`] has the batch, so that it can be sent again. Its [`Error::applied`] says whether the commands may
+    /// have taken effect: [`Error::Unknown`] is not an error that says they did not.
     ///
     /// ```no_run
     /// # async fn example(client: plimsoll_client::Client) -> Result<(), Box<dyn std::error::Error>> {

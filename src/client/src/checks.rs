@@ -6,7 +6,9 @@ use plimsoll_protocol::limits::{
     DIMENSIONS_COUNT_MAX, HOLD_SECONDS_MAX, POOL_NAME_SIZE_BYTES_MAX, REFERENCE_SIZE_BYTES_MAX, UNITS_MAX,
 };
 
-use crate::commands::Units;
+use plimsoll_protocol::UNITS_UNCHANGED;
+
+use crate::commands::{Resize, Units};
 use crate::error::Invalid;
 
 /// A value for each dimension, in their order; 0 behind the last.
@@ -65,6 +67,34 @@ pub(crate) fn units(dimensions: &[String], units: Units<'_>) -> Result<UnitsArra
     }
     if array.iter().all(|&value| value == 0) {
         return Err(Invalid::UnitsZero);
+    }
+    Ok(array)
+}
+
+/// Units of a resize as the wire has them: what is not named is [`UNITS_UNCHANGED`]. Also checks that it changes
+/// something.
+pub(crate) fn resize_units(dimensions: &[String], resize: &Resize<'_>) -> Result<UnitsArray, Invalid> {
+    let mut array = UnitsArray::default();
+    let units = &mut array[..dimensions.len().min(DIMENSIONS_COUNT_MAX)];
+    units.fill(UNITS_UNCHANGED);
+    for &(name, found) in resize.units {
+        let index = dimensions
+            .iter()
+            .take(units.len())
+            .position(|dimension| dimension == name);
+        let index = index.ok_or_else(|| Invalid::Dimension { name: name.to_owned() })?;
+        if found > UNITS_MAX {
+            return Err(Invalid::UnitsRange { found });
+        }
+        if std::mem::replace(&mut units[index], found) != UNITS_UNCHANGED {
+            return Err(Invalid::DimensionTwice { name: name.to_owned() });
+        }
+    }
+    if units.iter().all(|&value| value == 0) {
+        return Err(Invalid::UnitsZero);
+    }
+    if resize.units.is_empty() && resize.hold.is_none() {
+        return Err(Invalid::ResizeOfNothing);
     }
     Ok(array)
 }
@@ -134,6 +164,34 @@ mod tests {
             Units::InOrder(&[1 << 31, 0]),
             Err(Invalid::UnitsRange { found: 1 << 31 }),
         );
+    }
+
+    #[test]
+    fn units_of_a_resize() {
+        let dimensions = ["orders".to_owned(), "kg".to_owned()];
+        let check = |units: &[(&str, u32)], hold: Option<u64>, expected: Result<[u32; 3], Invalid>| {
+            let resize = Resize {
+                units,
+                hold: hold.map(Duration::from_secs),
+                ..Resize::new(plimsoll_protocol::ReservationId(1))
+            };
+            let found = resize_units(&dimensions, &resize).map(|array| [array[0], array[1], array[2]]);
+            assert_eq!(found, expected, "{units:?}");
+        };
+        const STAYS: u32 = UNITS_UNCHANGED;
+        check(&[("kg", 3)], None, Ok([STAYS, 3, 0]));
+        check(&[("kg", 0)], None, Ok([STAYS, 0, 0]));
+        check(&[("kg", 0), ("orders", 1)], None, Ok([1, 0, 0]));
+        check(&[], Some(60), Ok([STAYS, STAYS, 0]));
+        check(&[], None, Err(Invalid::ResizeOfNothing));
+        check(&[("kg", 0), ("orders", 0)], None, Err(Invalid::UnitsZero));
+        check(&[("m3", 1)], None, Err(Invalid::Dimension { name: "m3".into() }));
+        check(
+            &[("kg", 1), ("kg", 1)],
+            None,
+            Err(Invalid::DimensionTwice { name: "kg".into() }),
+        );
+        check(&[("kg", STAYS)], None, Err(Invalid::UnitsRange { found: STAYS }));
     }
 
     #[test]

@@ -71,6 +71,58 @@ impl<'a> Reserve<'a> {
     }
 }
 
+/// A resize: other units, another deadline, or both.
+///
+/// ```
+/// use plimsoll_client::{ReservationId, Resize};
+/// use std::time::Duration;
+///
+/// let id: ReservationId = "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse()?;
+/// let longer = Resize { hold: Some(Duration::from_secs(600)), ..Resize::new(id) };
+/// let larger = Resize { units: &[("rooms", 2)], version: Some(0), ..Resize::new(id) };
+/// assert_eq!((longer.units, larger.hold), (&[][..], None));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resize<'a> {
+    /// Which reservation.
+    pub reservation: ReservationId,
+    /// The units that it has afterwards, 0 to 2^31-1, by the dimensions' names; what is not named stays. At least one
+    /// dimension of the reservation stays above 0.
+    pub units: &'a [(&'a str, u32)],
+    /// From now on, how long it is held: whole seconds from 1 to 86,400. `None` leaves the deadline as it is.
+    pub hold: Option<Duration>,
+    /// Only when the reservation still has this version, which counts its resizes from 0. `None`: whatever it has.
+    pub version: Option<u16>,
+    /// The caller's business time, microseconds since 1970. It decides nothing and is kept with the event.
+    pub occurred_at: Option<i64>,
+}
+
+impl Resize<'_> {
+    /// A resize that changes nothing yet, of whatever version the reservation has.
+    #[must_use]
+    pub fn new(reservation: ReservationId) -> Self {
+        Self {
+            reservation,
+            units: &[],
+            hold: None,
+            version: None,
+            occurred_at: None,
+        }
+    }
+}
+
+/// A confirmation, for [`Ordered`](crate::Ordered), which has to know the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Confirm<'a> {
+    /// The pool of the reservation. Only the order depends on it.
+    pub pool: PoolRef<'a>,
+    /// Which reservation.
+    pub reservation: ReservationId,
+    /// The caller's business time, microseconds since 1970. It decides nothing and is kept with the event.
+    pub occurred_at: Option<i64>,
+}
+
 /// A release, for [`Ordered`](crate::Ordered), which has to know the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Release<'a> {

@@ -1,6 +1,7 @@
 //! What the server said of itself, and which data directory it runs on.
 //!
-//! - The *epoch* counts the data directories that this client has seen, from 1. Pool ids, reservation ids and keys belong
+//! - The *epoch* counts the data directories that this client has seen, from 1. Pool ids, reservation ids and keys
+//! belong
 //!   to one epoch; a request carries its own, and no connection sends a request of another.
 //! - Directory and names change together under one lock, so that no id of an old directory is remembered for a new one.
 
@@ -10,9 +11,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use plimsoll_protocol::limits::{DIMENSIONS_COUNT_MAX, FRAME_HEADER_SIZE_BYTES, FRAME_SIZE_BYTES_MAX};
 use plimsoll_protocol::{PoolId, VERSION, payload, wire};
 
+use crate::availability::Labels;
 use crate::error::ConnectError;
-use crate::names::Names;
 use crate::options::Options;
+use crate::recent::Recent;
 
 /// The least that a frame must be able to hold: one command with everything that belongs to it, and some room.
 const FRAME_SIZE_BYTES_MIN: u32 = 512;
@@ -102,7 +104,9 @@ pub(crate) struct Shared {
 struct Current {
     epoch: Epoch,
     welcome: Arc<Welcome>,
-    names: Names,
+    names: Recent<Box<str>, PoolId>,
+    /// Names, zones and kinds by the pool's id and the version of its definition.
+    labels: Recent<(PoolId, u32), Labels>,
 }
 
 /// The directory that a call was checked against.
@@ -125,11 +129,12 @@ impl Shared {
             window_commands: 1,
             items_max: 1,
         };
-        let names = Names::new(options.names_max);
+        let (names, labels) = (Recent::new(options.names_max), Recent::new(options.names_max));
         let current = Mutex::new(Current {
             epoch: Epoch(0),
             welcome: Arc::new(welcome),
             names,
+            labels,
         });
         Self {
             options,
@@ -159,10 +164,11 @@ impl Shared {
         if !known || current.welcome.directory_id != welcome.directory_id {
             if known {
                 let (before, now) = (&current.welcome.directory_id, &welcome.directory_id);
-                tracing::warn!(%before, %now, "the server runs on another data directory");
+                tracing::warn!(address = %self.address, %before, %now, "the server runs on another data directory");
             }
             current.epoch.0 += 1;
             current.names.clear();
+            current.labels.clear();
             self.epoch.store(current.epoch.0, Ordering::Release);
         }
         current.welcome = Arc::clone(welcome);
@@ -183,13 +189,36 @@ impl Shared {
     pub(crate) fn remember(&self, epoch: Epoch, name: &str, id: PoolId) {
         let mut current = self.lock();
         if current.epoch == epoch {
-            current.names.insert(name, id);
+            current.names.insert(name.into(), id);
         }
     }
 
     /// Forgets the id of a pool, when it is still this one.
     pub(crate) fn forget(&self, name: &str, id: PoolId) {
-        self.lock().names.remove(name, id);
+        self.lock().names.remove(name, &id);
+    }
+
+    /// The remembered labels of all these pools; `None` when one of them is not remembered.
+    pub(crate) fn labels(&self, epoch: Epoch, pools: impl Iterator<Item = (PoolId, u32)>) -> Option<Vec<Labels>> {
+        let mut current = self.lock();
+        if current.epoch != epoch {
+            return None;
+        }
+        pools.map(|pool| current.labels.get(&pool)).collect()
+    }
+
+    /// Whether labels of any pool are remembered.
+    pub(crate) fn has_labels(&self, epoch: Epoch) -> bool {
+        let current = self.lock();
+        current.epoch == epoch && !current.labels.is_empty()
+    }
+
+    /// Remembers labels of pools, when their directory is still the one in use.
+    pub(crate) fn remember_labels(&self, epoch: Epoch, pools: impl Iterator<Item = ((PoolId, u32), Labels)>) {
+        let mut current = self.lock();
+        if current.epoch == epoch {
+            pools.for_each(|(pool, labels)| current.labels.insert(pool, labels));
+        }
     }
 
     /// A panic elsewhere leaves nothing half done here: every change is a single assignment.

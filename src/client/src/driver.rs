@@ -16,6 +16,7 @@ use std::time::Instant;
 
 use plimsoll_protocol::Encoder;
 use tokio::sync::{mpsc, oneshot};
+use tracing::Instrument;
 
 use crate::directory::{Epoch, Shared};
 use crate::error::ConnectError;
@@ -97,6 +98,7 @@ impl Driver {
 
     pub(crate) async fn run(mut self, mut first: Option<oneshot::Sender<Result<(), Arc<ConnectError>>>>) {
         let mut failures = 0;
+        let mut lost = false;
         loop {
             let Some(connected) = self.connect(failures).await else {
                 return;
@@ -117,6 +119,12 @@ impl Driver {
             // Before the caller is told: its first call must find the directory.
             let epoch = self.shared.welcomed(&connected.welcome);
             self.state.connected.store(true, Ordering::Relaxed);
+            let server = &connected.welcome.server;
+            if std::mem::take(&mut lost) {
+                tracing::info!(address = %self.shared.address, %server, attempts = failures, "connected again");
+            } else {
+                tracing::debug!(address = %self.shared.address, %server, "connected");
+            }
             if let Some(first) = first.take() {
                 // The caller may have given up.
                 let _ = first.send(Ok(()));
@@ -127,6 +135,7 @@ impl Driver {
                 Ended::Closed => return,
                 Ended::Lost(reason) => {
                     tracing::warn!(address = %self.shared.address, %reason, "connection lost");
+                    lost = true;
                     // A server that accepts and then closes at once is left in peace as well.
                     failures = if answered { 1 } else { failures.saturating_add(1) };
                 }
@@ -141,7 +150,9 @@ impl Driver {
             if failures > 0 {
                 tokio::time::sleep(shared.options.backoff.pause(failures)).await;
             }
-            connecting::connect(&shared).await
+            connecting::connect(&shared)
+                .instrument(tracing::debug_span!("connect", address = %shared.address, failures))
+                .await
         };
         tokio::pin!(attempt);
         loop {

@@ -11,8 +11,9 @@ use crate::outcome::{Refusal, Unknown};
 
 /// Why a call has no result.
 ///
-/// From [`Client::reserve`](crate::Client::reserve) and [`Client::release`](crate::Client::release) an error means that the
-/// command had no effect. [`Error::applied`] says it for every call.
+/// From the calls that send one command ([`Client::reserve`](crate::Client::reserve),
+/// [`confirm`](crate::Client::confirm), [`resize`](crate::Client::resize), [`release`](crate::Client::release)) an
+/// error means that it had no effect. [`Error::applied`] says it for every call.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -43,22 +44,30 @@ pub enum Error {
         #[source]
         source: Arc<ConnectError>,
     },
-    /// The server now runs on another data directory: ids and keys of the one before mean nothing to it. Nothing was sent.
+    /// The server now runs on another data directory: ids and keys of the one before mean nothing to it. Nothing was
+    /// sent.
     #[error("the server runs on another data directory than before; ids and keys of that one are void")]
     DirectoryChanged,
-    /// The outcome of an earlier command on the pool is unknown, so that the order cannot be kept. Nothing was sent. Only
-    /// from [`Ordered`](crate::Ordered).
+    /// The outcome of an earlier command on the pool is unknown, so that the order cannot be kept. Nothing was sent.
+    /// Only from [`Ordered`](crate::Ordered).
     #[error("the outcome of an earlier command on pool {pool} is unknown")]
     Blocked {
         /// The pool.
         pool: PoolId,
     },
-    /// The server refused a call that is no reserve and no release.
+    /// The server refused a call that is no command on a reservation.
     #[error("refused: {0}")]
     Refused(Refusal),
     /// No answer, or none that can be read. A read can simply be made again; a change may have been made.
     #[error("outcome unknown: {0}")]
     Unknown(Unknown),
+    /// The thread of a [blocking client](crate::blocking::Client) cannot be started. Nothing was sent.
+    #[error("the client's thread cannot be started")]
+    Runtime {
+        /// The system's error.
+        #[source]
+        source: Arc<io::Error>,
+    },
     /// The client's tasks have ended, because its runtime is shutting down.
     #[error("the client is closed")]
     Closed,
@@ -71,7 +80,8 @@ impl Error {
         match self {
             Self::QueueFull { .. } | Self::NotSent { .. } | Self::NotConnected { .. } | Self::Unknown(_) => true,
             Self::Refused(refusal) => refusal.retryable(),
-            Self::Invalid(_) | Self::Blocked { .. } | Self::DirectoryChanged | Self::Closed => false,
+            Self::Invalid(_) | Self::Blocked { .. } | Self::DirectoryChanged => false,
+            Self::Runtime { .. } | Self::Closed => false,
         }
     }
 
@@ -124,6 +134,12 @@ pub enum Invalid {
     /// A reserve of nothing.
     #[error("a reserve needs units above 0 in at least one dimension")]
     UnitsZero,
+    /// A resize that changes neither units nor deadline.
+    #[error("a resize needs units or a hold to change")]
+    ResizeOfNothing,
+    /// A guard of a hold was asked for a reserve that is confirmed at once.
+    #[error("a hold needs its duration")]
+    HoldMissing,
     /// Not whole seconds from 1 to 86,400.
     #[error("a hold lasts whole seconds from 1 to 86400, found {found:?}")]
     Hold {

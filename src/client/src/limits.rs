@@ -7,11 +7,12 @@ pub const CONNECTIONS_COUNT_MAX: usize = 1024;
 /// says otherwise.
 pub const QUEUE_COMMANDS_MAX_DEFAULT: usize = 65_536;
 
-/// Pool names whose ids are remembered, unless [`Options::names_max`](crate::Options::names_max) says otherwise.
+/// Pools whose ids, or whose names, zones and kinds are remembered, unless
+/// [`Options::names_max`](crate::Options::names_max) says otherwise.
 pub const NAMES_MAX_DEFAULT: usize = 65_536;
 
-/// Frames from [`Client::batch`](crate::Client::batch) and the rare calls count against the queue of a connection as one
-/// command for each of so many bytes.
+/// Frames from [`Client::batch`](crate::Client::batch) and the rare calls count against the queue of a connection as
+/// one command for each of so many bytes.
 pub const QUEUE_SLOT_SIZE_BYTES: usize = 64;
 
 /// No further frame is put behind this many bytes before they have been written.
@@ -31,6 +32,9 @@ pub(crate) const ROUNDS_MAX: usize = 32;
 
 /// Empty lists of waiting calls that are kept for use again.
 pub(crate) const SPARE_CALLS_MAX: usize = 64;
+
+/// Longest trace context in bytes; that of W3C version 00 has 55.
+pub const TRACEPARENT_SIZE_BYTES_MAX: usize = 128;
 
 /// Longest key text in characters.
 pub const KEY_TEXT_SIZE_MAX: usize = 255;

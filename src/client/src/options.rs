@@ -23,14 +23,16 @@ pub struct Options {
     pub backoff: Backoff,
     /// Connections, at least 1. Calls take turns between them. Default 1.
     pub connections: usize,
-    /// Whether commands are sent again within their deadline: reserves by their key, releases by state, after a lost
-    /// connection; and anything that was refused as overloaded or unavailable. Default true.
+    /// Whether commands are sent again within their deadline: after a lost connection reserves by their key,
+    /// confirmations and releases by state, resizes by their absolute values; and anything that was refused as
+    /// overloaded or unavailable. Default true.
     pub retry: bool,
     /// Limits of a frame that is gathered from several calls.
     pub gather: Gather,
-    /// Commands that may wait on one connection; one more is refused with [`Error::QueueFull`](crate::Error::QueueFull).
+    /// Commands that may wait on one connection; one more is refused with
+    /// [`Error::QueueFull`](crate::Error::QueueFull).
     pub queue_commands_max: usize,
-    /// Pool names whose ids are remembered.
+    /// Pools whose ids are remembered by name; and as many whose names, zones and kinds are remembered by id.
     pub names_max: usize,
     /// Who calls, for the server's log: program and version.
     pub name: String,
@@ -52,8 +54,8 @@ impl Default for Options {
     }
 }
 
-/// A pause that doubles from `min` to `max`. Each time a random part of it, at least half, is waited, so that many callers
-/// do not come back at the same moment.
+/// A pause that doubles from `min` to `max`. Each time a random part of it, at least half, is waited, so that many
+/// callers do not come back at the same moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
     /// The first pause. Default 20 ms.

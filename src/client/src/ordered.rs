@@ -11,24 +11,25 @@ use plimsoll_protocol::{PoolId, Status, wire};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::attempts::deadline_after;
-use crate::client::{Client, Decided, Prepared};
-use crate::commands::{PoolRef, Release, Reserve};
+use crate::client::Client;
+use crate::commands::{Confirm, PoolRef, Release, Reserve};
 use crate::error::{Error, Invalid};
+use crate::execution::Prepared;
 use crate::limits::ORDERED_COMMANDS_MAX;
-use crate::outcome::{Refusal, Releasing, Reserving};
+use crate::outcome::{Confirming, Decided, Refusal, Releasing, Reserving};
 use lanes::{Item, Lanes, Order};
 
 /// Sends commands so that those on one pool take effect in the order in which they were given.
 ///
-/// A command on a pool is not sent while an earlier one on the same pool is in flight in another frame or its outcome is
-/// not known; several that wait for the same pool travel in one frame, which keeps their order. Other pools go on in
+/// A command on a pool is not sent while an earlier one on the same pool is in flight in another frame or its outcome
+/// is not known; several that wait for the same pool travel in one frame, which keeps their order. Other pools go on in
 /// parallel. What is sent again keeps its place.
 ///
-/// The order is that in which [`Ordered::reserve`] and [`Ordered::release`] return; one caller that awaits them one after
-/// the other decides it. They only wait for room. The result comes from the [`Ticket`].
+/// The order is that in which [`Ordered::reserve`], [`Ordered::confirm`] and [`Ordered::release`] return; one caller
+/// that awaits them one after the other decides it. They only wait for room. The result comes from the [`Ticket`].
 ///
-/// When the outcome of a command is still not known at its deadline, the pool is *blocked*: what waits on it and what is
-/// given later is refused with [`Error::Blocked`], without being sent, until [`Ordered::resume`].
+/// When the outcome of a command is still not known at its deadline, the pool is *blocked*: what waits on it and what
+/// is given later is refused with [`Error::Blocked`], without being sent, until [`Ordered::resume`].
 ///
 /// ```no_run
 /// # async fn example(client: plimsoll_client::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -54,11 +55,13 @@ pub struct Ordered {
     permits: Arc<Semaphore>,
 }
 
+type Decision = Result<Decided, Error>;
+
 /// The result of a command that was given in order. Dropping it leaves the command in its place.
 #[derive(Debug)]
 #[must_use = "the command's outcome is only told here"]
 pub struct Ticket<T> {
-    decided: oneshot::Receiver<Result<Decided, Error>>,
+    decided: oneshot::Receiver<Decision>,
     convert: fn(Decided) -> T,
 }
 
@@ -73,9 +76,9 @@ impl<T> Future for Ticket<T> {
 }
 
 impl Client {
-    /// Commands whose order on each pool is kept. Each call of this makes an order of its own; clones of the result share
-    /// it. Its commands end by the deadline of [`Options::request_timeout`](crate::Options::request_timeout) too, counted
-    /// from when they were given.
+    /// Commands whose order on each pool is kept. Each call of this makes an order of its own; clones of the result
+    /// share it. Its commands end by the deadline of [`Options::request_timeout`](crate::Options::request_timeout) too,
+    /// counted from when they were given.
     #[must_use]
     pub fn ordered(&self) -> Ordered {
         let (orders, receiver) = mpsc::channel(ORDERED_COMMANDS_MAX);
@@ -93,8 +96,8 @@ impl Ordered {
     ///
     /// # Errors
     ///
-    /// The command was not given, and has no effect: [`Error::Invalid`], or an error of resolving the pool's name. From the
-    /// ticket: no effect either; that the outcome is not known is [`Reserving::Unknown`].
+    /// The command was not given, and has no effect: [`Error::Invalid`], or an error of resolving the pool's name. From
+    /// the ticket: no effect either; that the outcome is not known is [`Reserving::Unknown`].
     pub async fn reserve(&self, reserve: &Reserve<'_>) -> Result<Ticket<Reserving>, Error> {
         let permit = self.room().await?;
         let directory = self.client.inner.shared.directory();
@@ -127,11 +130,21 @@ impl Ordered {
         }
         Ok(Ticket {
             decided,
-            convert: |decided| match decided {
-                Decided::Applied(reservation) => Reserving::Reserved(reservation),
-                Decided::Refused(refusal) => Reserving::Refused(refusal),
-                Decided::Unknown(unknown) => Reserving::Unknown(unknown),
-            },
+            convert: Reserving::from,
+        })
+    }
+
+    /// Gives a confirmation. Waits while [`ORDERED_COMMANDS_MAX`] commands are under way.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ordered::release`].
+    pub async fn confirm(&self, confirm: &Confirm<'_>) -> Result<Ticket<Confirming>, Error> {
+        let command = wire::Command::confirm(confirm.reservation, confirm.occurred_at);
+        let decided = self.change(confirm.pool, command).await?;
+        Ok(Ticket {
+            decided,
+            convert: Confirming::from,
         })
     }
 
@@ -139,14 +152,22 @@ impl Ordered {
     ///
     /// # Errors
     ///
-    /// As [`Ordered::reserve`]; also [`Invalid::PoolName`] when no pool has the name, because then there is no place for it
-    /// in the order.
+    /// As [`Ordered::reserve`]; also [`Invalid::PoolName`] when no pool has the name, because then there is no place
+    /// for it in the order.
     pub async fn release(&self, release: &Release<'_>) -> Result<Ticket<Releasing>, Error> {
+        let command = wire::Command::release(release.reservation, release.occurred_at);
+        let decided = self.change(release.pool, command).await?;
+        Ok(Ticket {
+            decided,
+            convert: Releasing::from,
+        })
+    }
+
+    async fn change(&self, pool: PoolRef<'_>, command: wire::Command) -> Result<oneshot::Receiver<Decision>, Error> {
         let permit = self.room().await?;
         let directory = self.client.inner.shared.directory();
         let deadline = deadline_after(self.client.options().request_timeout);
-        let pool = self.pool_id(release.pool).await?;
-        let command = wire::Command::release(release.reservation, release.occurred_at);
+        let pool = self.pool_id(pool).await?;
         let prepared = Prepared {
             command,
             units: Default::default(),
@@ -165,18 +186,11 @@ impl Ordered {
             attempts: 0,
         })
         .await?;
-        Ok(Ticket {
-            decided,
-            convert: |decided| match decided {
-                Decided::Applied(reservation) => Releasing::Released(reservation),
-                Decided::Refused(refusal) => Releasing::Refused(refusal),
-                Decided::Unknown(unknown) => Releasing::Unknown(unknown),
-            },
-        })
+        Ok(decided)
     }
 
-    /// Lets commands on a blocked pool be sent again, after the caller has found out, or does not mind, what became of the
-    /// one whose outcome was unknown.
+    /// Lets commands on a blocked pool be sent again, after the caller has found out, or does not mind, what became of
+    /// the one whose outcome was unknown.
     ///
     /// # Errors
     ///

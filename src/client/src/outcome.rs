@@ -17,6 +17,28 @@ pub enum Reserving {
     Unknown(Unknown),
 }
 
+/// What became of a confirmation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Confirming {
+    /// It is confirmed, durably: now or before.
+    Confirmed(Reservation),
+    /// It is not confirmed: the hold has ended, or there is no such reservation.
+    Refused(Refusal),
+    /// Nobody can tell. Confirm it again.
+    Unknown(Unknown),
+}
+
+/// What became of a resize.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resizing {
+    /// It has what was asked for, durably.
+    Resized(Reservation),
+    /// It had no effect that stands.
+    Refused(Refusal),
+    /// Nobody can tell. Read the reservation, then decide.
+    Unknown(Unknown),
+}
+
 /// What became of a release.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Releasing {
@@ -28,49 +50,73 @@ pub enum Releasing {
     Unknown(Unknown),
 }
 
-impl Reserving {
-    /// Did it take effect?
-    #[must_use]
-    pub fn applied(&self) -> Applied {
-        match self {
-            Self::Reserved(_) => Applied::Yes,
-            Self::Refused(_) => Applied::No,
-            Self::Unknown(_) => Applied::Unknown,
-        }
-    }
-
-    /// Whether the same reserve with the same key may get another answer when it is sent again now.
-    #[must_use]
-    pub fn retryable(&self) -> bool {
-        match self {
-            Self::Reserved(_) => false,
-            Self::Refused(refusal) => refusal.retryable(),
-            Self::Unknown(_) => true,
-        }
-    }
+/// What became of any command, as [`BatchOutcome::decided`](crate::BatchOutcome::decided) gives it. Never a guess.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decided {
+    /// It took effect, durably: now, or by an earlier attempt.
+    Applied(Reservation),
+    /// It had no effect.
+    Refused(Refusal),
+    /// Nobody can tell.
+    Unknown(Unknown),
 }
 
-impl Releasing {
-    /// Did it take effect?
-    #[must_use]
-    pub fn applied(&self) -> Applied {
-        match self {
-            Self::Released(_) => Applied::Yes,
-            Self::Refused(_) => Applied::No,
-            Self::Unknown(_) => Applied::Unknown,
-        }
-    }
+/// What all kinds of outcomes say of themselves.
+macro_rules! outcome {
+    ($($outcome:ident::$done:ident),*) => {$(
+        impl $outcome {
+            /// Did it take effect?
+            #[must_use]
+            pub fn applied(&self) -> Applied {
+                match self {
+                    Self::$done(_) => Applied::Yes,
+                    Self::Refused(_) => Applied::No,
+                    Self::Unknown(_) => Applied::Unknown,
+                }
+            }
 
-    /// Whether the same release may get another answer when it is sent again now.
-    #[must_use]
-    pub fn retryable(&self) -> bool {
-        match self {
-            Self::Released(_) => false,
-            Self::Refused(refusal) => refusal.retryable(),
-            Self::Unknown(_) => true,
+            /// Whether the same command, a reserve with the same key, may get another answer when it is sent again now.
+            #[must_use]
+            pub fn retryable(&self) -> bool {
+                match self {
+                    Self::$done(_) => false,
+                    Self::Refused(refusal) => refusal.retryable(),
+                    Self::Unknown(_) => true,
+                }
+            }
         }
-    }
+    )*};
 }
+
+outcome!(
+    Reserving::Reserved,
+    Confirming::Confirmed,
+    Resizing::Resized,
+    Releasing::Released,
+    Decided::Applied
+);
+
+/// The outcome of a command whose kind is known.
+macro_rules! from_decided {
+    ($($outcome:ident::$done:ident),*) => {$(
+        impl From<Decided> for $outcome {
+            fn from(decided: Decided) -> Self {
+                match decided {
+                    Decided::Applied(reservation) => Self::$done(reservation),
+                    Decided::Refused(refusal) => Self::Refused(refusal),
+                    Decided::Unknown(unknown) => Self::Unknown(unknown),
+                }
+            }
+        }
+    )*};
+}
+
+from_decided!(
+    Reserving::Reserved,
+    Confirming::Confirmed,
+    Resizing::Resized,
+    Releasing::Released
+);
 
 /// The state of a reservation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -119,7 +165,7 @@ pub struct Reservation {
     pub id: ReservationId,
     /// Its state now; a repeated reserve may find it ended.
     pub state: State,
-    /// Its version.
+    /// Counts its resizes, from 0.
     pub version: u16,
     /// Microseconds since 1970.
     pub created_at: i64,
@@ -225,7 +271,8 @@ pub struct Unknown {
 }
 
 impl Unknown {
-    /// Always true: a reserve by its key, a release because it is the same a second time.
+    /// Always true: a reserve by its key, a confirmation and a release because they are the same a second time, a
+    /// resize by its absolute values.
     #[must_use]
     pub fn retryable(&self) -> bool {
         true

@@ -256,8 +256,8 @@ pub struct AllPools {
 }
 
 impl AllPools {
-    /// The next page; `None` after the last one. Each page has a deadline of its own. After an error, the same page can be
-    /// asked for again.
+    /// The next page; `None` after the last one. Each page has a deadline of its own. After an error, the same page can
+    /// be asked for again.
     ///
     /// # Errors
     ///
@@ -293,8 +293,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] for a text that no pool can have as its name. Reading has no effect, so that any retryable error
-    /// may be tried again.
+    /// [`Error::Invalid`] for a text that no pool can have as its name. Reading has no effect, so that any retryable
+    /// error may be tried again.
     pub async fn resolve(&self, names: &[&str]) -> Result<Vec<Option<PoolId>>, Error> {
         for name in names {
             checks::pool_name(name)?;
@@ -344,17 +344,17 @@ impl Client {
         Ok(found)
     }
 
-    /// Creates each pool, or changes it to this definition; with `dry_run` only checks. Results stand in the order of the
-    /// definitions; some may be refused while others are done.
+    /// Creates each pool, or changes it to this definition; with `dry_run` only checks. Results stand in the order of
+    /// the definitions; some may be refused while others are done.
     ///
     /// A definition that is in force already changes nothing, so that the call can be made again. More definitions than
     /// fit into one frame are sent in several, one after the other, each with a deadline of its own.
     ///
     /// # Errors
     ///
-    /// What the frames before the failing one did stays done. [`Error::Unknown`] when it is not known whether the failing
-    /// one did anything; a definition with a version is not sent again by itself in that case, because its own change
-    /// would then look like that of somebody else.
+    /// What the frames before the failing one did stays done. [`Error::Unknown`] when it is not known whether the
+    /// failing one did anything; a definition with a version is not sent again by itself in that case, because its own
+    /// change would then look like that of somebody else.
     pub async fn put_pools(&self, definitions: &[PoolDefinition], dry_run: bool) -> Result<Vec<PutResult>, Error> {
         for definition in definitions {
             checks::pool_name(&definition.name)?;
@@ -381,8 +381,8 @@ impl Client {
         Ok(results)
     }
 
-    /// Some pools in the byte order of their names: those after this name, at most `limit`, and never more than the server
-    /// gives at once. A limit of 0 is that most.
+    /// Some pools in the byte order of their names: those after this name, at most `limit`, and never more than the
+    /// server gives at once. A limit of 0 is that most.
     ///
     /// # Errors
     ///
@@ -453,8 +453,8 @@ impl Client {
     }
 }
 
-/// Cuts items into parts that fit into a frame and that the server takes at once. An item that is too large by itself stands
-/// alone, and is refused when it is encoded.
+/// Cuts items into parts that fit into a frame and that the server takes at once. An item that is too large by itself
+/// stands alone, and is refused when it is encoded.
 fn chunks<'items, T>(
     items: &'items [T],
     directory: &Directory,
@@ -476,7 +476,7 @@ fn chunks<'items, T>(
     })
 }
 
-fn encode<T>(
+pub(crate) fn encode<T>(
     directory: &Directory,
     head: Head,
     build: impl FnOnce(&mut FlatBufferBuilder<'static>) -> WIPOffset<T>,
@@ -505,7 +505,7 @@ where
     payload::table::<T>(name, &answer.payload).map_err(|error| unreadable(AnswerError::Payload(error)))
 }
 
-fn check_count(what: &'static str, expected: usize, found: usize) -> Result<(), Error> {
+pub(crate) fn check_count(what: &'static str, expected: usize, found: usize) -> Result<(), Error> {
     if expected == found {
         Ok(())
     } else {

@@ -5,8 +5,9 @@ use plimsoll_protocol::{CorrelationId, Encoder, Operation, ReservationId, wire};
 
 use crate::attempts::Attempts;
 use crate::client::Client;
+use crate::directory::Directory;
 use crate::error::Error;
-use crate::outcome::State;
+use crate::outcome::{Reservation, State};
 use crate::pools::{encode_error, read};
 
 /// A reservation as it is now.
@@ -26,10 +27,24 @@ pub struct ReservationDetails {
     pub created_at: i64,
     /// When the hold ends, microseconds since 1970.
     pub expires_at: Option<i64>,
-    /// Its version.
+    /// Counts its resizes, from 0.
     pub version: u16,
     /// Enforcement would have refused it: the pool was in shadow mode.
     pub would_refuse: bool,
+}
+
+impl From<&ReservationDetails> for Reservation {
+    fn from(details: &ReservationDetails) -> Self {
+        Self {
+            id: details.id,
+            state: details.state,
+            version: details.version,
+            created_at: details.created_at,
+            expires_at: details.expires_at,
+            repeated: false,
+            would_refuse: details.would_refuse,
+        }
+    }
 }
 
 impl Client {
@@ -41,7 +56,16 @@ impl Client {
     /// Reading has no effect, so that any retryable error may be tried again.
     pub async fn reservations(&self, ids: &[ReservationId]) -> Result<Vec<ReservationDetails>, Error> {
         let directory = self.inner.shared.directory();
-        let mut attempts = Attempts::new(self.options());
+        self.reservations_in(&directory, ids, &mut Attempts::new(self.options()))
+            .await
+    }
+
+    pub(crate) async fn reservations_in(
+        &self,
+        directory: &Directory,
+        ids: &[ReservationId],
+        attempts: &mut Attempts,
+    ) -> Result<Vec<ReservationDetails>, Error> {
         let mut found = Vec::new();
         for ids in ids.chunks(directory.welcome.items_max as usize) {
             let ids: Vec<wire::ReservationId> = ids.iter().copied().map(Into::into).collect();
@@ -58,7 +82,7 @@ impl Client {
                     },
                 )
                 .map_err(encode_error)?;
-            let answer = self.call(frame, directory.epoch, &mut attempts).await?;
+            let answer = self.call(frame, directory.epoch, attempts).await?;
             let table = read::<wire::Reservations>("Reservations", &answer)?;
             found.extend(table.reservations().iter().map(|reservation| {
                 let halves = wire::ReservationId::new(reservation.reservation_high(), reservation.reservation_low());

@@ -16,10 +16,11 @@ use tokio::task::JoinSet;
 
 use crate::attempts::retried;
 use crate::batch::{Batch, BatchError, BatchOutcome};
-use crate::client::{Client, Decided, Prepared, decide};
+use crate::client::Client;
 use crate::error::{Error, UnknownCause};
+use crate::execution::{Prepared, decide};
 use crate::limits::{ORDERED_BLOCKED_MAX, ORDERED_FRAMES_MAX};
-use crate::outcome::{Refusal, Unknown};
+use crate::outcome::{Decided, Refusal, Unknown};
 
 /// What the task is told.
 #[derive(Debug)]

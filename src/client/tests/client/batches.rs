@@ -1,7 +1,7 @@
 //! Batches: one frame each, read in place, given back on an error.
 
-use plimsoll_client::protocol::{Reserve, wire};
-use plimsoll_client::{Applied, BatchFull, Error, Invalid, Key, PoolId, ReservationId, Status, UnknownCause};
+use plimsoll_client::protocol::{CommandsView, Reserve, Resize, UNITS_UNCHANGED, wire};
+use plimsoll_client::{Applied, BatchFull, Decided, Error, Invalid, Key, PoolId, ReservationId, Status, UnknownCause};
 
 use crate::peer::{Peer, done, quick, soon};
 
@@ -147,4 +147,68 @@ async fn a_batch_without_an_answer_comes_back_to_be_sent_again() {
     };
     let ((), result) = soon(async { tokio::join!(serve, client.batch(failed.batch)) }).await;
     assert_eq!(result.expect("it is answered").outcomes().len(), 3);
+}
+
+#[tokio::test]
+async fn commands_of_all_kinds_share_a_frame_and_each_has_its_outcome() {
+    let peer = Peer::bind().await;
+    let (client, mut connection) = peer.connect(quick()).await;
+    let context = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let serve = async {
+        let frame = connection.read().await;
+        let view = CommandsView::new(&frame.payload, frame.header.count, 2).expect("it is valid");
+        assert_eq!(view.traceparent(), Some(context));
+        let commands = frame.commands();
+        let actions: Vec<wire::Action> = commands.iter().map(|arrived| arrived.command.action()).collect();
+        use wire::Action;
+        assert_eq!(
+            actions,
+            [Action::reserve, Action::confirm, Action::resize, Action::release]
+        );
+        assert_eq!(commands[2].units, [UNITS_UNCHANGED, 3]);
+        assert_eq!(commands[2].command.expected_version(), Some(4));
+        let outcomes = [
+            done(&commands[0]),
+            wire::Outcome::refused(Status::HoldExpired),
+            wire::Outcome::insufficient(0b10),
+            wire::Outcome::refused(Status::OutcomeUnknown),
+        ];
+        connection.answer(&frame, &outcomes, &[5, 2]).await;
+        let frame = connection.read().await;
+        let view = CommandsView::new(&frame.payload, frame.header.count, 2).expect("it is valid");
+        assert_eq!(view.traceparent(), None);
+        connection.done(&frame).await;
+    };
+    let call = async {
+        let mut batch = client.new_batch();
+        let resize = Resize {
+            reservation: ReservationId(3),
+            version: Some(4),
+            hold_seconds: 0,
+            occurred_at: None,
+        };
+        batch.push_reserve(reserve(1), &[1, 2], Some("cart")).expect("it fits");
+        batch.push_confirm(ReservationId(2), None).expect("it fits");
+        batch.push_resize(resize, &[UNITS_UNCHANGED, 3]).expect("it fits");
+        batch.push_release(ReservationId(4), None).expect("it fits");
+        assert_eq!(
+            batch.push_resize(resize, &[3]),
+            Err(BatchFull::Units { expected: 2, found: 1 })
+        );
+        for wrong in ["", "a b", &"x".repeat(129)] {
+            assert_eq!(batch.set_traceparent(Some(wrong)), Err(BatchFull::Traceparent));
+        }
+        batch.set_traceparent(Some(context)).expect("it fits");
+        let outcome = client.batch(batch).await.expect("it is answered");
+        let decided: Vec<Decided> = outcome.decided().collect();
+        assert!(matches!(&decided[0], Decided::Applied(found) if found.id == ReservationId(1)));
+        assert!(matches!(&decided[1], Decided::Refused(refusal) if refusal.is(Status::HoldExpired)));
+        assert!(matches!(&decided[2], Decided::Refused(refusal) if refusal.short[0].dimension == "kg"));
+        assert!(matches!(&decided[3], Decided::Unknown(_)) && decided[3].retryable());
+        let mut batch = outcome.into_batch();
+        batch.clear();
+        batch.push_confirm(ReservationId(2), None).expect("it fits");
+        client.batch(batch).await.expect("it is answered");
+    };
+    soon(async { tokio::join!(serve, call) }).await;
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use plimsoll_client::protocol::wire;
 use plimsoll_client::{
-    Applied, Client, Error, Key, Options, Ordered, PoolId, Release, ReservationId, Reserve, Reserving, Status, Ticket,
-    Units,
+    Applied, Client, Confirm, Confirming, Error, Key, Options, Ordered, PoolId, Release, Releasing, ReservationId,
+    Reserve, Reserving, Status, Ticket, Units,
 };
 
 use crate::peer::{Arrived, Connection, Peer, done, quick, soon};
@@ -241,4 +241,38 @@ async fn commands_given_before_the_last_handle_is_dropped_are_still_answered() {
         soon(connection.try_read()).await.is_none(),
         "then the connection is closed"
     );
+}
+
+#[tokio::test]
+async fn a_confirmation_keeps_its_place_between_a_reserve_and_a_release() {
+    let peer = Peer::bind().await;
+    let (client, mut connection) = peer.connect(quick()).await;
+    let ordered = client.ordered();
+    let first = give(&ordered, 1, 1).await;
+    let frame = connection.read().await;
+    let confirm = Confirm {
+        pool: PoolId(1).into(),
+        reservation: ReservationId(8),
+        occurred_at: Some(3),
+    };
+    let confirmed = ordered.confirm(&confirm).await.expect("there is room");
+    let release = Release {
+        pool: PoolId(1).into(),
+        reservation: ReservationId(8),
+        occurred_at: None,
+    };
+    let released = ordered.release(&release).await.expect("there is room");
+    connection.quiet().await;
+    connection.done(&frame).await;
+    reserved(first).await;
+    let frame = connection.read().await;
+    let actions: Vec<wire::Action> = frame
+        .commands()
+        .iter()
+        .map(|arrived| arrived.command.action())
+        .collect();
+    assert_eq!(actions, [wire::Action::confirm, wire::Action::release]);
+    connection.done(&frame).await;
+    assert!(matches!(soon(confirmed).await, Ok(Confirming::Confirmed(found)) if found.id == ReservationId(8)));
+    assert!(matches!(soon(released).await, Ok(Releasing::Released(_))));
 }

@@ -162,21 +162,22 @@ impl Received {
     }
 }
 
-/// The outcome of a command that is done. A reserve's reservation has its key as id.
+/// The outcome of a command that is done. A reserve's reservation has its key as id; what is held expires at 605.
 pub(crate) fn done(arrived: &Arrived) -> wire::Outcome {
-    let reserve = arrived.command.takes_units();
+    let held = arrived.command.hold_seconds() > 0;
+    let state = match arrived.command.action() {
+        wire::Action::release => wire::State::released,
+        wire::Action::reserve | wire::Action::resize if held => wire::State::held,
+        _ => wire::State::confirmed,
+    };
     wire::Outcome::about(
         Status::Ok,
         &Applies {
             reservation: ReservationId(arrived.command.reservation_id().0),
-            state: if reserve {
-                wire::State::confirmed
-            } else {
-                wire::State::released
-            },
+            state,
             version: 1,
             created_at: 5,
-            expires_at: 0,
+            expires_at: if held { 605 } else { 0 },
             repeated: false,
             would_refuse: false,
         },
@@ -276,6 +277,35 @@ impl Connection {
             .table(&mut bytes, Head::answer_to(&to.header), build)
             .expect("it fits");
         self.write(&bytes).await;
+    }
+
+    /// Answers a request for reservations with one of pool `a`, or with none.
+    pub(crate) async fn reservation(&mut self, to: &Received, version: Option<u16>, units: [u32; 2]) {
+        let table = payload::table::<wire::GetReservations>("GetReservations", &to.payload).expect("it is valid");
+        let id = *table.reservations().get(0);
+        self.table(to, |builder| {
+            let found: Vec<_> = version
+                .into_iter()
+                .map(|version| {
+                    let pool = Some(builder.create_string("a"));
+                    let units = Some(builder.create_vector(&units));
+                    let args = wire::ReservationArgs {
+                        reservation_high: id.high(),
+                        reservation_low: id.low(),
+                        state: wire::State::held,
+                        pool,
+                        units,
+                        expires_at: 605,
+                        version,
+                        ..Default::default()
+                    };
+                    wire::Reservation::create(builder, &args)
+                })
+                .collect();
+            let reservations = Some(builder.create_vector(&found));
+            wire::Reservations::create(builder, &wire::ReservationsArgs { reservations })
+        })
+        .await;
     }
 
     /// Answers a request to resolve names.
