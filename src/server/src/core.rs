@@ -17,6 +17,7 @@ use plimsoll_journal::{MmapStorage, Ticket};
 use plimsoll_protocol::frame::{Frame, Head};
 use plimsoll_protocol::{CommandsView, Encoder, Operation, Outcomes, Status, wire};
 
+use crate::availability::{self, Availability};
 use crate::clock::Clock;
 use crate::connection::Connection;
 use crate::dispatch::dispatch;
@@ -56,8 +57,9 @@ pub(crate) struct Inner {
     pub(crate) frames: Frames,
     pub(crate) requests: Requests,
     pub(crate) encoder: Encoder,
+    pub(crate) availability: Availability,
     random: Random,
-    clock: Clock,
+    pub(crate) clock: Clock,
     /// Messages that each owner has not answered yet.
     unanswered: Vec<usize>,
     /// Commands that were accepted here and are not answered yet.
@@ -72,6 +74,7 @@ impl Core {
         index: usize,
         shared: Arc<Shared>,
         engine: Engine<MmapStorage>,
+        availability: Availability,
         listening: ListenerCloser,
         seed: u64,
     ) -> Core {
@@ -84,6 +87,7 @@ impl Core {
                 frames: Frames::default(),
                 requests: Requests::default(),
                 encoder: Encoder::new(),
+                availability,
                 random: Random(seed),
                 clock: Clock::new(),
                 unanswered: vec![0; core_count],
@@ -238,6 +242,7 @@ impl Core {
             inner.tickets.push_back(ticket);
             self.unsynced.notify();
         }
+        availability::publish(inner, now);
         self.send_replies(inner);
         for connection in inner.dirty.drain(..) {
             connection.flush();

@@ -134,7 +134,7 @@ pub(crate) fn reservations<'report>(
                 reference,
                 created_at: view.created_at.0,
                 expires_at: view.expires_at.map_or(0, |time| time.0),
-                version: 0,
+                version: view.version,
                 would_refuse: view.would_refuse,
             };
             tables.push(wire::Reservation::create(builder, &args));

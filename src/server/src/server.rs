@@ -8,12 +8,14 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use plimsoll_availability::{Table, Writer};
 use plimsoll_domain::StateOptions;
 use plimsoll_engine::{Engine, EngineOptions};
 use plimsoll_journal::{Directory, DirectoryError, DirectoryJournal, MmapStorage, NewDirectory, RecoveryError, Ring};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::availability::Availability;
 use crate::clock::Clock;
 use crate::core::Core;
 use crate::fatal::Fatal;
@@ -83,14 +85,18 @@ impl Server {
             heartbeat,
             directory,
         };
+        let (table, writers) = Table::new(processors.len(), shared.dimensions.len());
         let (started, starts) = mpsc::channel();
-        for (core, (processor, socket)) in processors.iter().zip(sockets).enumerate() {
+        for (core, (processor, (socket, writer))) in processors.iter().zip(sockets.into_iter().zip(writers)).enumerate()
+        {
             let setup = CoreSetup {
                 core,
                 journal: server.directory.journals()[core].clone(),
                 segment_size: server.directory.segment_size(),
                 options: options.clone(),
                 shared: Arc::clone(&shared),
+                table: table.clone(),
+                writer,
                 socket,
             };
             let started = started.clone();
@@ -231,6 +237,8 @@ struct CoreSetup {
     segment_size: usize,
     options: Options,
     shared: Arc<Shared>,
+    table: Table,
+    writer: Writer,
     socket: socket2::Socket,
 }
 
@@ -259,6 +267,8 @@ fn start_core(setup: CoreSetup) -> Result<(Rc<Core>, Listener, Duration), Fatal>
         segment_size,
         options,
         shared,
+        table,
+        writer,
         socket,
     } = setup;
     let path = journal.directory;
@@ -293,7 +303,14 @@ fn start_core(setup: CoreSetup) -> Result<(Rc<Core>, Listener, Duration), Fatal>
     }
     shared.counters[core].started(recovered.engine.journal().last_lsn().0);
     let (listener, closer) = Listener::new(socket).map_err(|source| Fatal::Executor { core, source })?;
-    let core = Rc::new(Core::new(core, shared, recovered.engine, closer, random()));
+    let core = Rc::new(Core::new(
+        core,
+        shared,
+        recovered.engine,
+        Availability::new(&table, writer),
+        closer,
+        random(),
+    ));
     runtime::spawn_local(sync::run(Rc::clone(&core), path));
     Ok((core, listener, options.drain_timeout))
 }
