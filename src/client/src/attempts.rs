@@ -1,8 +1,7 @@
 //! Sending something again until its outcome is known or its deadline has passed.
 //!
 //! - `lost` is set when an attempt was sent and not answered. From then on nothing may be reported as *not applied*
-//! unless
-//!   the server itself has said so with a status that is not [`retried`].
+//!   unless the server itself has said so with a status that is not [`retried`].
 
 use std::time::{Duration, Instant};
 

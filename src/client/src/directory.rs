@@ -1,8 +1,7 @@
 //! What the server said of itself, and which data directory it runs on.
 //!
 //! - The *epoch* counts the data directories that this client has seen, from 1. Pool ids, reservation ids and keys
-//! belong
-//!   to one epoch; a request carries its own, and no connection sends a request of another.
+//!   belong to one epoch; a request carries its own, and no connection sends a request of another.
 //! - Directory and names change together under one lock, so that no id of an old directory is remembered for a new one.
 
 use std::sync::atomic::{AtomicU64, Ordering};

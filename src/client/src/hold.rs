@@ -1,8 +1,7 @@
 //! A hold as a value: confirmed, extended, released, or left to its deadline.
 //!
 //! - `release_on_drop` is only ever acted upon while `is_ours`: from the answer that it is held until a confirmation is
-//! sent,
-//!   and again when that is known to have had no effect. So what may be confirmed is never released by a drop.
+//!   sent, and again when that is known to have had no effect. So what may be confirmed is never released by a drop.
 
 use std::time::Duration;
 

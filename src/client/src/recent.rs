@@ -1,8 +1,7 @@
 //! What was used last: bounded, and cheap to keep bounded.
 //!
 //! - Two generations. What is used moves to the young one; when that is full, it becomes the old one, and the old one
-//! is
-//!   forgotten.
+//!   is forgotten.
 //! - At most `2 * half` entries, `half` being half of what was asked for.
 
 use std::borrow::Borrow;
