@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use plimsoll_domain::{Event, SnapshotPiece, State, StateOptions, Timestamp};
 use plimsoll_journal::{
-    CrcFraming, Framing, Journal, Lsn, RecoveryError, Segment, SegmentNumber, Storage, Summary, Ticket,
+    CrcFraming, Framing, Journal, Lsn, RecoveryError, RecoveryStart, Segment, SegmentNumber, Storage, Summary, Ticket,
 };
 use plimsoll_record::{DecodeError, RecordTag};
 
@@ -38,6 +38,14 @@ pub struct Effects {
     pub ticket: Option<Ticket>,
     /// Whether messages are left for another turn now.
     pub more: bool,
+}
+
+/// What recovery begins with in place of an empty state.
+pub struct RecoveryBase {
+    /// The state that a snapshot gave.
+    pub state: State,
+    /// What the snapshot covers.
+    pub start: RecoveryStart,
 }
 
 /// An engine whose state is back.
@@ -88,19 +96,24 @@ pub struct Engine<S: Storage, F: Framing = CrcFraming> {
 }
 
 impl<S: Storage, F: Framing> Engine<S, F> {
-    /// Rebuilds the state from the journal and opens a new segment. Blocks; nothing is served meanwhile.
+    /// Rebuilds the state from a snapshot, if there is one, and the journal behind it, and opens a new segment. Blocks; nothing is served
+    /// meanwhile.
     ///
     /// # Errors
     /// Damage, a foreign or newer journal, or an operating error, as the journal reports them; a record that this program cannot take.
     pub fn recover(
         storage: S,
         options: EngineOptions,
+        base: Option<RecoveryBase>,
         now: Timestamp,
         incarnations: impl FnMut() -> u64 + 'static,
     ) -> Result<Recovered<S, F>, RecoveryError<DecodeError>> {
-        let mut state = State::new(options.state);
+        let (mut state, start) = match base {
+            Some(base) => (base.state, base.start),
+            None => (State::new(options.state), RecoveryStart::FIRST),
+        };
         let dimension_count = options.state.dimension_count;
-        let recovered = Journal::<S, F>::recover(storage, now.0, incarnations, |record| {
+        let recovered = Journal::<S, F>::recover(storage, start, now.0, incarnations, |record| {
             let tag = RecordTag {
                 kind: record.tag.kind,
                 partition: record.tag.partition,

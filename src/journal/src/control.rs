@@ -1,9 +1,12 @@
 //! The control page: what a journal's owner has made durable, for recovery and for followers.
 
+use std::path::Path;
+
 use crc32c::{crc32c, crc32c_append};
 
 use crate::bytes::{array_at, put, u32_at, u64_at};
-use crate::identifier::JournalId;
+use crate::damage::{FileError, FileFault, SourceFile};
+use crate::identifier::{JournalId, Lsn, SegmentNumber};
 use crate::limits::PAGE_SIZE;
 
 /// The part of the control page that never changes, in bytes.
@@ -45,6 +48,49 @@ pub fn new_control_page(journal: JournalId, segment_size: usize) -> [u8; PAGE_SI
     put(&mut page, 12, &crc.to_le_bytes());
     put(&mut page, ControlField::OldestSegment.offset(), &1u64.to_le_bytes());
     page
+}
+
+/// What the control page of a journal says, read from the file by somebody who does not own the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ControlValues {
+    /// The LSN up to which the journal is durable.
+    pub(crate) durable_lsn: Lsn,
+    /// The oldest segment that is needed.
+    pub(crate) oldest_segment: SegmentNumber,
+    /// The newest segment whose first sync has finished, 0 before there is one.
+    pub(crate) newest_durable_segment: SegmentNumber,
+}
+
+impl ControlValues {
+    /// Reads the file, also while the journal runs.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is not this journal's.
+    pub(crate) fn read(path: &Path, journal: JournalId, segment_size: usize) -> Result<ControlValues, FileError> {
+        let source = SourceFile::open(path)?;
+        let mut page = [0; PAGE_SIZE];
+        let mut values = None;
+        // A read is not promised to see a whole field; two that agree have.
+        loop {
+            source.read_at(&mut page, 0)?;
+            let field = |field: ControlField| u64_at(&page, field.offset());
+            let found = ControlValues {
+                durable_lsn: Lsn(field(ControlField::DurableLsn)),
+                oldest_segment: SegmentNumber(field(ControlField::OldestSegment)),
+                newest_durable_segment: SegmentNumber(field(ControlField::NewestDurableSegment)),
+            };
+            if values.replace(found) == Some(found) {
+                break;
+            }
+        }
+        match check_header(&array_at(&page, 0), journal, segment_size) {
+            Ok(()) => Ok(values.expect("it was read")),
+            Err(ControlFault::NotValid) => Err(source.damaged(0, FileFault::Header)),
+            Err(ControlFault::OtherJournal) => {
+                Err(source.damaged(0, FileFault::OtherJournal(JournalId(array_at(&page, 16)))))
+            }
+        }
+    }
 }
 
 /// Why a control page is not the one that was looked for.

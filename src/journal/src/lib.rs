@@ -9,7 +9,7 @@
 //!
 //! ```
 //! use plimsoll_journal::{Directory, MmapStorage, NewDirectory, Ring, limits};
-//! use plimsoll_journal::{CrcFraming, Journal, Priority, Tag};
+//! use plimsoll_journal::{CrcFraming, Journal, Priority, RecoveryStart, Tag};
 //!
 //! # let parent = tempfile::tempdir()?;
 //! # let path = parent.path().join("data");
@@ -26,7 +26,8 @@
 //!     incarnation += 1;
 //!     incarnation
 //! };
-//! let recovered = Journal::<_, CrcFraming>::recover(storage, 0, incarnations, |_| Ok::<(), std::io::Error>(()))?;
+//! let each = |_: plimsoll_journal::Record<'_>| Ok::<(), std::io::Error>(());
+//! let recovered = Journal::<_, CrcFraming>::recover(storage, RecoveryStart::FIRST, 0, incarnations, each)?;
 //! let mut journal = recovered.journal;
 //!
 //! journal.begin(1_000_000);
@@ -44,8 +45,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod archive;
 mod bytes;
 mod control;
+mod damage;
 mod directory;
 mod error;
 mod framing;
@@ -54,14 +57,20 @@ mod identifier;
 mod journal;
 pub mod limits;
 mod mmap;
+mod new_file;
 mod record;
 mod recovery;
+mod snapshot;
 mod storage;
 #[cfg(test)]
 mod tests;
 
 pub use control::{CONTROL_HEADER_SIZE, ControlField, new_control_page};
-pub use directory::{Directory, DirectoryError, DirectoryJournal, ManifestError, NewDirectory};
+pub use damage::{FileDamage, FileError, FileFault};
+pub use directory::{
+    Directory, DirectoryError, DirectoryJournal, DirectorySnapshot, JournalEnd, ManifestError, ManifestWriter,
+    NewDirectory, SnapshotRefusal, Switch, SwitchedJournal,
+};
 pub use error::{Action, StorageError};
 pub use framing::{CrcFraming, Framing};
 pub use header::HEADER_SIZE;
@@ -69,5 +78,8 @@ pub use identifier::{JournalId, Lsn, Position, Record, SegmentNumber, Tag};
 pub use journal::{Full, Journal, Priority, Ticket};
 pub use mmap::{MmapSegment, MmapStorage, Ring};
 pub use record::{COMMIT_KIND, COMMIT_SIZE, OWN_KIND_MIN, RECORD_HEADER_SIZE};
-pub use recovery::{Damage, Found, Recovered, RecoveryError, Refusal, Summary};
+pub use recovery::{Damage, Found, Recovered, RecoveryError, RecoveryStart, Refusal, Summary};
+pub use snapshot::{
+    FinishedSnapshot, SnapshotHeader, SnapshotReader, SnapshotSummary, SnapshotWriter, verify_snapshot,
+};
 pub use storage::{Look, Segment, Storage};

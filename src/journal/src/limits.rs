@@ -16,6 +16,10 @@ pub const RING_SEGMENT_COUNT_DEFAULT: usize = 3;
 pub const RING_SEGMENT_COUNT_MIN: usize = 2;
 /// The most segments that are prepared ahead.
 pub const RING_SEGMENT_COUNT_MAX: usize = 64;
+/// The largest chunk of a snapshot, in bytes.
+pub const SNAPSHOT_CHUNK_SIZE_MAX: usize = 1024 * 1024;
+/// The most snapshots that are kept for a journal: the newest, and the one before it in case the newest is damaged.
+pub const SNAPSHOT_COUNT_MAX: usize = 2;
 /// How many partitions a data directory has.
 pub const PARTITION_COUNT: usize = 1024;
 /// The most journals of a data directory: more would own no partition. Those that are only history count too.

@@ -95,6 +95,15 @@ pub trait Storage {
     /// When it cannot be removed.
     fn remove(&mut self, number: SegmentNumber) -> Result<(), StorageError>;
 
+    /// A file behind the end of the journal that has the size of a segment and no valid header for its number: it was prepared and never used. It may
+    /// stay and be prepared again, under its number or a later one, as long as its header is not valid for that. Removing it is always right.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    fn keep_unused(&mut self, number: SegmentNumber) -> Result<(), StorageError> {
+        self.remove(number)
+    }
+
     /// Makes durable which segments there are.
     ///
     /// # Errors

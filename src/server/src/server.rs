@@ -291,7 +291,7 @@ fn start_core(setup: CoreSetup) -> Result<(Rc<Core>, Listener, Duration), Fatal>
     };
     let now = Clock::new().now();
     let begun = Instant::now();
-    let recovered = Engine::recover(storage, engine_options, now, random).map_err(recovery)?;
+    let recovered = Engine::recover(storage, engine_options, None, now, random).map_err(recovery)?;
     tracing::info!(core, summary = ?recovered.summary, elapsed = ?begun.elapsed(), "journal recovered");
     let ahead = (recovered.summary.last_time - now.0) / 1_000_000;
     if ahead > 0 {

@@ -3,8 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::damage::FileError;
 use crate::directory::manifest::ManifestError;
 use crate::error::{Action, StorageError, is_out_of_space, is_permission_denied, is_read_only};
+use crate::identifier::Lsn;
 
 /// Why a data directory does not open, or was not made.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +52,24 @@ pub enum DirectoryError {
     /// A new directory cannot be made as asked.
     #[error("no data directory can be made like this")]
     New(#[source] ManifestError),
+    /// A snapshot that cannot be used.
+    #[error("the snapshot {} cannot be used: {reason}", path.display())]
+    Snapshot {
+        /// The file, which is removed.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        reason: SnapshotRefusal,
+    },
+    /// Something else may change the manifest: a [`crate::ManifestWriter`] was taken.
+    #[error("the manifest of {} may be changed by something else", path.display())]
+    WriterTaken {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A control page that cannot be read.
+    #[error(transparent)]
+    Control(#[from] FileError),
     /// The operating system refused.
     #[error("cannot {action} {}", path.display())]
     Io {
@@ -64,6 +84,27 @@ pub enum DirectoryError {
     /// As for a journal's own files.
     #[error(transparent)]
     Storage(#[from] StorageError),
+}
+
+/// Why a snapshot cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SnapshotRefusal {
+    /// It is of no journal that has a core.
+    #[error("it is of no journal in use")]
+    UnknownJournal,
+    /// There is one that is as new.
+    #[error("there is one up to LSN {newest}")]
+    NotNewer {
+        /// The newest one's LSN.
+        newest: Lsn,
+    },
+    /// A crash could take back what it holds. Whoever writes a snapshot waits for that before it is added.
+    #[error("the journal is durable up to LSN {durable} only")]
+    NotDurable {
+        /// The LSN up to which the journal is durable.
+        durable: Lsn,
+    },
 }
 
 struct ProcessName(Option<u32>);

@@ -4,10 +4,12 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::identifier::{JournalId, push_hex};
+use crate::identifier::{JournalId, Lsn, SegmentNumber, push_hex};
 use crate::limits::{
-    DIMENSION_COUNT_MAX, DIMENSION_NAME_SIZE_MAX, JOURNAL_COUNT_MAX, PARTITION_COUNT, is_segment_size,
+    DIMENSION_COUNT_MAX, DIMENSION_NAME_SIZE_MAX, JOURNAL_COUNT_MAX, PARTITION_COUNT, SNAPSHOT_COUNT_MAX,
+    is_segment_size,
 };
+use crate::snapshot;
 
 const MAGIC: &str = "plimsoll-manifest";
 const VERSION: u32 = 1;
@@ -89,9 +91,18 @@ pub enum ManifestError {
         /// The partition.
         partition: usize,
     },
-    /// Snapshots, which version 1 does not have.
-    #[error("snapshots are unknown to this program")]
-    Snapshots,
+    /// A journal that has a core has an end, or an end lies before the first segment.
+    #[error("journal {index} is in use and has an end, or its end is in no segment")]
+    End {
+        /// Which journal, from 0.
+        index: usize,
+    },
+    /// A snapshot of no journal, with another file's name, in no segment, not older than the one before it in the list, or one too many.
+    #[error("snapshot {index} is of no journal in use, misnamed, out of order, or one too many")]
+    Snapshot {
+        /// Which snapshot, from 0.
+        index: usize,
+    },
 }
 
 /// One journal of a manifest.
@@ -99,6 +110,26 @@ pub enum ManifestError {
 pub(crate) struct ManifestJournal {
     pub(crate) id: JournalId,
     pub(crate) core: Option<u16>,
+    pub(crate) end: Option<JournalEnd>,
+}
+
+/// Where a journal ends that is only history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JournalEnd {
+    /// Its last LSN, that of a commit record; 0 if it never had a record.
+    pub lsn: Lsn,
+    /// The segment that it lies in; 0 if it never had a record.
+    pub segment: SegmentNumber,
+}
+
+/// A snapshot of a manifest. Those of a journal follow each other, the newest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ManifestSnapshot {
+    /// An index of the journals.
+    pub(crate) journal: u16,
+    pub(crate) lsn: Lsn,
+    pub(crate) segment: SegmentNumber,
+    pub(crate) size: u64,
 }
 
 /// A manifest that was checked.
@@ -110,6 +141,7 @@ pub(crate) struct Manifest {
     pub(crate) segment_size: usize,
     pub(crate) journals: Vec<ManifestJournal>,
     pub(crate) owners: [u16; PARTITION_COUNT],
+    pub(crate) snapshots: Vec<ManifestSnapshot>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -121,7 +153,17 @@ struct JsonManifest {
     segment_size: u64,
     journals: Vec<JsonJournal>,
     owners: Vec<u16>,
-    snapshots: Vec<serde_json::Value>,
+    snapshots: Vec<JsonSnapshot>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct JsonSnapshot {
+    journal: u16,
+    lsn: u64,
+    segment: u64,
+    file: String,
+    size: u64,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -130,6 +172,15 @@ struct JsonJournal {
     id: String,
     #[serde(deserialize_with = "core_that_is_there")]
     core: Option<u16>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    end: Option<JsonEnd>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct JsonEnd {
+    lsn: u64,
+    segment: u64,
 }
 
 /// Without this, serde would take a missing `core` for `null`.
@@ -150,10 +201,24 @@ impl Manifest {
                 .map(|journal| JsonJournal {
                     id: journal.id.to_string(),
                     core: journal.core,
+                    end: journal.end.map(|end| JsonEnd {
+                        lsn: end.lsn.0,
+                        segment: end.segment.0,
+                    }),
                 })
                 .collect(),
             owners: self.owners.to_vec(),
-            snapshots: Vec::new(),
+            snapshots: self
+                .snapshots
+                .iter()
+                .map(|snapshot| JsonSnapshot {
+                    journal: snapshot.journal,
+                    lsn: snapshot.lsn.0,
+                    segment: snapshot.segment.0,
+                    file: self.snapshot_file_name(snapshot),
+                    size: snapshot.size,
+                })
+                .collect(),
         };
         let json = serde_json::to_string(&json).expect("the manifest has no keys but texts");
         let crc = crc32c::crc32c(json.as_bytes());
@@ -193,9 +258,6 @@ impl Manifest {
             return Err(ManifestError::Checksum { expected, found });
         }
         let json: JsonManifest = serde_json::from_slice(json).map_err(ManifestError::Json)?;
-        if !json.snapshots.is_empty() {
-            return Err(ManifestError::Snapshots);
-        }
         let count = json.owners.len();
         let manifest = Manifest {
             directory_id: parse_id(&json.directory_id)?,
@@ -211,6 +273,10 @@ impl Manifest {
                     Ok(ManifestJournal {
                         id: JournalId(parse_id(&journal.id)?),
                         core: journal.core,
+                        end: journal.end.as_ref().map(|end| JournalEnd {
+                            lsn: Lsn(end.lsn),
+                            segment: SegmentNumber(end.segment),
+                        }),
                     })
                 })
                 .collect::<Result<_, ManifestError>>()?,
@@ -218,12 +284,54 @@ impl Manifest {
                 .owners
                 .try_into()
                 .map_err(|_| ManifestError::OwnerCount { count })?,
+            snapshots: json
+                .snapshots
+                .iter()
+                .map(|snapshot| ManifestSnapshot {
+                    journal: snapshot.journal,
+                    lsn: Lsn(snapshot.lsn),
+                    segment: SegmentNumber(snapshot.segment),
+                    size: snapshot.size,
+                })
+                .collect(),
         };
         manifest.check()?;
+        for (index, (found, snapshot)) in json.snapshots.iter().zip(&manifest.snapshots).enumerate() {
+            if found.file != manifest.snapshot_file_name(snapshot) {
+                return Err(ManifestError::Snapshot { index });
+            }
+        }
         Ok(manifest)
     }
 
-    fn check(&self) -> Result<(), ManifestError> {
+    /// The name of a snapshot's file. Its journal is one of the manifest's.
+    pub(crate) fn snapshot_file_name(&self, snapshot: &ManifestSnapshot) -> String {
+        snapshot::file_name(self.journals[usize::from(snapshot.journal)].id, snapshot.lsn)
+    }
+
+    /// Puts the snapshot before the others of its journal. Returns those that are one too many now.
+    pub(crate) fn add_snapshot(&mut self, snapshot: ManifestSnapshot) -> Vec<ManifestSnapshot> {
+        let first = self
+            .snapshots
+            .iter()
+            .position(|other| other.journal == snapshot.journal);
+        self.snapshots.insert(first.unwrap_or(self.snapshots.len()), snapshot);
+        let mut count = 0;
+        let is_dropped = |other: &mut ManifestSnapshot| {
+            count += usize::from(other.journal == snapshot.journal);
+            other.journal == snapshot.journal && count > SNAPSHOT_COUNT_MAX
+        };
+        self.snapshots.extract_if(.., is_dropped).collect()
+    }
+
+    /// A journal's snapshots, the newest first.
+    pub(crate) fn snapshots_of(&self, journal: usize) -> impl Iterator<Item = &ManifestSnapshot> {
+        self.snapshots
+            .iter()
+            .filter(move |snapshot| usize::from(snapshot.journal) == journal)
+    }
+
+    pub(crate) fn check(&self) -> Result<(), ManifestError> {
         check_dimensions(&self.dimensions)?;
         if !is_segment_size(self.segment_size) {
             return Err(ManifestError::SegmentSize {
@@ -237,6 +345,27 @@ impl Manifest {
             let is_new = names.insert(journal.id.directory_name());
             if !is_new || journal.core.is_some_and(|core| !cores.insert(core)) {
                 return Err(ManifestError::JournalTwice { index });
+            }
+            let is_valid_end = |end: JournalEnd| journal.core.is_none() && (end.lsn.0 == 0) == (end.segment.0 == 0);
+            if !journal.end.is_none_or(is_valid_end) {
+                return Err(ManifestError::End { index });
+            }
+        }
+        for (index, snapshot) in self.snapshots.iter().enumerate() {
+            let is_in_use = self
+                .journals
+                .get(usize::from(snapshot.journal))
+                .is_some_and(|journal| journal.core.is_some());
+            let earlier: Vec<_> = self.snapshots[..index]
+                .iter()
+                .filter(|other| other.journal == snapshot.journal)
+                .collect();
+            let is_in_order = earlier
+                .last()
+                .is_none_or(|newer| newer.lsn > snapshot.lsn && newer.segment >= snapshot.segment);
+            let is_in_segment = snapshot.segment.0 > 0 && (snapshot.lsn.0 > 0 || snapshot.segment.0 == 1);
+            if !is_in_use || !is_in_order || !is_in_segment || earlier.len() >= SNAPSHOT_COUNT_MAX {
+                return Err(ManifestError::Snapshot { index });
             }
         }
         for (partition, owner) in self.owners.iter().enumerate() {
@@ -306,13 +435,28 @@ mod tests {
                 ManifestJournal {
                     id: JournalId([2; 16]),
                     core: Some(0),
+                    end: None,
                 },
                 ManifestJournal {
                     id: JournalId([3; 16]),
                     core: None,
+                    end: Some(JournalEnd {
+                        lsn: Lsn(812),
+                        segment: SegmentNumber(6),
+                    }),
                 },
             ],
             owners: [0; PARTITION_COUNT],
+            snapshots: vec![snapshot(900, 9), snapshot(70, 2)],
+        }
+    }
+
+    fn snapshot(lsn: u64, segment: u64) -> ManifestSnapshot {
+        ManifestSnapshot {
+            journal: 0,
+            lsn: Lsn(lsn),
+            segment: SegmentNumber(segment),
+            size: 4128,
         }
     }
 
@@ -361,10 +505,24 @@ mod tests {
             ManifestError::Json(_)
         ));
         assert!(matches!(check(",\"core\":null", ""), ManifestError::Json(_)));
-        assert!(matches!(
-            check("\"snapshots\":[]", "\"snapshots\":[{}]"),
-            ManifestError::Snapshots
-        ));
+        for (from, to) in [
+            ("\"lsn\":900", "\"lsn\":901"),
+            ("\"lsn\":900,\"segment\":9", "\"lsn\":900,\"segment\":1"),
+            ("\"lsn\":70,\"segment\":2", "\"lsn\":70,\"segment\":0"),
+            ("{\"journal\":0", "{\"journal\":1"),
+            ("{\"journal\":0", "{\"journal\":2"),
+            ("00000000070.snapshot", "00000000071.snapshot"),
+        ] {
+            assert!(matches!(check(from, to), ManifestError::Snapshot { .. }), "{from} {to}");
+        }
+        for (from, to) in [
+            ("\"core\":0}", "\"core\":0,\"end\":{\"lsn\":1,\"segment\":1}}"),
+            ("\"segment\":6", "\"segment\":0"),
+            ("\"lsn\":812", "\"lsn\":0"),
+        ] {
+            assert!(matches!(check(from, to), ManifestError::End { .. }), "{from} {to}");
+        }
+        assert!(matches!(check(",\"size\":4128", ""), ManifestError::Json(_)));
         assert!(matches!(
             check("\"kg\"", "\"orders\""),
             ManifestError::DimensionName { index: 1 }
@@ -390,5 +548,49 @@ mod tests {
             Manifest::decode(other.as_bytes()),
             Err(ManifestError::UnknownVersion { version: 2 })
         ));
+    }
+
+    #[test]
+    fn keeps_two_snapshots_of_each_journal() {
+        let mut manifest = manifest();
+        manifest.journals[1] = ManifestJournal {
+            id: JournalId([3; 16]),
+            core: Some(1),
+            end: None,
+        };
+        let of = |journal, lsn| ManifestSnapshot {
+            journal,
+            ..snapshot(lsn, 9)
+        };
+        assert_eq!(manifest.add_snapshot(of(1, 5)), []);
+        assert_eq!(manifest.add_snapshot(of(0, 950)), [snapshot(70, 2)]);
+        assert_eq!(manifest.add_snapshot(of(1, 6)), []);
+        assert_eq!(manifest.add_snapshot(of(1, 7)), [of(1, 5)]);
+        assert_eq!(
+            manifest.snapshots_of(1).copied().collect::<Vec<_>>(),
+            [of(1, 7), of(1, 6)]
+        );
+        assert_eq!(
+            Manifest::decode(&manifest.encode()).expect("a valid manifest"),
+            manifest
+        );
+        manifest.snapshots.push(of(1, 1));
+        assert!(matches!(
+            Manifest::decode(&manifest.encode()),
+            Err(ManifestError::Snapshot { index: 4 })
+        ));
+    }
+
+    #[test]
+    fn opens_what_was_written_before_there_were_snapshots() {
+        let json = format!(
+            "{{\"directory_id\":\"{}\",\"dimensions\":[\"units\"],\"generation\":1,\"segment_size\":65536,\
+             \"journals\":[{{\"id\":\"{}\",\"core\":0}}],\"owners\":[{}],\"snapshots\":[]}}",
+            "01".repeat(16),
+            "02".repeat(16),
+            ["0"; PARTITION_COUNT].join(",")
+        );
+        let old = Manifest::decode(&framed(&json)).expect("a manifest of the first version");
+        assert_eq!((old.snapshots, old.journals[0].end), (Vec::new(), None));
     }
 }

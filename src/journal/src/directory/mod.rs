@@ -5,20 +5,27 @@
 //! - The manifest is written last: a directory without one either is new, or has lost it, which its records tell.
 
 mod error;
+mod leftovers;
 mod manifest;
+mod switch;
+mod writer;
 
-pub use error::DirectoryError;
-pub use manifest::ManifestError;
+pub use error::{DirectoryError, SnapshotRefusal};
+pub use manifest::{JournalEnd, ManifestError};
+pub use switch::{Switch, SwitchedJournal};
+pub use writer::ManifestWriter;
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::control::new_control_page;
 use crate::error::Action;
-use crate::identifier::JournalId;
+use crate::identifier::{JournalId, Lsn, SegmentNumber};
 use crate::limits::{MANIFEST_SIZE_MAX, PARTITION_COUNT, SEGMENT_SIZE_DEFAULT, is_segment_size};
 use crate::mmap::{CONTROL_FILE_NAME, file_names, is_half_prepared, segment_number, sync_directory};
+use crate::snapshot::SNAPSHOTS_DIRECTORY;
 
 use manifest::{Manifest, ManifestJournal, check_dimensions, check_journal_count};
 
@@ -60,6 +67,21 @@ pub struct DirectoryJournal {
     pub core: Option<u16>,
     /// Where its files are.
     pub directory: PathBuf,
+    /// Where it ends, if it is only history.
+    pub end: Option<JournalEnd>,
+}
+
+/// A snapshot that the manifest names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirectorySnapshot {
+    /// The LSN that it covers.
+    pub lsn: Lsn,
+    /// The segment that the LSN lies in: from there on recovery reads.
+    pub segment: SegmentNumber,
+    /// The file.
+    pub path: PathBuf,
+    /// The file's size in bytes.
+    pub size: u64,
 }
 
 /// A data directory, locked for this process until it is dropped.
@@ -68,8 +90,10 @@ pub struct Directory {
     path: PathBuf,
     manifest: Manifest,
     journals: Vec<DirectoryJournal>,
+    snapshots: Vec<Vec<DirectorySnapshot>>,
     /// Keeps the lock. Closing the file gives it up.
-    _lock: File,
+    lock: Arc<File>,
+    is_writer_taken: bool,
 }
 
 /// A step of making a directory; before each a crash is tried in the tests.
@@ -84,6 +108,7 @@ enum Step {
     SyncManifest,
     RenameManifest,
     SyncDirectory,
+    RemoveSnapshot,
 }
 
 type OnStep<'call> = &'call mut dyn FnMut(Step) -> Result<(), DirectoryError>;
@@ -124,7 +149,7 @@ impl Directory {
             }
             return Err(DirectoryError::NotFound { path: path.to_owned() });
         }
-        let lock = lock(path)?;
+        let lock = Arc::new(lock(path)?);
         let manifest = read_manifest(path)?.ok_or_else(|| DirectoryError::NotFound { path: path.to_owned() })?;
         Directory::from_manifest(path, manifest, lock)
     }
@@ -164,10 +189,28 @@ impl Directory {
         &self.manifest.owners
     }
 
-    fn from_manifest(path: &Path, manifest: Manifest, lock: File) -> Result<Directory, DirectoryError> {
-        remove_if_there(&path.join(MANIFEST_NEXT))?;
-        // The process that renamed the manifest may have died before this.
+    /// The snapshots of the journal with this index when the directory was opened, the newest first; at most
+    /// [`crate::limits::SNAPSHOT_COUNT_MAX`].
+    pub fn snapshots(&self, journal: usize) -> &[DirectorySnapshot] {
+        &self.snapshots[journal]
+    }
+
+    /// What may change the manifest while this directory is read; nothing if it was taken before. It keeps the lock of the directory too.
+    pub fn take_writer(&mut self) -> Option<ManifestWriter> {
+        if std::mem::replace(&mut self.is_writer_taken, true) {
+            return None;
+        }
+        Some(ManifestWriter::new(
+            &self.path,
+            self.manifest.clone(),
+            Arc::clone(&self.lock),
+        ))
+    }
+
+    fn from_manifest(path: &Path, manifest: Manifest, lock: Arc<File>) -> Result<Directory, DirectoryError> {
+        // The process that renamed the manifest may have died before this. Only then may go what this manifest does not name.
         sync_directory(path)?;
+        leftovers::remove(path, &manifest)?;
         let journals = manifest
             .journals
             .iter()
@@ -175,13 +218,19 @@ impl Directory {
                 id: journal.id,
                 core: journal.core,
                 directory: path.join(journal.id.directory_name()),
+                end: journal.end,
             })
+            .collect();
+        let snapshots = (0..manifest.journals.len())
+            .map(|journal| named_snapshots(path, &manifest, journal))
             .collect();
         Ok(Directory {
             path: path.to_owned(),
             manifest,
             journals,
-            _lock: lock,
+            snapshots,
+            lock,
+            is_writer_taken: false,
         })
     }
 
@@ -195,7 +244,7 @@ impl Directory {
             // Before the lock: a directory that is somebody else's gets no file of ours.
             refuse_foreign(path)?;
         }
-        let lock = lock(path)?;
+        let lock = Arc::new(lock(path)?);
         let manifest = match read_manifest(path)? {
             Some(manifest) => manifest,
             None => create_content(path, new, on_step)?,
@@ -219,6 +268,20 @@ fn make_path(path: &Path) -> Result<(), DirectoryError> {
         Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         Err(error) => Err(DirectoryError::io(Action::Create, path)(error)),
     }
+}
+
+fn named_snapshots(path: &Path, manifest: &Manifest, journal: usize) -> Vec<DirectorySnapshot> {
+    manifest
+        .snapshots_of(journal)
+        .map(|snapshot| DirectorySnapshot {
+            lsn: snapshot.lsn,
+            segment: snapshot.segment,
+            path: path
+                .join(SNAPSHOTS_DIRECTORY)
+                .join(manifest.snapshot_file_name(snapshot)),
+            size: snapshot.size,
+        })
+        .collect()
 }
 
 fn lock(path: &Path) -> Result<File, DirectoryError> {
@@ -348,6 +411,7 @@ fn create_content(path: &Path, new: &NewDirectory, on_step: OnStep<'_>) -> Resul
         journals.push(ManifestJournal {
             id,
             core: Some(index_u16(core)),
+            end: None,
         });
     }
     on_step(Step::SyncJournals)?;
@@ -359,6 +423,7 @@ fn create_content(path: &Path, new: &NewDirectory, on_step: OnStep<'_>) -> Resul
         segment_size: new.segment_size,
         journals,
         owners: std::array::from_fn(|partition| index_u16(partition % new.journal_count)),
+        snapshots: Vec::new(),
     };
     replace_manifest(path, &manifest, on_step)?;
     Ok(manifest)
@@ -422,5 +487,7 @@ fn index_u16(index: usize) -> u16 {
     u16::try_from(index).expect("counts of journals and partitions fit 16 bits")
 }
 
+#[cfg(test)]
+mod changes;
 #[cfg(test)]
 mod tests;

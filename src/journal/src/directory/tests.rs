@@ -4,6 +4,7 @@ use super::*;
 use crate::identifier::{SegmentNumber, Tag};
 use crate::journal::{Journal, Priority};
 use crate::mmap::{MmapStorage, Ring};
+use crate::recovery::RecoveryStart;
 
 fn new_directory() -> NewDirectory {
     NewDirectory {
@@ -103,7 +104,8 @@ fn a_crash_at_any_step_leaves_a_start_possible() {
         );
         for journal in directory.journals() {
             let storage = MmapStorage::open(&journal.directory, journal.id, 65536, Ring::default()).expect("opened");
-            Journal::<_>::recover(storage, 0, || 7, |_| Ok::<(), std::io::Error>(())).expect("an empty journal");
+            Journal::<_>::recover(storage, RecoveryStart::FIRST, 0, || 7, |_| Ok::<(), std::io::Error>(()))
+                .expect("an empty journal");
         }
     }
 }
@@ -151,7 +153,8 @@ fn refuses_records_without_a_manifest() {
     let directory = Directory::open_or_create(path, &new_directory()).expect("it is made");
     let entry = directory.journals()[0].clone();
     let storage = MmapStorage::open(&entry.directory, entry.id, 65536, Ring::default()).expect("opened");
-    let recovered = Journal::<_>::recover(storage, 0, || 7, |_| Ok::<(), std::io::Error>(())).expect("empty");
+    let recovered =
+        Journal::<_>::recover(storage, RecoveryStart::FIRST, 0, || 7, |_| Ok::<(), std::io::Error>(())).expect("empty");
     let mut journal = recovered.journal;
     journal
         .append(Priority::Normal, Tag::default(), b"body")

@@ -12,6 +12,7 @@ pub(crate) mod table;
 pub use error::{Damage, RecoveryError, Refusal};
 pub use table::Found;
 
+use std::collections::BTreeMap;
 use std::hint::black_box;
 
 use crate::control::ControlField;
@@ -22,7 +23,8 @@ use crate::identifier::{Lsn, Position, Record, SegmentNumber};
 use crate::journal::{Journal, Start};
 use crate::limits::{PAGE_SIZE, is_segment_size};
 use crate::record::read_checked;
-use crate::storage::{Segment, Storage};
+use crate::snapshot::SnapshotHeader;
+use crate::storage::{Look, Segment, Storage};
 
 use read::{Kept, Reader};
 
@@ -35,11 +37,43 @@ pub struct Recovered<S: Storage, F: Framing = CrcFraming> {
     pub summary: Summary,
 }
 
-/// What recovery found.
+/// Where reading begins, because a snapshot covers what lies before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecoveryStart {
+    /// The LSN that the snapshot covers: records up to it are skipped.
+    pub lsn: Lsn,
+    /// The segment that the LSN lies in. Segments before it are not looked at and may be gone.
+    pub segment: SegmentNumber,
+    /// The time that the snapshot was taken at, in microseconds since 1970: no later record's is below it.
+    pub time: i64,
+}
+
+impl RecoveryStart {
+    /// The beginning of a journal: every record is read.
+    pub const FIRST: RecoveryStart = RecoveryStart {
+        lsn: Lsn(0),
+        segment: SegmentNumber::FIRST,
+        time: i64::MIN,
+    };
+}
+
+impl From<SnapshotHeader> for RecoveryStart {
+    fn from(header: SnapshotHeader) -> RecoveryStart {
+        RecoveryStart {
+            lsn: header.lsn,
+            segment: header.segment,
+            time: header.time,
+        }
+    }
+}
+
+/// What recovery found, from the segment on that it began with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Records, without commit records.
+    /// Records that were handed out, without commit records.
     pub records: u64,
+    /// Records that were read and not handed out, since the snapshot covers them.
+    pub skipped: u64,
     /// Batches, empty ones included.
     pub batches: u64,
     /// Bytes of records and commit records, padding included.
@@ -55,18 +89,23 @@ pub struct Summary {
 }
 
 impl<S: Storage, F: Framing> Journal<S, F> {
-    /// Reads the journal, hands every record of every whole batch to `each` in order, removes what lies behind the last of them, and opens a new segment
+    /// Reads the journal from `start` on, hands every record of every whole batch behind it to `each` in order, removes what lies behind the last of them, and opens a new segment
     /// with the first number of `incarnations`, which must be random: neither 0 nor ever equal to an earlier one. `now` is in microseconds since
     /// 1970. Waits for the disk.
     ///
     /// Everything that was handed out is durable when this returns. A crash at any step leaves a journal that recovers to the same records, or to those
     /// without batches at the end that never were durable.
     ///
+    /// The start is [`RecoveryStart::FIRST`], or that of a snapshot. When a snapshot turns out to be damaged, the one before it is as good a start: with
+    /// a new storage, and as long as its segment is there ([`Storage::segments`]).
+    ///
     /// # Errors
+    /// A journal that does not reach up to the start is damaged: what a snapshot holds was durable.
     /// Damage, refusals, and errors of `each` change nothing and stay. Errors of the storage may be retried with a new storage; for want of room
     /// ([`StorageError::is_out_of_space`]) once there is some.
     pub fn recover<E>(
         mut storage: S,
+        start: RecoveryStart,
         now: i64,
         incarnations: impl FnMut() -> u64 + 'static,
         each: impl FnMut(Record<'_>) -> Result<(), E>,
@@ -75,7 +114,7 @@ impl<S: Storage, F: Framing> Journal<S, F> {
         if !is_segment_size(segment_size) {
             return Err(StorageError::SegmentSize { bytes: segment_size }.into());
         }
-        let mut reader = Reader::<S, F>::new(&mut storage)?;
+        let mut reader = Reader::<S, F>::new(&mut storage, start)?;
         reader.read(each)?;
         let Reader {
             mut kept,
@@ -83,6 +122,7 @@ impl<S: Storage, F: Framing> Journal<S, F> {
             evidence,
             newest_durable,
             is_proven,
+            faults,
             ..
         } = reader;
 
@@ -95,7 +135,7 @@ impl<S: Storage, F: Framing> Journal<S, F> {
             last >= newest_durable,
             "the journal ends in segment {last}, before segment {newest_durable}"
         );
-        remove_after(&mut storage, last)?;
+        remove_after(&mut storage, last, &faults)?;
         for segment in &kept {
             rewrite(&mut storage, segment, evidence, newest_durable)?;
         }
@@ -105,18 +145,18 @@ impl<S: Storage, F: Framing> Journal<S, F> {
         storage.sync_control()?;
 
         let segment = storage.prepare(last.next())?;
-        let start = Start {
+        let opening = Start {
             number: last.next(),
             previous_incarnation,
             last_lsn: summary.last_lsn,
             time: if summary.batches == 0 {
-                now
+                start.time.max(now)
             } else {
-                summary.last_time.max(now)
+                start.time.max(summary.last_time).max(now)
             },
             is_proven,
         };
-        let journal = Journal::start(storage, segment, Box::new(incarnations), &start);
+        let journal = Journal::start(storage, segment, Box::new(incarnations), &opening);
         let summary = Summary {
             segments: kept.len() as u64,
             ..summary
@@ -125,13 +165,22 @@ impl<S: Storage, F: Framing> Journal<S, F> {
     }
 }
 
-/// Removes every segment behind the last one that is kept, newest first, so that a crash in between leaves no gap.
-fn remove_after<S: Storage>(storage: &mut S, last: SegmentNumber) -> Result<(), StorageError> {
+/// Removes every segment behind the last one that is kept, newest first, so that a crash in between leaves no gap. A file without a valid header
+/// for its number is no segment yet and may stay for later use: recovery takes no record from it, now or ever, until a header is written into it.
+fn remove_after<S: Storage>(
+    storage: &mut S,
+    last: SegmentNumber,
+    faults: &BTreeMap<SegmentNumber, Look>,
+) -> Result<(), StorageError> {
     let mut numbers = storage.segments()?;
     numbers.retain(|number| *number > last);
     numbers.sort_unstable();
     for number in numbers.into_iter().rev() {
-        storage.remove(number)?;
+        if let Some(Look::Header(_)) = faults.get(&number) {
+            storage.keep_unused(number)?;
+        } else {
+            storage.remove(number)?;
+        }
     }
     // Even if nothing was removed now: a removal by a recovery that was cut short may not be durable yet, and a segment that comes back could be
     // taken for one that continues the journal.

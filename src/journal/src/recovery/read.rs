@@ -9,9 +9,9 @@ use crate::framing::Framing;
 use crate::header::{HEADER_PAGE_SIZE, HeaderExpectation, HeaderFault, SegmentHeader};
 use crate::identifier::{Lsn, Position, Record, SegmentNumber};
 use crate::record::{COMMIT_KIND, OWN_KIND_MIN, as_commit, read, read_checked, scan_for_evidence};
-use crate::recovery::Summary;
 use crate::recovery::error::{Damage, RecoveryError, Refusal};
 use crate::recovery::table::{Found, Verdict, verdict};
+use crate::recovery::{RecoveryStart, Summary};
 use crate::storage::{Look, Segment, Storage};
 
 /// A segment of which batches were kept.
@@ -30,7 +30,11 @@ pub(crate) struct Reader<'storage, S: Storage, F: Framing> {
     /// The valid header of each segment that has one.
     headers: BTreeMap<SegmentNumber, SegmentHeader>,
     /// What else is there of each file.
-    faults: BTreeMap<SegmentNumber, Look>,
+    pub(crate) faults: BTreeMap<SegmentNumber, Look>,
+    /// The segment that reading begins with; what lies before it is no concern of recovery.
+    first: SegmentNumber,
+    /// The LSN up to which the caller has the records' effects.
+    covered: Lsn,
     /// The LSN that the next batch's first record must have.
     expected: Lsn,
     pub(crate) newest_durable: SegmentNumber,
@@ -53,8 +57,8 @@ struct Hole {
 }
 
 impl<'storage, S: Storage, F: Framing> Reader<'storage, S, F> {
-    /// Checks the control page and all headers.
-    pub(crate) fn new<E>(storage: &'storage mut S) -> Result<Self, RecoveryError<E>> {
+    /// Checks the control page and all headers from the start on.
+    pub(crate) fn new<E>(storage: &'storage mut S, start: RecoveryStart) -> Result<Self, RecoveryError<E>> {
         let journal = storage.journal_id();
         let segment_size = storage.segment_size();
         let fault = match storage.control_header() {
@@ -81,9 +85,13 @@ impl<'storage, S: Storage, F: Framing> Reader<'storage, S, F> {
             }));
         }
         let mut reader = Reader {
-            expected: Lsn(1),
+            // Before the first header is read: an LSN that must be there, or the first of all.
+            expected: start.lsn.max(Lsn(1)),
+            first: start.segment,
+            covered: start.lsn,
             newest_durable: SegmentNumber(storage.control_load(ControlField::NewestDurableSegment)),
-            evidence: Lsn(storage.control_load(ControlField::DurableLsn)),
+            // A snapshot holds only what was durable.
+            evidence: Lsn(storage.control_load(ControlField::DurableLsn)).max(start.lsn),
             headers: BTreeMap::new(),
             faults: BTreeMap::new(),
             kept: Vec::new(),
@@ -100,6 +108,7 @@ impl<'storage, S: Storage, F: Framing> Reader<'storage, S, F> {
         let journal = self.storage.journal_id();
         let file_size = self.storage.segment_size();
         let mut numbers = self.storage.segments()?;
+        numbers.retain(|number| *number >= self.first);
         numbers.sort_unstable();
         for number in numbers {
             let look = self.storage.look(number)?;
@@ -153,7 +162,7 @@ impl<'storage, S: Storage, F: Framing> Reader<'storage, S, F> {
         &mut self,
         mut each: impl FnMut(Record<'_>) -> Result<(), E>,
     ) -> Result<(), RecoveryError<E>> {
-        let mut number = SegmentNumber::FIRST;
+        let mut number = self.first;
         loop {
             let found = self.file_at(number);
             let position = Position {
@@ -178,6 +187,7 @@ impl<'storage, S: Storage, F: Framing> Reader<'storage, S, F> {
                 other => unreachable!("{other:?} is no verdict on a file"),
             }
             let header = self.headers[&number];
+            self.expected = header.first_lsn;
             let seed = F::seed(header.journal, header.incarnation, number);
             let segment = self.storage.open(number)?;
             let hole = self.read_batches(&segment, &header, seed, &mut each)?;
@@ -254,8 +264,13 @@ impl<'storage, S: Storage, F: Framing> Reader<'storage, S, F> {
     fn file_at(&self, number: SegmentNumber) -> Found {
         let is_durable = number <= self.newest_durable;
         if let Some(header) = self.headers.get(&number) {
-            let previous_incarnation = self.kept.last().map_or(0, |segment| segment.incarnation);
-            let continues = header.first_lsn == self.expected && header.previous_incarnation == previous_incarnation;
+            let continues = if number == self.first && self.covered.0 > 0 {
+                // What lies before it is not read, and may be gone.
+                header.first_lsn <= self.covered
+            } else {
+                let previous_incarnation = self.kept.last().map_or(0, |segment| segment.incarnation);
+                header.first_lsn == self.expected && header.previous_incarnation == previous_incarnation
+            };
             return if continues {
                 Found::HeaderContinues
             } else {
@@ -344,13 +359,17 @@ impl<'storage, S: Storage, F: Framing> Reader<'storage, S, F> {
             let mut at = end;
             while at < offset {
                 let (record, after) = read_checked(bytes, at);
+                at = after;
+                if record.lsn <= self.covered {
+                    self.summary.skipped += 1;
+                    continue;
+                }
                 each(record).map_err(|source| RecoveryError::Record {
                     lsn: record.lsn,
                     source,
                 })?;
-                at = after;
+                self.summary.records += 1;
             }
-            self.summary.records += u64::from(commit.record_count);
             self.summary.batches += 1;
             self.summary.bytes += (next - end) as u64;
             self.summary.last_lsn = lsn;

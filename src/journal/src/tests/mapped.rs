@@ -10,7 +10,7 @@ use crate::identifier::{SegmentNumber, Tag};
 use crate::journal::{Full, Journal, Priority, Ticket};
 use crate::limits::SEGMENT_SIZE_MIN;
 use crate::mmap::{MmapStorage, Ring, prepare_segment};
-use crate::recovery::{Found, RecoveryError, Summary};
+use crate::recovery::{Found, RecoveryError, RecoveryStart, Summary};
 use crate::storage::Storage;
 
 fn directory(path: &Path) -> Directory {
@@ -38,15 +38,16 @@ fn recover(directory: &Directory, incarnation: u64) -> (Journal<MmapStorage>, Su
         incarnation += 1;
         incarnation
     };
-    let recovered = Journal::<_, CrcFraming>::recover(storage(directory), 0, incarnations, |record| {
-        assert!(
-            record.body.iter().all(|byte| *byte == record.lsn.0 as u8),
-            "LSN {}",
-            record.lsn
-        );
-        Ok::<(), std::io::Error>(())
-    })
-    .expect("a whole journal");
+    let recovered =
+        Journal::<_, CrcFraming>::recover(storage(directory), RecoveryStart::FIRST, 0, incarnations, |record| {
+            assert!(
+                record.body.iter().all(|byte| *byte == record.lsn.0 as u8),
+                "LSN {}",
+                record.lsn
+            );
+            Ok::<(), std::io::Error>(())
+        })
+        .expect("a whole journal");
     (recovered.journal, recovered.summary)
 }
 
@@ -99,6 +100,7 @@ fn rolls_through_prepared_files_and_comes_back() {
     let mut found = Vec::new();
     let recovered = Journal::<_, CrcFraming>::recover(
         storage(&data),
+        RecoveryStart::FIRST,
         0,
         || 7,
         |record| {
@@ -179,7 +181,13 @@ fn a_lost_control_page_is_damage() {
     let parent = tempfile::tempdir().expect("a directory for the test");
     let data = directory(parent.path());
     fs::remove_file(storage(&data).control_path()).expect("it is removed");
-    let result = Journal::<_, CrcFraming>::recover(storage(&data), 0, || 1, |_| Ok::<(), std::io::Error>(()));
+    let result = Journal::<_, CrcFraming>::recover(
+        storage(&data),
+        RecoveryStart::FIRST,
+        0,
+        || 1,
+        |_| Ok::<(), std::io::Error>(()),
+    );
     let Err(RecoveryError::Damage(damage)) = result else {
         panic!("{result:?}")
     };

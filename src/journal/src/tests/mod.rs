@@ -3,6 +3,7 @@ mod damage;
 mod disk;
 mod mapped;
 mod running;
+mod starts;
 mod table;
 
 use std::convert::Infallible;
@@ -10,7 +11,7 @@ use std::convert::Infallible;
 use crate::framing::{CrcFraming, Framing};
 use crate::identifier::{Lsn, Record, Tag};
 use crate::journal::{Journal, Priority, Ticket};
-use crate::recovery::{Damage, Recovered, RecoveryError, Summary};
+use crate::recovery::{Damage, Recovered, RecoveryError, RecoveryStart, Summary};
 
 use disk::SimStorage;
 
@@ -36,13 +37,17 @@ impl From<Record<'_>> for Kept {
 
 type Outcome<F> = Result<(Journal<SimStorage, F>, Summary, Vec<Kept>), RecoveryError<Infallible>>;
 
-fn recover_with<F: Framing>(storage: &SimStorage, mut incarnation: u64) -> Outcome<F> {
+fn recover_with<F: Framing>(storage: &SimStorage, incarnation: u64) -> Outcome<F> {
+    recover_from(storage, RecoveryStart::FIRST, incarnation)
+}
+
+fn recover_from<F: Framing>(storage: &SimStorage, start: RecoveryStart, mut incarnation: u64) -> Outcome<F> {
     let mut records = Vec::new();
     let incarnations = move || {
         incarnation += 1;
         incarnation
     };
-    let recovered = Journal::recover(storage.reopened(), 0, incarnations, |record| {
+    let recovered = Journal::recover(storage.reopened(), start, 0, incarnations, |record| {
         records.push(Kept::from(record));
         Ok(())
     })?;

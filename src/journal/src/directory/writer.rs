@@ -1,0 +1,150 @@
+//! Changing the manifest while the server runs.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::control::ControlValues;
+use crate::directory::manifest::{Manifest, ManifestSnapshot};
+use crate::directory::{
+    DirectoryError, DirectorySnapshot, OnStep, SnapshotRefusal, Step, index_u16, named_snapshots, replace_manifest,
+};
+use crate::identifier::{JournalId, SegmentNumber};
+use crate::mmap::CONTROL_FILE_NAME;
+use crate::snapshot::{FinishedSnapshot, SNAPSHOTS_DIRECTORY};
+
+/// Changes the manifest of a data directory; there is one for each [`crate::Directory`]. It waits for the disk, so it belongs on a thread that may.
+#[derive(Debug)]
+pub struct ManifestWriter {
+    path: PathBuf,
+    /// As the last replacement left it.
+    manifest: Manifest,
+    _lock: Arc<File>,
+}
+
+impl ManifestWriter {
+    pub(super) fn new(path: &Path, manifest: Manifest, lock: Arc<File>) -> ManifestWriter {
+        ManifestWriter {
+            path: path.to_owned(),
+            manifest,
+            _lock: lock,
+        }
+    }
+
+    /// How often the manifest was replaced.
+    pub fn generation(&self) -> u64 {
+        self.manifest.generation
+    }
+
+    /// A journal's snapshots, the newest first; nothing for a journal that the manifest does not name.
+    pub fn snapshots(&self, journal: JournalId) -> Vec<DirectorySnapshot> {
+        self.index(journal)
+            .map(|index| named_snapshots(&self.path, &self.manifest, index))
+            .unwrap_or_default()
+    }
+
+    /// The oldest segment that recovery of the journal needs from one of its snapshots: what lies below may be given up once it is archived.
+    /// Nothing without a snapshot: then all are needed. With a single snapshot there is nothing to fall back on; whoever wants that waits
+    /// for the second.
+    pub fn needed_from(&self, journal: JournalId) -> Option<SegmentNumber> {
+        self.manifest
+            .snapshots_of(self.index(journal)?)
+            .map(|snapshot| snapshot.segment)
+            .min()
+    }
+
+    /// Makes this the newest snapshot of its journal. Of those before it the newest is kept; older files are removed, and stay readable for whoever
+    /// has them open.
+    ///
+    /// When it returns, the manifest that names it is durable.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Snapshot`] when it cannot be used: the journal is not durable up to its LSN yet, or has a snapshot as new. Other errors leave
+    /// the snapshots as they were, and another one may be tried.
+    pub fn add_snapshot(&mut self, snapshot: FinishedSnapshot) -> Result<(), DirectoryError> {
+        self.add_snapshot_in_steps(&snapshot, &mut |_| Ok(()))
+    }
+
+    pub(super) fn add_snapshot_in_steps(
+        &mut self,
+        snapshot: &FinishedSnapshot,
+        on_step: OnStep<'_>,
+    ) -> Result<(), DirectoryError> {
+        let mut manifest = self.manifest.clone();
+        let dropped = self.check(snapshot).map(|journal| {
+            manifest.generation += 1;
+            manifest.add_snapshot(ManifestSnapshot {
+                journal,
+                lsn: snapshot.header.lsn,
+                segment: snapshot.header.segment,
+                size: snapshot.size,
+            })
+        });
+        let mut is_renamed = false;
+        let result = dropped.and_then(|dropped| {
+            replace_manifest(&self.path, &manifest, &mut |step| {
+                is_renamed |= step == Step::SyncDirectory;
+                on_step(step)
+            })?;
+            Ok(dropped)
+        });
+        let dropped = match result {
+            Ok(dropped) => dropped,
+            Err(error) => {
+                let is_named = self
+                    .snapshots(snapshot.header.journal)
+                    .iter()
+                    .any(|named| named.path == snapshot.path);
+                if !is_renamed && !is_named {
+                    // No manifest names it; the next start would remove it.
+                    let _ = fs::remove_file(&snapshot.path);
+                }
+                return Err(error);
+            }
+        };
+        for old in dropped {
+            on_step(Step::RemoveSnapshot)?;
+            let path = self
+                .path
+                .join(SNAPSHOTS_DIRECTORY)
+                .join(manifest.snapshot_file_name(&old));
+            if let Err(error) = fs::remove_file(&path) {
+                // It is out of the manifest; the next start removes it.
+                tracing::warn!(path = %path.display(), %error, "cannot remove a snapshot that a newer one replaces");
+            }
+        }
+        self.manifest = manifest;
+        Ok(())
+    }
+
+    fn check(&self, snapshot: &FinishedSnapshot) -> Result<u16, DirectoryError> {
+        let header = snapshot.header;
+        let refused = |reason| {
+            Err(DirectoryError::Snapshot {
+                path: snapshot.path.clone(),
+                reason,
+            })
+        };
+        let Some(index) = self
+            .index(header.journal)
+            .filter(|index| self.manifest.journals[*index].core.is_some())
+        else {
+            return refused(SnapshotRefusal::UnknownJournal);
+        };
+        if let Some(newest) = self.manifest.snapshots_of(index).next()
+            && (header.lsn <= newest.lsn || header.segment < newest.segment)
+        {
+            return refused(SnapshotRefusal::NotNewer { newest: newest.lsn });
+        }
+        let control = self.path.join(header.journal.directory_name()).join(CONTROL_FILE_NAME);
+        let durable = ControlValues::read(&control, header.journal, self.manifest.segment_size)?.durable_lsn;
+        if header.lsn > durable {
+            return refused(SnapshotRefusal::NotDurable { durable });
+        }
+        Ok(index_u16(index))
+    }
+
+    fn index(&self, journal: JournalId) -> Option<usize> {
+        self.manifest.journals.iter().position(|other| other.id == journal)
+    }
+}
