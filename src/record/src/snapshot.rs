@@ -1,11 +1,14 @@
 //! The pieces of a snapshot to bytes and back.
 //!
-//! The bytes are described in `ARCHITECTURE.md` (Snapshot). Like a record, a piece may lie at any address; nothing here panics because of
+//! The bytes are described in `ARCHITECTURE.md` (Snapshot pieces). Like a record, a piece may lie at any address; nothing here panics because of
 //! what stands in a file, and what is allocated is at most a few times the size of the bytes.
 
 use std::sync::Arc;
 
-use plimsoll_domain::limits::{DIMENSION_COUNT_MAX, REFERENCE_SIZE_MAX};
+use plimsoll_domain::limits::{
+    DIMENSION_COUNT_MAX, HOLD_SECONDS_MAX, PARTITION_COUNT, POOLS_PER_PARTITION_MAX, REFERENCE_SIZE_MAX,
+    RESERVATIONS_PER_PARTITION_MAX, UNITS_MAX,
+};
 use plimsoll_domain::{
     Counters, Key, PartitionId, PartitionImage, PoolId, PoolImage, PoolPage, ReservationEnds, ReservationPage,
     SnapshotPiece, StoredReservation, Sweep, Timestamp, Units,
@@ -22,8 +25,27 @@ const POOL_FREE: u32 = 0;
 const POOL_RETIRED: u32 = 1;
 const POOL_USED: u32 = 2;
 
-/// The most entries of a page, of either kind.
-const PAGE_ENTRY_COUNT_MAX: usize = 64;
+/// The most pools of a page.
+const PAGE_POOL_COUNT_MAX: usize = 16;
+/// The most reservations of a page.
+const PAGE_RESERVATION_COUNT_MAX: usize = 64;
+/// The fewest bytes that a pool's slot takes.
+const POOL_SIZE_MIN: usize = 12;
+/// The bytes that a reservation takes without its further units.
+const RESERVATION_SIZE: usize = 64;
+
+/// What a free slot has in place of a reservation's random bits.
+const RANDOM_OF_FREE: u64 = u64::MAX;
+/// Random bits of a reservation's id.
+const RANDOM_BIT_COUNT: u32 = 56;
+/// Bits of a reservation: 0 to 16 the hold that was asked for first, 17 to 19 the state (1 to 4), 20 and 21 flags.
+const HOLD_SECONDS_MASK: u32 = (1 << 17) - 1;
+const STATE_SHIFT: u32 = 17;
+const STATE_MASK: u32 = 0b111;
+const KNOWN_BITS: u32 = (1 << 22) - 1;
+
+/// Sequences and versions are counted up by one: from here on is no event's number but damage, and what goes on counting would overflow.
+const COUNT_LIMIT: u64 = 1 << 63;
 
 /// Why bytes are not pieces of a snapshot. Trying again does not help.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -280,6 +302,23 @@ impl<'bytes> Reader<'bytes> {
         }
     }
 
+    /// The count of a page's entries, which begin with this slot.
+    fn check_page(
+        &self,
+        count: u32,
+        count_max: usize,
+        first_slot: u32,
+        slot_count_max: usize,
+    ) -> Result<u32, SnapshotError> {
+        if count as usize > count_max {
+            return Err(self.out_of_range("the size of a page"));
+        }
+        if first_slot as usize + count as usize > slot_count_max {
+            return Err(self.out_of_range("the first slot of a page"));
+        }
+        Ok(count)
+    }
+
     /// A count of things that take at least this many bytes each.
     fn check_count(&self, count: u32, size: usize) -> Result<usize, SnapshotError> {
         let count = count as usize;
@@ -298,10 +337,16 @@ fn decode_piece(piece: &[u8], offset: usize, dimension_count: usize) -> Result<S
     let mut reader = Reader { rest: piece, offset };
     let kind = reader.u16()?;
     let partition = PartitionId(reader.u16()?);
+    if partition.index() >= PARTITION_COUNT {
+        return Err(reader.out_of_range("the partition"));
+    }
     let (count, first_slot) = (reader.u32()?, reader.u32()?);
     let piece = match kind {
         PIECE_PARTITION => {
             let (sequence, began_at) = (reader.u64()?, reader.u64()?);
+            if sequence >= COUNT_LIMIT {
+                return Err(reader.out_of_range("the sequence of a partition"));
+            }
             let mut values = [0; 7];
             for value in &mut values {
                 *value = reader.u32()?;
@@ -315,6 +360,9 @@ fn decode_piece(piece: &[u8], offset: usize, dimension_count: usize) -> Result<S
                 newest_ended,
                 first_free,
             ] = values;
+            if pool_slot_count as usize > POOLS_PER_PARTITION_MAX {
+                return Err(reader.out_of_range("the number of pools"));
+            }
             let count = reader.check_count(count, 4)?;
             SnapshotPiece::Partition(PartitionImage {
                 partition,
@@ -331,15 +379,17 @@ fn decode_piece(piece: &[u8], offset: usize, dimension_count: usize) -> Result<S
                 sweep: Sweep { next, began_at },
             })
         }
-        PIECE_POOLS | PIECE_RESERVATIONS if count as usize > PAGE_ENTRY_COUNT_MAX => {
-            return Err(reader.out_of_range("the size of a page"));
-        }
         PIECE_POOLS => {
-            let images = (0..count).map(|_| read_pool(&mut reader, dimension_count));
-            let images = images.collect::<Result<_, _>>()?;
+            let count = reader.check_page(count, PAGE_POOL_COUNT_MAX, first_slot, POOLS_PER_PARTITION_MAX)?;
+            let mut images = Vec::with_capacity(reader.check_count(count, POOL_SIZE_MIN)?);
+            for _ in 0..count {
+                images.push(read_pool(&mut reader, dimension_count)?);
+            }
             SnapshotPiece::Pools(partition, PoolPage { first_slot, images })
         }
         PIECE_RESERVATIONS => {
+            let slot_count_max = RESERVATIONS_PER_PARTITION_MAX;
+            let count = reader.check_page(count, PAGE_RESERVATION_COUNT_MAX, first_slot, slot_count_max)?;
             let page = read_reservations(&mut reader, first_slot, count, dimension_count)?;
             SnapshotPiece::Reservations(partition, page)
         }
@@ -373,6 +423,9 @@ fn read_pool(reader: &mut Reader<'_>, dimension_count: usize) -> Result<PoolImag
             let offset = reader.offset;
             let failed = |source| SnapshotError::Definition { offset, source };
             let table = pool_table(KIND_POOL_CREATED, body).map_err(failed)?;
+            if table.version() >= COUNT_LIMIT {
+                return Err(reader.out_of_range("the version of a pool"));
+            }
             Ok(PoolImage::Used {
                 generation,
                 version: table.version(),
@@ -394,10 +447,13 @@ fn read_reservations(
 ) -> Result<ReservationPage, SnapshotError> {
     let offset = reader.offset;
     let failed = |source| SnapshotError::Definition { offset, source };
-    let entries = (0..count).map(|_| read_reservation(reader));
-    let entries = entries.collect::<Result<Vec<_>, _>>()?;
+    let mut entries = Vec::with_capacity(reader.check_count(count, RESERVATION_SIZE)?);
+    for _ in 0..count {
+        entries.push(read_reservation(reader, dimension_count)?);
+    }
     let mut more_units = Vec::new();
     if let Some(more_count) = dimension_count.checked_sub(2).filter(|more| *more > 0) {
+        more_units.reserve_exact(reader.check_count(count, more_count * 4)?);
         for _ in 0..count {
             let units = units_from_bytes(reader.take(more_count * 4)?).map_err(failed)?;
             let mut more = [0; DIMENSION_COUNT_MAX - 2];
@@ -406,6 +462,9 @@ fn read_reservations(
         }
     }
     let reference_count = reader.u32()?;
+    if reference_count > count {
+        return Err(reader.out_of_range("the number of references"));
+    }
     let mut references = Vec::with_capacity(reader.check_count(reference_count, 8)?);
     for _ in 0..reference_count {
         let (slot, size) = (reader.u32()?, reader.u32()? as usize);
@@ -416,6 +475,9 @@ fn read_reservations(
         references.push((slot, Arc::from(text)));
     }
     let request_count = reader.u32()?;
+    if request_count > count {
+        return Err(reader.out_of_range("the number of first requests"));
+    }
     let mut first_requests = Vec::with_capacity(reader.check_count(request_count, 8)?);
     for _ in 0..request_count {
         let slot = reader.u32()?;
@@ -431,9 +493,9 @@ fn read_reservations(
     })
 }
 
-fn read_reservation(reader: &mut Reader<'_>) -> Result<StoredReservation, SnapshotError> {
+fn read_reservation(reader: &mut Reader<'_>, dimension_count: usize) -> Result<StoredReservation, SnapshotError> {
     let (high, low) = (reader.u64()?, reader.u64()?);
-    Ok(StoredReservation {
+    let entry = StoredReservation {
         key: Key(u128::from(high) << 64 | u128::from(low)),
         created_at: reader.time()?,
         moment: reader.time()?,
@@ -444,5 +506,21 @@ fn read_reservation(reader: &mut Reader<'_>) -> Result<StoredReservation, Snapsh
         link: reader.u32()?,
         generation: reader.u16()?,
         version: reader.u16()?,
-    })
+    };
+    let units_max = [UNITS_MAX, if dimension_count > 1 { UNITS_MAX } else { 0 }];
+    if entry.first_units.iter().zip(units_max).any(|(unit, most)| *unit > most) {
+        return Err(reader.out_of_range("the units of a reservation"));
+    }
+    if entry.random == RANDOM_OF_FREE {
+        return Ok(entry);
+    }
+    let state = entry.bits >> STATE_SHIFT & STATE_MASK;
+    if entry.random >> RANDOM_BIT_COUNT != 0
+        || entry.bits & !KNOWN_BITS != 0
+        || entry.bits & HOLD_SECONDS_MASK > HOLD_SECONDS_MAX
+        || !(1..=4).contains(&state)
+    {
+        return Err(reader.out_of_range("the id, the hold or the state of a reservation"));
+    }
+    Ok(entry)
 }
