@@ -16,6 +16,12 @@ pub enum FileError {
     /// The file is not what was written. Reading it again does not help.
     #[error(transparent)]
     Damaged(#[from] FileDamage),
+    /// The segment may still change. Later it will not.
+    #[error("{} is not sealed and durable yet", path.display())]
+    NotSealed {
+        /// The segment.
+        path: PathBuf,
+    },
     /// The operating system refused.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -119,10 +125,6 @@ impl SourceFile {
     /// Bytes when it was opened.
     pub(crate) fn size(&self) -> u64 {
         self.size
-    }
-
-    pub(crate) fn file(&self) -> &File {
-        &self.file
     }
 
     pub(crate) fn read_at(&self, into: &mut [u8], offset: u64) -> Result<(), FileError> {

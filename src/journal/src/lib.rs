@@ -65,6 +65,10 @@ mod storage;
 #[cfg(test)]
 mod tests;
 
+pub use archive::{
+    ArchiveReader, ArchiveSummary, HistorySummary, JournalFiles, SegmentReader, SegmentSource, archive_segment,
+    check_history, verify_archive,
+};
 pub use control::{CONTROL_HEADER_SIZE, ControlField, new_control_page};
 pub use damage::{FileDamage, FileError, FileFault};
 pub use directory::{
@@ -76,7 +80,7 @@ pub use framing::{CrcFraming, Framing};
 pub use header::HEADER_SIZE;
 pub use identifier::{JournalId, Lsn, Position, Record, SegmentNumber, Tag};
 pub use journal::{Full, Journal, Priority, Ticket};
-pub use mmap::{MmapSegment, MmapStorage, Ring};
+pub use mmap::{MmapSegment, MmapStorage, Recycler, Ring, RingStatus};
 pub use record::{COMMIT_KIND, COMMIT_SIZE, OWN_KIND_MIN, RECORD_HEADER_SIZE};
 pub use recovery::{Damage, Found, Recovered, RecoveryError, RecoveryStart, Refusal, Summary};
 pub use snapshot::{

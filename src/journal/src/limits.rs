@@ -20,6 +20,8 @@ pub const RING_SEGMENT_COUNT_MAX: usize = 64;
 pub const SNAPSHOT_CHUNK_SIZE_MAX: usize = 1024 * 1024;
 /// The most snapshots that are kept for a journal: the newest, and the one before it in case the newest is damaged.
 pub const SNAPSHOT_COUNT_MAX: usize = 2;
+/// Records of an archive are compressed in frames of about so many bytes: what a reader brings into memory for one record.
+pub const ARCHIVE_FRAME_SIZE: usize = 256 * 1024;
 /// How many partitions a data directory has.
 pub const PARTITION_COUNT: usize = 1024;
 /// The most journals of a data directory: more would own no partition. Those that are only history count too.

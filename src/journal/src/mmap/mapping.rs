@@ -86,7 +86,8 @@ impl MmapControl {
     }
 
     /// One store, and a release: a follower that sees the value sees the records that it covers.
-    pub(super) fn store(&mut self, field: ControlField, value: u64) {
+    /// The journal stores its fields and the thread that prepares segments the oldest segment, each alone.
+    pub(super) fn store(&self, field: ControlField, value: u64) {
         self.field(field).store(value.to_le(), Ordering::Release);
     }
 

@@ -8,12 +8,16 @@
 
 mod mapping;
 mod prepare;
+mod ring;
 
 pub use mapping::MmapSegment;
+pub use prepare::{Recycler, RingStatus};
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::control::{CONTROL_HEADER_SIZE, ControlField};
 use crate::error::{Action, StorageError};
@@ -26,7 +30,9 @@ use crate::storage::{Look, Segment, Storage};
 
 use mapping::MmapControl;
 use prepare::Preparer;
+#[cfg(test)]
 pub(crate) use prepare::prepare_segment;
+use ring::{Attempt, SegmentFiles};
 
 /// The name of the control page's file.
 pub(crate) const CONTROL_FILE_NAME: &str = "control";
@@ -35,31 +41,47 @@ const SEGMENT_SUFFIX: &str = ".segment";
 const NEW_SUFFIX: &str = ".segment.new";
 const NUMBER_DIGIT_COUNT: usize = 10;
 
-/// How many segments are kept prepared.
+/// How many segments are kept prepared, and how many files there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ring {
     segment_count: usize,
+    file_count_max: usize,
 }
 
 impl Ring {
-    /// That many, or the nearest number from [`RING_SEGMENT_COUNT_MIN`] to [`RING_SEGMENT_COUNT_MAX`].
+    /// That many prepared ones, or the nearest number from [`RING_SEGMENT_COUNT_MIN`] to [`RING_SEGMENT_COUNT_MAX`], and as many files as the disk
+    /// has room for.
     pub fn new(segment_count: usize) -> Ring {
         Ring {
             segment_count: segment_count.clamp(RING_SEGMENT_COUNT_MIN, RING_SEGMENT_COUNT_MAX),
+            file_count_max: usize::MAX,
         }
     }
 
-    /// How many.
+    /// The same with at most so many files, prepared ones included; at least two more than the prepared ones. When there are as many, segments are
+    /// used again that were given up ([`Recycler::give_up`]); while none is, the journal is full.
+    #[must_use]
+    pub fn with_file_count_max(self, file_count_max: usize) -> Ring {
+        Ring {
+            file_count_max: file_count_max.max(self.segment_count + 2),
+            ..self
+        }
+    }
+
+    /// How many are prepared.
     pub fn segment_count(self) -> usize {
         self.segment_count
+    }
+
+    /// How many files there may be.
+    pub fn file_count_max(self) -> usize {
+        self.file_count_max
     }
 }
 
 impl Default for Ring {
     fn default() -> Ring {
-        Ring {
-            segment_count: RING_SEGMENT_COUNT_DEFAULT,
-        }
+        Ring::new(RING_SEGMENT_COUNT_DEFAULT)
     }
 }
 
@@ -73,7 +95,9 @@ pub struct MmapStorage {
     journal: JournalId,
     segment_size: usize,
     ring: Ring,
-    control: Option<MmapControl>,
+    control: Option<Arc<MmapControl>>,
+    /// Files behind the end of the journal that recovery has no use for.
+    unused: BTreeSet<SegmentNumber>,
     preparer: Option<Preparer>,
 }
 
@@ -100,7 +124,7 @@ impl MmapStorage {
         }
         let path = directory.join(CONTROL_FILE_NAME);
         let control = match open_file(&path)? {
-            Some(file) if size_of(&file, &path)? == PAGE_SIZE as u64 => Some(MmapControl::map(file, &path)?),
+            Some(file) if size_of(&file, &path)? == PAGE_SIZE as u64 => Some(Arc::new(MmapControl::map(file, &path)?)),
             _ => None,
         };
         Ok(MmapStorage {
@@ -109,6 +133,7 @@ impl MmapStorage {
             segment_size,
             ring,
             control,
+            unused: BTreeSet::new(),
             preparer: None,
         })
     }
@@ -126,6 +151,11 @@ impl MmapStorage {
     /// The directory.
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// What tells which segments are not needed any more; nothing before recovery.
+    pub fn recycler(&self) -> Option<Recycler> {
+        self.preparer.as_ref().map(Preparer::recycler)
     }
 
     fn open_existing(&self, path: &Path) -> Result<File, StorageError> {
@@ -167,7 +197,7 @@ impl Storage for MmapStorage {
     }
 
     fn control_header(&self) -> Option<[u8; CONTROL_HEADER_SIZE]> {
-        self.control.as_ref().map(MmapControl::header)
+        self.control.as_ref().map(|control| control.header())
     }
 
     fn control_load(&self, field: ControlField) -> u64 {
@@ -179,7 +209,7 @@ impl Storage for MmapStorage {
 
     fn control_store(&mut self, field: ControlField, value: u64) {
         self.control
-            .as_mut()
+            .as_ref()
             .expect("recovery has seen the control page")
             .store(field, value);
     }
@@ -218,15 +248,35 @@ impl Storage for MmapStorage {
         fs::remove_file(&path).map_err(StorageError::io(Action::Remove, &path))
     }
 
+    fn keep_unused(&mut self, number: SegmentNumber) -> Result<(), StorageError> {
+        self.unused.insert(number);
+        Ok(())
+    }
+
     fn sync_removals(&mut self) -> Result<(), StorageError> {
         sync_directory(&self.directory)
     }
 
     fn prepare(&mut self, number: SegmentNumber) -> Result<MmapSegment, StorageError> {
         assert!(self.preparer.is_none(), "recovery prepares one segment");
-        let segment =
-            prepare_segment(&self.directory, number, self.segment_size, &|| false)?.expect("nobody asked to stop");
-        let preparer = Preparer::start(&self.directory, number.next(), self.segment_size, self.ring)?;
+        let files = self.segments()?.into_iter().collect();
+        let mut files = SegmentFiles {
+            directory: self.directory.clone(),
+            journal: self.journal,
+            segment_size: self.segment_size,
+            control: self.control.clone(),
+            files,
+            unused: std::mem::take(&mut self.unused),
+            needed_from: SegmentNumber::FIRST,
+            // A start needs a segment, whatever else there is.
+            file_count_max: usize::MAX,
+        };
+        let segment = match files.attempt(number, SegmentNumber(0), &|| false)? {
+            Attempt::Prepared(segment) => segment,
+            Attempt::Stopped | Attempt::AtEnd { .. } => unreachable!("nobody asked to stop, and there is no end"),
+        };
+        files.file_count_max = self.ring.file_count_max();
+        let preparer = Preparer::start(files, number.next(), self.ring)?;
         self.preparer = Some(preparer);
         Ok(segment)
     }
@@ -246,7 +296,7 @@ impl Storage for MmapStorage {
     }
 }
 
-fn segment_path(directory: &Path, number: SegmentNumber) -> PathBuf {
+pub(crate) fn segment_path(directory: &Path, number: SegmentNumber) -> PathBuf {
     directory.join(format!("{:0NUMBER_DIGIT_COUNT$}{SEGMENT_SUFFIX}", number.0))
 }
 
@@ -264,7 +314,7 @@ pub(crate) fn is_half_prepared(name: &str) -> bool {
     name.strip_suffix(NEW_SUFFIX).and_then(parse_number).is_some()
 }
 
-fn parse_number(digits: &str) -> Option<SegmentNumber> {
+pub(crate) fn parse_number(digits: &str) -> Option<SegmentNumber> {
     if digits.len() != NUMBER_DIGIT_COUNT || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }

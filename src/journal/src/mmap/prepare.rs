@@ -2,7 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
@@ -17,6 +17,7 @@ use rustix::thread::{sched_getaffinity, sched_setaffinity};
 use crate::error::{Action, StorageError, is_out_of_space};
 use crate::identifier::SegmentNumber;
 use crate::limits::PAGE_SIZE;
+use crate::mmap::ring::{Attempt, SegmentFiles};
 use crate::mmap::{MmapSegment, Ring, new_path, segment_path, sync_directory};
 
 /// Until a failed preparation is tried again.
@@ -34,13 +35,60 @@ enum Notice {
     Taken,
     /// A segment is full; unmapping it takes a while.
     Retired(MmapSegment),
+    /// Segments below this are not needed any more.
+    GivenUp(SegmentNumber),
+    /// There will be no more.
+    Stop,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
     prepared_count: AtomicUsize,
+    file_count: AtomicUsize,
     is_full: AtomicBool,
+    is_at_end: AtomicBool,
     is_stopping: AtomicBool,
+}
+
+/// Tells a journal's storage which segments are not needed any more, from any thread.
+#[derive(Clone, Debug)]
+pub struct Recycler {
+    shared: Arc<Shared>,
+    notices: Sender<Notice>,
+}
+
+/// How a journal's files stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingStatus {
+    /// Segments and prepared files on the disk.
+    pub files: usize,
+    /// Segments that are prepared ahead.
+    pub prepared: usize,
+    /// The disk or the quota is full.
+    pub is_full: bool,
+    /// There are as many files as the ring allows, and none of them can be used again yet.
+    pub is_at_end: bool,
+}
+
+impl Recycler {
+    /// Segments below this number may be used again, as soon as nobody leases them. The caller has seen that each of them is archived and that no snapshot
+    /// which the manifest names needs it ([`crate::ManifestWriter::needed_from`]). A segment without an archive is kept all the same.
+    ///
+    /// Returns at once. That the segments are given up is durable before the first of them goes. After a start it is said again.
+    pub fn give_up(&self, below: SegmentNumber) {
+        // A storage that is gone gives nothing up.
+        let _ = self.notices.send(Notice::GivenUp(below));
+    }
+
+    /// How the files stand.
+    pub fn status(&self) -> RingStatus {
+        RingStatus {
+            files: self.shared.file_count.load(Ordering::Acquire),
+            prepared: self.shared.prepared_count.load(Ordering::Acquire),
+            is_full: self.shared.is_full.load(Ordering::Acquire),
+            is_at_end: self.shared.is_at_end.load(Ordering::Acquire),
+        }
+    }
 }
 
 /// The journal's end of the thread.
@@ -48,25 +96,20 @@ struct Shared {
 pub(super) struct Preparer {
     shared: Arc<Shared>,
     prepared: Receiver<MmapSegment>,
-    /// Nothing once the thread is to stop.
-    notices: Option<Sender<Notice>>,
+    notices: Sender<Notice>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Preparer {
-    pub(super) fn start(
-        directory: &Path,
-        first: SegmentNumber,
-        segment_size: usize,
-        ring: Ring,
-    ) -> Result<Preparer, StorageError> {
+    pub(super) fn start(files: SegmentFiles, first: SegmentNumber, ring: Ring) -> Result<Preparer, StorageError> {
         let shared = Arc::new(Shared::default());
+        shared.file_count.store(files.files.len(), Ordering::Release);
+        let directory = files.directory.clone();
         let (prepared_sender, prepared) = sync_channel(ring.segment_count());
         let (notices, notice_receiver) = channel();
         let worker = Worker {
-            directory: directory.to_owned(),
+            files,
             next: first,
-            segment_size,
             ring,
             shared: Arc::clone(&shared),
             prepared: prepared_sender,
@@ -75,11 +118,11 @@ impl Preparer {
         let thread = std::thread::Builder::new()
             .name("plimsoll-prepare".to_owned())
             .spawn(move || worker.run())
-            .map_err(StorageError::io(Action::Spawn, directory))?;
+            .map_err(StorageError::io(Action::Spawn, &directory))?;
         Ok(Preparer {
             shared,
             prepared,
-            notices: Some(notices),
+            notices,
             thread: Some(thread),
         })
     }
@@ -106,18 +149,23 @@ impl Preparer {
         self.shared.is_full.load(Ordering::Acquire)
     }
 
+    pub(super) fn recycler(&self) -> Recycler {
+        Recycler {
+            shared: Arc::clone(&self.shared),
+            notices: self.notices.clone(),
+        }
+    }
+
     /// A thread that is gone is noticed by the ring running empty.
     fn notify(&self, notice: Notice) {
-        if let Some(notices) = &self.notices {
-            let _ = notices.send(notice);
-        }
+        let _ = self.notices.send(notice);
     }
 }
 
 impl Drop for Preparer {
     fn drop(&mut self) {
         self.shared.is_stopping.store(true, Ordering::Release);
-        self.notices = None;
+        self.notify(Notice::Stop);
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
@@ -128,9 +176,8 @@ impl Drop for Preparer {
 
 /// The thread's end.
 struct Worker {
-    directory: PathBuf,
+    files: SegmentFiles,
     next: SegmentNumber,
-    segment_size: usize,
     ring: Ring,
     shared: Arc<Shared>,
     prepared: SyncSender<MmapSegment>,
@@ -148,21 +195,35 @@ impl Worker {
             };
             match notice {
                 Ok(Notice::Retired(segment)) => drop(segment),
+                Ok(Notice::GivenUp(below)) => self.files.needed_from = self.files.needed_from.max(below),
                 Ok(Notice::Taken) | Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+                Ok(Notice::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             }
         }
+    }
+
+    /// The newest segment that is not written to any more: behind it are the active one and the prepared ones.
+    fn newest_sealed(&self) -> SegmentNumber {
+        let behind = 2 + self.shared.prepared_count.load(Ordering::Acquire) as u64;
+        SegmentNumber(self.next.0.saturating_sub(behind))
     }
 
     /// Prepares segments until there are enough. Returns how long to wait after a failure.
     fn fill(&mut self) -> Option<Duration> {
         while self.shared.prepared_count.load(Ordering::Acquire) < self.ring.segment_count() {
+            let newest_sealed = self.newest_sealed();
             let is_stopping = || self.shared.is_stopping.load(Ordering::Acquire);
-            match prepare_segment(&self.directory, self.next, self.segment_size, &is_stopping) {
-                Ok(Some(segment)) => {
+            let attempt = self.files.attempt(self.next, newest_sealed, &is_stopping);
+            self.shared.file_count.store(self.files.files.len(), Ordering::Release);
+            match attempt {
+                Ok(Attempt::Prepared(segment)) => {
                     self.next = self.next.next();
+                    let directory = &self.files.directory;
                     if self.shared.is_full.swap(false, Ordering::AcqRel) {
-                        tracing::info!(directory = %self.directory.display(), "there is room for segments again");
+                        tracing::info!(directory = %directory.display(), "there is room for segments again");
+                    }
+                    if self.shared.is_at_end.swap(false, Ordering::AcqRel) {
+                        tracing::info!(directory = %directory.display(), "segments can be used again");
                     }
                     // Counted first, so that the count never falls below what has been taken.
                     self.shared.prepared_count.fetch_add(1, Ordering::Release);
@@ -170,7 +231,14 @@ impl Worker {
                         return None;
                     }
                 }
-                Ok(None) => return None,
+                Ok(Attempt::Stopped) => return None,
+                Ok(Attempt::AtEnd { is_leased }) => {
+                    if !self.shared.is_at_end.swap(true, Ordering::AcqRel) {
+                        let directory = &self.files.directory;
+                        tracing::warn!(directory = %directory.display(), is_leased, "no segment can be used again yet");
+                    }
+                    return is_leased.then_some(RETRY_PAUSE);
+                }
                 Err(error) => {
                     let is_full = error.is_out_of_space();
                     let was_full = self.shared.is_full.swap(is_full, Ordering::AcqRel);
@@ -186,6 +254,13 @@ impl Worker {
                 }
             }
         }
+        if let Err(error) = self.files.trim(self.newest_sealed()) {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "cannot remove a segment that is given up"
+            );
+        }
+        self.shared.file_count.store(self.files.files.len(), Ordering::Release);
         None
     }
 }
@@ -279,7 +354,7 @@ fn fill_and_map(
 }
 
 /// Never over a file that is there: it could hold records.
-fn rename_to_free_name(from: &Path, to: &Path) -> Result<(), StorageError> {
+pub(super) fn rename_to_free_name(from: &Path, to: &Path) -> Result<(), StorageError> {
     let cwd = rustix::fs::CWD;
     match renameat_with(cwd, from, cwd, to, RenameFlags::NOREPLACE) {
         Ok(()) => Ok(()),

@@ -1,7 +1,9 @@
 mod crashes;
 mod damage;
 mod disk;
+pub(crate) mod files;
 mod mapped;
+mod ring;
 mod running;
 mod starts;
 mod table;

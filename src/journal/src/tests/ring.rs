@@ -1,0 +1,211 @@
+//! Segments that are used again.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use crate::archive::{JournalFiles, SegmentReader};
+use crate::control::ControlField;
+use crate::identifier::SegmentNumber;
+use crate::journal::{Full, Priority};
+use crate::mmap::Ring;
+use crate::recovery::RecoveryStart;
+use crate::storage::{Segment, Storage};
+use crate::tests::files::{Files, batch, directory, fill_up_to, wait_until};
+
+/// The inode of each segment's file.
+fn inodes(files: &Files) -> BTreeMap<u64, u64> {
+    let numbers = JournalFiles::read(&files.directory).expect("a list").segments;
+    let inode = |number: &SegmentNumber| fs::metadata(files.segment(number.0)).map(|metadata| metadata.ino());
+    numbers
+        .iter()
+        .filter_map(|number| Some((number.0, inode(number).ok()?)))
+        .collect()
+}
+
+#[test]
+fn a_full_ring_refuses_keeps_a_segment_for_what_is_essential_and_resumes() {
+    let parent = tempfile::tempdir().expect("a directory for the test");
+    let data = directory(parent.path());
+    let files = Files::of(&data);
+    let ring = Ring::new(2).with_file_count_max(6);
+    let (mut journal, ..) = files.recover(ring, RecoveryStart::FIRST);
+    let recycler = journal.storage().recycler().expect("it runs");
+    fill_up_to(&mut journal, 4);
+    wait_until("two are prepared", || recycler.status().prepared == 2);
+    assert_eq!((recycler.status().files, recycler.status().is_at_end), (6, false));
+    // One more for everybody, then one for what is essential, then none.
+    let full = |journal: &mut _, priority| {
+        loop {
+            if let Err(full) = batch(journal, priority) {
+                break full;
+            }
+        }
+    };
+    assert_eq!(full(&mut journal, Priority::Normal), Full::Ring);
+    assert_eq!((journal.segment().number().0, recycler.status().prepared), (5, 1));
+    wait_until("the ring is at its end", || recycler.status().is_at_end);
+    assert_eq!(full(&mut journal, Priority::Essential), Full::Ring);
+    assert_eq!((journal.segment().number().0, recycler.status().prepared), (6, 0));
+
+    let before = inodes(&files);
+    // Not archived, so not gone, whatever is said.
+    recycler.give_up(SegmentNumber(3));
+    files.archive(1);
+    recycler.give_up(SegmentNumber(3));
+    wait_until("segment 1 is used again", || recycler.status().prepared == 1);
+    let after = inodes(&files);
+    assert_eq!((after.get(&1), after[&7], after[&2]), (None, before[&1], before[&2]));
+    assert_eq!(journal.storage().control_load(ControlField::OldestSegment), 3);
+    assert_eq!(batch(&mut journal, Priority::Normal), Err(Full::Ring));
+    for number in 2..=4 {
+        files.archive(number);
+    }
+    recycler.give_up(SegmentNumber(9));
+    wait_until("two are prepared", || recycler.status().prepared == 2);
+    assert!(!recycler.status().is_at_end);
+    fill_up_to(&mut journal, 8);
+    let last = journal.last_lsn();
+    assert!(recycler.status().files <= 6);
+    // What is not sealed or archived stays, whatever was said.
+    let there = inodes(&files);
+    assert!((5..=8).all(|number| there.contains_key(&number)), "{there:?}");
+    drop(journal);
+    let start = RecoveryStart {
+        segment: SegmentNumber(5),
+        lsn: SegmentReader::open(&files.source(), SegmentNumber(5))
+            .expect("it is there")
+            .expect("it is there")
+            .first_lsn(),
+        time: 0,
+    };
+    let (journal, summary, lsns) = files.recover(ring, start);
+    assert_eq!((summary.last_lsn, summary.cut), (last, None));
+    assert!(lsns.iter().zip(&lsns[1..]).all(|(one, next)| one.0 + 2 == next.0));
+    drop(journal);
+}
+
+#[test]
+fn a_steady_state_writes_no_new_files() {
+    let parent = tempfile::tempdir().expect("a directory for the test");
+    let data = directory(parent.path());
+    let files = Files::of(&data);
+    let ring = Ring::new(2).with_file_count_max(6);
+    let (mut journal, ..) = files.recover(ring, RecoveryStart::FIRST);
+    let recycler = journal.storage().recycler().expect("it runs");
+    fill_up_to(&mut journal, 4);
+    wait_until("the ring is full", || inodes(&files).len() == 6);
+    let first: Vec<_> = inodes(&files).into_values().collect();
+    for number in 4..20 {
+        fill_up_to(&mut journal, number);
+        let archived = JournalFiles::read(&files.directory).expect("a list").archives.len() as u64;
+        for sealed in archived + 1..number - 1 {
+            files.archive(sealed);
+        }
+        recycler.give_up(SegmentNumber(number - 1));
+        wait_until("segments are prepared", || recycler.status().prepared == 2);
+    }
+    let last: Vec<_> = inodes(&files).into_values().collect();
+    assert!(last.iter().all(|inode| first.contains(inode)), "{first:?} {last:?}");
+}
+
+#[test]
+fn a_lease_keeps_a_segment_as_it_is() {
+    let parent = tempfile::tempdir().expect("a directory for the test");
+    let data = directory(parent.path());
+    let files = Files::of(&data);
+    let ring = Ring::new(2).with_file_count_max(5);
+    let (mut journal, ..) = files.recover(ring, RecoveryStart::FIRST);
+    let recycler = journal.storage().recycler().expect("it runs");
+    fill_up_to(&mut journal, 3);
+    let mut reader = SegmentReader::open(&files.source(), SegmentNumber(1))
+        .expect("it is there")
+        .expect("it is there");
+    files.archive(1);
+    let inode = inodes(&files)[&1];
+    recycler.give_up(SegmentNumber(2));
+    while batch(&mut journal, Priority::Essential).is_ok() {}
+    wait_until("the leased one is passed over", || recycler.status().is_at_end);
+    assert_eq!(inodes(&files)[&1], inode);
+    let mut count = 0;
+    while reader.next_record().expect("it can be read").is_some() {
+        count += 1;
+    }
+    assert!(count > 20 && reader.offset() > 50_000);
+    drop(reader);
+    wait_until("it is used again", || recycler.status().prepared == 1);
+    assert_eq!(inodes(&files).get(&1), None);
+    assert!(inodes(&files).into_values().any(|other| other == inode));
+    assert!(
+        SegmentReader::open(&files.source(), SegmentNumber(1))
+            .expect("no error")
+            .is_none()
+    );
+}
+
+#[test]
+fn a_start_uses_what_the_last_one_prepared() {
+    let parent = tempfile::tempdir().expect("a directory for the test");
+    let data = directory(parent.path());
+    let files = Files::of(&data);
+    let (mut journal, ..) = files.recover(Ring::default(), RecoveryStart::FIRST);
+    batch(&mut journal, Priority::Normal).expect("there is room");
+    let recycler = journal.storage().recycler().expect("it runs");
+    wait_until("three are prepared", || recycler.status().prepared == 3);
+    drop(journal);
+    let before = inodes(&files);
+    assert_eq!(before.keys().copied().collect::<Vec<_>>(), [1, 2, 3, 4]);
+    // A gap, as a start leaves it that removes a segment which was opened and not durable.
+    fs::remove_file(files.segment(2)).expect("it is removed");
+    let (mut journal, summary, _) = files.recover(Ring::default(), RecoveryStart::FIRST);
+    assert_eq!((summary.segments, journal.segment().number().0), (1, 2));
+    let recycler = journal.storage().recycler().expect("it runs");
+    wait_until("three are prepared", || recycler.status().prepared == 3);
+    let after = inodes(&files);
+    assert_eq!((after[&1], after[&2], after[&3]), (before[&1], before[&4], before[&3]));
+    batch(&mut journal, Priority::Normal).expect("there is room");
+    drop(journal);
+    let (journal, summary, lsns) = files.recover(Ring::default(), RecoveryStart::FIRST);
+    assert_eq!((summary.segments, lsns.len()), (2, 2));
+    drop(journal);
+    // Segment 3 was opened, and nothing in it was kept: its header is valid for its number, so the file must go.
+    let inode = inodes(&files)[&3];
+    let keeper = fs::File::open(files.segment(3)).expect("it is there");
+    let (journal, summary, _) = files.recover(Ring::default(), RecoveryStart::FIRST);
+    assert_eq!((summary.segments, journal.segment().number().0), (2, 3));
+    assert_ne!(inodes(&files)[&3], inode);
+    drop(keeper);
+}
+
+#[test]
+fn a_crash_before_the_new_name_is_durable_changes_nothing() {
+    let parent = tempfile::tempdir().expect("a directory for the test");
+    let data = directory(parent.path());
+    let files = Files::of(&data);
+    let (mut journal, ..) = files.recover(Ring::new(2), RecoveryStart::FIRST);
+    fill_up_to(&mut journal, 3);
+    let last = journal.last_lsn();
+    let recycler = journal.storage().recycler().expect("it runs");
+    wait_until("two are prepared", || recycler.status().prepared == 2);
+    files.archive(1);
+    drop((journal, recycler));
+    let from = RecoveryStart {
+        lsn: SegmentReader::open(&files.source(), SegmentNumber(2))
+            .expect("it is there")
+            .expect("it is there")
+            .first_lsn(),
+        segment: SegmentNumber(2),
+        time: 0,
+    };
+    // Before the rename, all is as it was; after it, the file under its new name is prepared and no segment.
+    assert_eq!(files.recover(Ring::new(2), from).1.last_lsn, last);
+    let next = JournalFiles::read(&files.directory).expect("a list").segments.len() as u64 + 1;
+    fs::rename(files.segment(1), files.segment(next)).expect("renamed");
+    let (mut journal, summary, _) = files.recover(Ring::new(2), from);
+    assert_eq!((summary.last_lsn, summary.cut), (last, None));
+    batch(&mut journal, Priority::Normal).expect("there is room");
+    fill_up_to(&mut journal, next + 1);
+    let last = journal.last_lsn();
+    drop(journal);
+    assert_eq!(files.recover(Ring::new(2), from).1.last_lsn, last);
+}
