@@ -180,6 +180,12 @@ impl State {
         partition.reservations.reference(slot)
     }
 
+    /// How much a partition holds: its slots for pools and reservations.
+    pub fn partition_load(&self, id: PartitionId) -> usize {
+        self.partition(id)
+            .map_or(0, |partition| partition.pools.len() + partition.reservations.len())
+    }
+
     /// The key of a reservation that exists.
     pub fn key(&self, id: ReservationId) -> Option<Key> {
         let parts = id.parts();

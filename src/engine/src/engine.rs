@@ -364,9 +364,19 @@ impl<S: Storage, F: Framing> Engine<S, F> {
         self.state.begin_snapshot();
         Some(SnapshotMoment {
             lsn,
-            segment: self.journal.segment().number(),
+            segment: self.segment_number(),
             time: self.journal.last_time(),
         })
+    }
+
+    /// Begins a copy of the state as recovery left it, for another journal: all of it is durable.
+    pub fn begin_copy(&mut self) {
+        self.state.begin_snapshot();
+    }
+
+    /// The segment that records are appended to.
+    pub fn segment_number(&self) -> SegmentNumber {
+        self.journal.segment().number()
     }
 
     /// Copies about this many bytes of the snapshot that was begun, see [`State::copy_snapshot`]; true when that was all. One that nobody wants any

@@ -27,6 +27,7 @@ use crate::outgoing::Outgoing;
 use crate::requests::Requests;
 use crate::runtime::{self, Listener, ListenerCloser, Signal};
 use crate::shared::Shared;
+use crate::snapshots::Snapshots;
 use crate::stats::{CoreCounters, command_count};
 
 /// How long a core that has more to do waits, so that the runtime looks at its sockets in between.
@@ -58,6 +59,7 @@ pub(crate) struct Inner {
     pub(crate) requests: Requests,
     pub(crate) encoder: Encoder,
     pub(crate) availability: Availability,
+    snapshots: Snapshots,
     random: Random,
     pub(crate) clock: Clock,
     /// Messages that each owner has not answered yet.
@@ -75,6 +77,7 @@ impl Core {
         shared: Arc<Shared>,
         engine: Engine<MmapStorage>,
         availability: Availability,
+        snapshots: Snapshots,
         listening: ListenerCloser,
         seed: u64,
     ) -> Core {
@@ -88,6 +91,7 @@ impl Core {
                 requests: Requests::default(),
                 encoder: Encoder::new(),
                 availability,
+                snapshots,
                 random: Random(seed),
                 clock: Clock::new(),
                 unanswered: vec![0; core_count],
@@ -242,6 +246,9 @@ impl Core {
             inner.tickets.push_back(ticket);
             self.unsynced.notify();
         }
+        more |= inner
+            .snapshots
+            .step(&mut inner.engine, &self.shared.snapshots[self.index]);
         availability::publish(inner, now);
         self.send_replies(inner);
         for connection in inner.dirty.drain(..) {

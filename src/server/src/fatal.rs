@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use plimsoll_journal::{DirectoryError, RecoveryError};
 use plimsoll_record::DecodeError;
 
+use crate::recovery::SnapshotError;
+
 /// What keeps a server from starting, or ends it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -41,14 +43,6 @@ pub enum Fatal {
         /// Those that were asked for.
         asked: Vec<String>,
     },
-    /// The directory was made for another number of cores.
-    #[error("the data directory has {found} journals, one for each core, and {asked} cores were asked for")]
-    CoreCount {
-        /// Journals of the directory.
-        found: usize,
-        /// Cores asked for.
-        asked: usize,
-    },
     /// More cores than this process may run on.
     #[error("{asked} cores were asked for, and this process may run on {allowed} processors")]
     TooManyCores {
@@ -73,6 +67,15 @@ pub enum Fatal {
         /// What is wrong.
         #[source]
         source: Box<RecoveryError<DecodeError>>,
+    },
+    /// No snapshot is whole, and without one the journal cannot be read.
+    #[error("snapshot {} is damaged, there is no other, and the journal does not begin with an empty state", path.display())]
+    Snapshot {
+        /// The newest one.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: Box<SnapshotError>,
     },
     /// The address cannot be listened on.
     #[error("cannot listen on {address}")]
@@ -154,12 +157,12 @@ static CATALOGUE: [CatalogueEntry; 13] = [
     },
     CatalogueEntry {
         exit_code: 16,
-        meaning: "the cores do not match",
-        remedy: "leave --cores out, or name as many as the data directory has journals, among those that this process may run on",
+        meaning: "there are no such processors",
+        remedy: "leave --cores out, or name processors that this process may run on",
     },
     CatalogueEntry {
         exit_code: 17,
-        meaning: "a journal is damaged",
+        meaning: "a journal or a snapshot is damaged",
         remedy: "keep a copy of the data directory; restore the file that is named from a backup, or check the disk",
     },
     CatalogueEntry {
@@ -199,13 +202,14 @@ impl Fatal {
             Fatal::Directory(error) if error.is_out_of_space() => 14,
             Fatal::Directory(_) => 13,
             Fatal::Dimensions { .. } => 15,
-            Fatal::CoreCount { .. } | Fatal::Processor { .. } | Fatal::TooManyCores { .. } => 16,
+            Fatal::Processor { .. } | Fatal::TooManyCores { .. } => 16,
             Fatal::Recovery { source, .. } => match &**source {
                 RecoveryError::Storage(error) if error.is_out_of_space() => 14,
                 RecoveryError::Storage(_) => 13,
                 RecoveryError::Refused(_) | RecoveryError::Record { .. } => 22,
                 _ => 17,
             },
+            Fatal::Snapshot { .. } => 17,
             Fatal::Listen { .. } => 18,
             Fatal::InsecureListen { .. } => 19,
             Fatal::SyncFailed { .. } => 20,

@@ -136,11 +136,5 @@ pub(crate) fn processors(cores: &Cores, journal_count: Option<usize>) -> Result<
             list.clone()
         }
     };
-    match journal_count {
-        Some(found) if found != chosen.len() => Err(Fatal::CoreCount {
-            found,
-            asked: chosen.len(),
-        }),
-        _ => Ok(chosen),
-    }
+    Ok(chosen)
 }

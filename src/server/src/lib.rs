@@ -3,10 +3,12 @@
 //! [`Server::start`] checks the host, takes the data directory, starts an executor for each core and returns when every listener
 //! accepts; [`Server::wait`] returns after [`Handle::shutdown`] or SIGTERM, when what was accepted is finished and synced.
 
+mod archive;
 mod availability;
 mod clock;
 mod connection;
 mod core;
+mod core_count;
 mod dispatch;
 mod encode;
 mod fatal;
@@ -19,14 +21,18 @@ mod mailbox;
 mod options;
 mod outgoing;
 mod patience;
+mod recovery;
 mod requests;
 mod runtime;
 mod server;
 mod shared;
+mod snapshot_file;
+mod snapshots;
 mod stats;
 mod sync;
 
 pub use fatal::{CatalogueEntry, Fatal};
 pub use options::{Cores, Options};
+pub use recovery::SnapshotError;
 pub use server::{Handle, Server};
 pub use stats::{CoreStats, Distribution, Stats};

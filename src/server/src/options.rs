@@ -36,6 +36,10 @@ pub struct Options {
     pub hold_grace: Duration,
     /// Size of a new directory's segments in bytes.
     pub segment_size: u64,
+    /// A snapshot of a core is taken after so many bytes of its journal.
+    pub snapshot_after: u64,
+    /// How many bytes of segments each core may have on the disk; at the end of it the journal is full until some can be used again.
+    pub journal_space: u64,
     /// Whether an address other than loopback is accepted: there is no authentication yet.
     pub insecure_listen: bool,
 }
@@ -53,6 +57,8 @@ impl Options {
             retire_after: Duration::from_hours(35 * 24),
             hold_grace: Duration::from_secs(30),
             segment_size: 64 << 20,
+            snapshot_after: 256 << 20,
+            journal_space: 4 << 30,
             insecure_listen: false,
         }
     }

@@ -6,15 +6,18 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use plimsoll_availability::{Table, Writer};
 use plimsoll_domain::StateOptions;
-use plimsoll_engine::{Engine, EngineOptions};
-use plimsoll_journal::{Directory, DirectoryError, DirectoryJournal, MmapStorage, NewDirectory, RecoveryError, Ring};
+use plimsoll_engine::EngineOptions;
+use plimsoll_journal::{
+    Directory, DirectoryError, DirectoryJournal, DirectorySnapshot, ManifestWriter, NewDirectory, Ring,
+};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::archive::ArchivedJournal;
 use crate::availability::Availability;
 use crate::clock::Clock;
 use crate::core::Core;
@@ -22,17 +25,20 @@ use crate::fatal::Fatal;
 use crate::limits::POOLS_PER_CORE_MAX;
 use crate::options::Options;
 use crate::patience::try_patiently;
+use crate::recovery::{self, RecoveredCore, Source};
 use crate::runtime::{self, Executor, Listener};
 use crate::shared::Shared;
+use crate::snapshots::Snapshots;
 use crate::stats::{CoreCounters, Stats};
-use crate::{heartbeat, host, listen, sync};
+use crate::{archive, core_count, heartbeat, host, listen, snapshots, sync};
 
 /// A running server.
 pub struct Server {
     address: SocketAddr,
     shared: Arc<Shared>,
     executors: Vec<Executor>,
-    heartbeat: JoinHandle<()>,
+    /// What goes on beside them.
+    threads: Vec<JoinHandle<()>>,
     /// Kept until every core has ended: it holds the lock.
     directory: Directory,
 }
@@ -52,6 +58,7 @@ impl Handle {
     pub fn stats(&self) -> Stats {
         Stats {
             cores: self.0.counters.iter().map(CoreCounters::read).collect(),
+            is_history_whole: self.0.is_history_whole(),
         }
     }
 }
@@ -69,7 +76,7 @@ impl Server {
         }
         abort_on_panic();
         host::check()?;
-        let (directory, processors) = open_directory(options)?;
+        let (mut directory, processors) = open_directory(options)?;
         host::check_locked_memory(processors.len())?;
         let (sockets, address) = listen::listen(options.listen, processors.len()).map_err(|source| Fatal::Listen {
             address: options.listen,
@@ -78,21 +85,32 @@ impl Server {
         let connection_count_max = host::connection_count_max(processors.len());
         let shared = Arc::new(Shared::new(&directory, connection_count_max));
         let heartbeat = heartbeat::start(Arc::clone(&shared)).map_err(|source| Fatal::Executor { core: 0, source })?;
+        let manifest = directory.take_writer();
         let mut server = Server {
             address,
             shared: Arc::clone(&shared),
             executors: Vec::new(),
-            heartbeat,
+            threads: vec![heartbeat],
             directory,
         };
+        let indices: Vec<_> = core_count::running(&server.directory)
+            .iter()
+            .map(|(index, _)| *index)
+            .collect();
+        let engine_options = engine_options(options, &server.directory);
+        let ring = ring(options, &server.directory);
         let (table, writers) = Table::new(processors.len(), shared.dimensions.len());
         let (started, starts) = mpsc::channel();
         for (core, (processor, (socket, writer))) in processors.iter().zip(sockets.into_iter().zip(writers)).enumerate()
         {
             let setup = CoreSetup {
                 core,
-                journal: server.directory.journals()[core].clone(),
+                journal: server.directory.journals()[indices[core]].clone(),
+                snapshots: server.directory.snapshots(indices[core]).to_vec(),
+                began_with_snapshot: indices.len() < server.directory.journals().len(),
                 segment_size: server.directory.segment_size(),
+                ring,
+                engine_options,
                 options: options.clone(),
                 shared: Arc::clone(&shared),
                 table: table.clone(),
@@ -107,15 +125,46 @@ impl Server {
             }
         }
         drop(started);
+        let mut archived: Vec<Option<ArchivedJournal>> = indices.iter().map(|_| None).collect();
         for _ in &server.executors {
             match starts.recv() {
-                Ok(Ok(())) => {}
+                Ok(Ok((core, journal))) => archived[core] = Some(journal),
                 Ok(Err(fatal)) => return server.abandon(Some(fatal)),
                 // An executor ended without a word: joining it tells why.
                 Err(_) => return server.abandon(None),
             }
         }
-        Ok(server)
+        match server.start_background(manifest, archived.into_iter().flatten().collect()) {
+            Ok(()) => Ok(server),
+            Err(source) => server.abandon(Some(Fatal::Executor { core: 0, source })),
+        }
+    }
+
+    /// Starts what goes on beside the executors.
+    fn start_background(
+        &mut self,
+        manifest: Option<ManifestWriter>,
+        journals: Vec<ArchivedJournal>,
+    ) -> std::io::Result<()> {
+        if let Some(manifest) = manifest {
+            let ids = journals.iter().map(|journal| journal.id);
+            let data = self.directory.path().to_owned();
+            self.threads
+                .push(snapshots::start(Arc::clone(&self.shared), manifest, data, ids)?);
+        }
+        let history = self.directory.journals().iter().filter_map(|journal| {
+            let end = journal.end?;
+            Some((journal.clone(), end.segment.next()))
+        });
+        let history = history.collect();
+        let segment_size = self.directory.segment_size();
+        self.threads.push(archive::start(
+            Arc::clone(&self.shared),
+            segment_size,
+            journals,
+            history,
+        )?);
+        Ok(())
     }
 
     /// Where the binary protocol listens.
@@ -166,11 +215,13 @@ impl Server {
             }
         }
         self.shared.finish();
-        if result.is_ok() && self.heartbeat.join().is_err() {
-            result = Err(Fatal::Executor {
-                core: 0,
-                source: std::io::Error::other("the heartbeat panicked"),
-            });
+        for thread in self.threads {
+            if thread.join().is_err() {
+                result = result.and(Err(Fatal::Executor {
+                    core: 0,
+                    source: std::io::Error::other("a background thread panicked"),
+                }));
+            }
         }
         result
     }
@@ -226,15 +277,45 @@ fn open_existing(
             asked,
         });
     }
-    let processors = host::processors(&options.cores, Some(directory.journals().len()))?;
+    let core_count = core_count::running(&directory).len();
+    let processors = host::processors(&options.cores, Some(core_count))?;
+    if processors.len() == core_count {
+        return Ok((directory, processors));
+    }
+    let engine_options = engine_options(options, &directory);
+    let directory = core_count::change(directory, processors.len(), engine_options, Clock::new().now(), random)?;
     Ok((directory, processors))
+}
+
+fn engine_options(options: &Options, directory: &Directory) -> EngineOptions {
+    let core_count = core_count::running(directory).len();
+    EngineOptions {
+        state: StateOptions {
+            key_retention_micros: micros(options.key_retention),
+            retire_after_micros: micros(options.retire_after),
+            reservation_count_max: host::reservation_count_max(core_count),
+            pool_count_max: POOLS_PER_CORE_MAX,
+            hash_seed: random(),
+            ..StateOptions::new(directory.dimensions().len())
+        },
+        hold_grace_micros: micros(options.hold_grace),
+    }
+}
+
+fn ring(options: &Options, directory: &Directory) -> Ring {
+    let file_count = options.journal_space / directory.segment_size() as u64;
+    Ring::default().with_file_count_max(usize::try_from(file_count).unwrap_or(usize::MAX))
 }
 
 /// What one core's executor starts from.
 struct CoreSetup {
     core: usize,
     journal: DirectoryJournal,
+    snapshots: Vec<DirectorySnapshot>,
+    began_with_snapshot: bool,
     segment_size: usize,
+    ring: Ring,
+    engine_options: EngineOptions,
     options: Options,
     shared: Arc<Shared>,
     table: Table,
@@ -242,13 +323,17 @@ struct CoreSetup {
     socket: socket2::Socket,
 }
 
+/// Tells that a core has started, with what is done beside it.
+type Started = mpsc::Sender<Result<(usize, ArchivedJournal), Fatal>>;
+
 /// Recovers, listens, tells that it has started, and runs until the server stops.
-async fn run_core(setup: CoreSetup, started: mpsc::Sender<Result<(), Fatal>>) {
+async fn run_core(setup: CoreSetup, started: Started) {
     IS_SERVING.set(true);
+    let index = setup.core;
     match start_core(setup) {
-        Ok((core, listener, drain_timeout)) => {
+        Ok((core, listener, archived, drain_timeout)) => {
             runtime::spawn_local(Rc::clone(&core).accept(listener));
-            if started.send(Ok(())).is_ok() {
+            if started.send(Ok((index, archived))).is_ok() {
                 drop(started);
                 core.run(drain_timeout).await;
             }
@@ -260,39 +345,34 @@ async fn run_core(setup: CoreSetup, started: mpsc::Sender<Result<(), Fatal>>) {
     }
 }
 
-fn start_core(setup: CoreSetup) -> Result<(Rc<Core>, Listener, Duration), Fatal> {
+fn start_core(setup: CoreSetup) -> Result<(Rc<Core>, Listener, ArchivedJournal, Duration), Fatal> {
     let CoreSetup {
         core,
         journal,
+        snapshots,
+        began_with_snapshot,
         segment_size,
+        ring,
+        engine_options,
         options,
         shared,
         table,
         writer,
         socket,
     } = setup;
-    let path = journal.directory;
-    let recovery = |source| Fatal::Recovery {
-        path: path.clone(),
-        source: Box::new(source),
-    };
-    let storage = MmapStorage::open(&path, journal.id, segment_size, Ring::default())
-        .map_err(|error| recovery(RecoveryError::Storage(error)))?;
-    let engine_options = EngineOptions {
-        state: StateOptions {
-            key_retention_micros: micros(options.key_retention),
-            retire_after_micros: micros(options.retire_after),
-            reservation_count_max: host::reservation_count_max(shared.core_count()),
-            pool_count_max: POOLS_PER_CORE_MAX,
-            hash_seed: random(),
-            ..StateOptions::new(shared.dimensions.len())
-        },
-        hold_grace_micros: micros(options.hold_grace),
+    let source = Source {
+        journal: &journal,
+        snapshots: &snapshots,
+        began_with_snapshot,
+        segment_size,
+        ring,
+        options: engine_options,
     };
     let now = Clock::new().now();
-    let begun = Instant::now();
-    let recovered = Engine::recover(storage, engine_options, None, now, random).map_err(recovery)?;
-    tracing::info!(core, summary = ?recovered.summary, elapsed = ?begun.elapsed(), "journal recovered");
+    let RecoveredCore {
+        recovered,
+        first_segment,
+    } = recovery::recover(&source, now, random)?;
     let ahead = (recovered.summary.last_time - now.0) / 1_000_000;
     if ahead > 0 {
         tracing::warn!(
@@ -302,17 +382,26 @@ fn start_core(setup: CoreSetup) -> Result<(Rc<Core>, Listener, Duration), Fatal>
         );
     }
     shared.counters[core].started(recovered.engine.journal().last_lsn().0);
+    let archived = ArchivedJournal {
+        id: journal.id,
+        directory: journal.directory.clone(),
+        recovered_from: first_segment,
+        recycler: recovered.engine.journal().storage().recycler(),
+    };
     let (listener, closer) = Listener::new(socket).map_err(|source| Fatal::Executor { core, source })?;
+    let snapshots = Snapshots::new(options.snapshot_after, recovered.summary.bytes);
+    let availability = Availability::new(&table, writer);
     let core = Rc::new(Core::new(
         core,
         shared,
         recovered.engine,
-        Availability::new(&table, writer),
+        availability,
+        snapshots,
         closer,
         random(),
     ));
-    runtime::spawn_local(sync::run(Rc::clone(&core), path));
-    Ok((core, listener, options.drain_timeout))
+    runtime::spawn_local(sync::run(Rc::clone(&core), journal.directory));
+    Ok((core, listener, archived, options.drain_timeout))
 }
 
 /// In microseconds; saturates.
@@ -366,6 +455,8 @@ mod tests {
             retire_after: Duration::from_secs(1),
             hold_grace: Duration::from_secs(1),
             segment_size: 1 << 16,
+            snapshot_after: 1 << 16,
+            journal_space: 1 << 30,
             insecure_listen: false,
         }
     }

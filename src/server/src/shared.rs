@@ -7,6 +7,7 @@ use plimsoll_journal::Directory;
 
 use crate::mailbox::Mailbox;
 use crate::runtime::Pulse;
+use crate::snapshots::SnapshotQueue;
 use crate::stats::CoreCounters;
 
 /// What all cores see.
@@ -17,6 +18,8 @@ pub(crate) struct Shared {
     pub(crate) pulses: Vec<Arc<Pulse>>,
     /// By core: what it counts; written by it alone.
     pub(crate) counters: Vec<CoreCounters>,
+    /// By core: its snapshots, on their way to the file.
+    pub(crate) snapshots: Vec<SnapshotQueue>,
     /// The core that owns each partition.
     pub(crate) owners: Vec<u16>,
     /// Names of the dimensions.
@@ -33,16 +36,23 @@ pub(crate) struct Shared {
     /// Cores that have answered all that they had accepted.
     drained: AtomicUsize,
     finished: AtomicBool,
+    history_is_damaged: AtomicBool,
 }
 
 impl Shared {
     pub(crate) fn new(directory: &Directory, connection_count_max: usize) -> Shared {
-        let core_count = directory.journals().len();
+        let core_of = |journal: u16| directory.journals()[usize::from(journal)].core;
+        let core_count = directory
+            .journals()
+            .iter()
+            .filter(|journal| journal.core.is_some())
+            .count();
         Shared {
             mailboxes: (0..core_count).map(|_| Mailbox::new(core_count)).collect(),
             pulses: (0..core_count).map(|_| Arc::default()).collect(),
             counters: (0..core_count).map(|_| CoreCounters::default()).collect(),
-            owners: directory.owners().to_vec(),
+            snapshots: (0..core_count).map(|_| SnapshotQueue::default()).collect(),
+            owners: directory.owners().iter().filter_map(|owner| core_of(*owner)).collect(),
             dimensions: directory.dimensions().to_vec(),
             connection_count_max,
             directory_id: directory.id().iter().map(|byte| format!("{byte:02x}")).collect(),
@@ -51,6 +61,7 @@ impl Shared {
             abandoned: AtomicBool::new(false),
             drained: AtomicUsize::new(0),
             finished: AtomicBool::new(false),
+            history_is_damaged: AtomicBool::new(false),
         }
     }
 
@@ -90,6 +101,16 @@ impl Shared {
 
     pub(crate) fn is_finished(&self) -> bool {
         self.finished.load(Ordering::Acquire)
+    }
+
+    /// The check of what recovery did not read has found damage.
+    pub(crate) fn history_is_damaged(&self) {
+        self.history_is_damaged.store(true, Ordering::Release);
+    }
+
+    /// Whether archives and sealed segments are whole, as far as they have been checked.
+    pub(crate) fn is_history_whole(&self) -> bool {
+        !self.history_is_damaged.load(Ordering::Acquire)
     }
 
     fn notify_all(&self) {

@@ -22,6 +22,8 @@ const BUCKET_COUNT: usize = EXACT_COUNT + OCTAVE_COUNT * BUCKETS_PER_OCTAVE;
 pub struct Stats {
     /// By core.
     pub cores: Vec<CoreStats>,
+    /// Whether archives and sealed segments are whole, as far as they have been checked since the start.
+    pub is_history_whole: bool,
 }
 
 /// What one core has done since it started. `*_total` only grow; the others are as of the core's last pass.

@@ -1,0 +1,188 @@
+//! History: sealed segments are compressed into the archive, and then used again. A check of what recovery did not read comes first.
+//!
+//! One plain thread of the lowest priority does it for all cores, a mebibyte or so at a time.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use plimsoll_domain::{Event, Timestamp};
+use plimsoll_journal::{
+    DirectoryJournal, FileError, JournalId, Record, Recycler, SegmentNumber, SegmentSource, archive_segment,
+    check_history,
+};
+use plimsoll_record::RecordTag;
+
+use crate::shared::Shared;
+
+/// How often the thread looks for a sealed segment.
+const INTERVAL: Duration = Duration::from_millis(200);
+/// After a failure it waits so long.
+const INTERVAL_AFTER_FAILURE: Duration = Duration::from_secs(10);
+/// The check of history sleeps between two steps: it reads a hundred megabytes a second at most.
+const CHECK_PAUSE: Duration = Duration::from_millis(10);
+
+/// What a core's journal needs.
+pub(crate) struct ArchivedJournal {
+    pub(crate) id: JournalId,
+    pub(crate) directory: PathBuf,
+    /// Recovery has read from here on.
+    pub(crate) recovered_from: SegmentNumber,
+    pub(crate) recycler: Option<Recycler>,
+}
+
+/// Starts the thread; it ends when the executors have. `history` are the journals that have no core any more, with the segment behind their end.
+pub(crate) fn start(
+    shared: Arc<Shared>,
+    segment_size: usize,
+    journals: Vec<ArchivedJournal>,
+    history: Vec<(DirectoryJournal, SegmentNumber)>,
+) -> std::io::Result<JoinHandle<()>> {
+    let mut archive = Archive {
+        archived_below: journals.iter().map(|_| SegmentNumber::FIRST).collect(),
+        segment_size,
+        journals,
+        shared,
+    };
+    std::thread::Builder::new().name("archive".into()).spawn(move || {
+        lower_priority();
+        archive.check(&history);
+        while !archive.shared.is_finished() {
+            let pause = (0..archive.journals.len())
+                .map(|core| archive.step(core))
+                .min()
+                .unwrap_or(INTERVAL);
+            archive.sleep(pause);
+        }
+    })
+}
+
+struct Archive {
+    shared: Arc<Shared>,
+    segment_size: usize,
+    journals: Vec<ArchivedJournal>,
+    /// By core, the first segment that is not known to be archived.
+    archived_below: Vec<SegmentNumber>,
+}
+
+impl Archive {
+    /// Archives the next sealed segment of a core, if there is one, and gives up what is in no use any more. Returns how long to wait.
+    fn step(&mut self, core: usize) -> Duration {
+        let journal = &self.journals[core];
+        let source = SegmentSource {
+            directory: &journal.directory,
+            journal: journal.id,
+            segment_size: self.segment_size,
+        };
+        let number = self.archived_below[core];
+        let shared = &self.shared;
+        let pause = |_| match shared.is_finished() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        };
+        let dimension_count = shared.dimensions.len();
+        let keys = |record: &Record<'_>, keys: &mut Vec<u64>| keys.extend(pool_of(record, dimension_count));
+        match archive_segment(&source, number, keys, pause) {
+            Ok(None) => INTERVAL,
+            Ok(Some(_)) => {
+                self.archived_below[core] = SegmentNumber(number.0 + 1);
+                if let Some(recycler) = &journal.recycler {
+                    let below = self.archived_below[core].min(shared.snapshots[core].needed_from());
+                    recycler.give_up(below);
+                }
+                Duration::ZERO
+            }
+            Err(FileError::NotSealed { .. }) => {
+                if let Some(recycler) = &journal.recycler {
+                    recycler.give_up(number.min(shared.snapshots[core].needed_from()));
+                }
+                INTERVAL
+            }
+            Err(error) => {
+                tracing::error!(
+                    core,
+                    segment = number.0,
+                    error = &error as &dyn std::error::Error,
+                    "a segment cannot be archived; it is kept, and tried again"
+                );
+                INTERVAL_AFTER_FAILURE
+            }
+        }
+    }
+
+    /// Reads what recovery did not need. Damage does not stop the server, whose state does not rest on it; it is told.
+    fn check(&self, history: &[(DirectoryJournal, SegmentNumber)]) {
+        let running = self
+            .journals
+            .iter()
+            .map(|journal| (journal.id, &journal.directory, journal.recovered_from));
+        let history = history
+            .iter()
+            .map(|(journal, end)| (journal.id, &journal.directory, *end));
+        for (journal, directory, before) in history.chain(running) {
+            let source = SegmentSource {
+                directory,
+                journal,
+                segment_size: self.segment_size,
+            };
+            let pause = |_| {
+                std::thread::sleep(CHECK_PAUSE);
+                match self.shared.is_finished() {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
+                }
+            };
+            match check_history(&source, before, pause) {
+                Ok(Some(summary)) if summary.archives + summary.segments > 0 => {
+                    tracing::info!(directory = %directory.display(), ?summary, "history is whole");
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    self.shared.history_is_damaged();
+                    tracing::error!(
+                        directory = %directory.display(),
+                        error = &error as &dyn std::error::Error,
+                        "history is damaged: what is served does not rest on it, but the past cannot be told in full"
+                    );
+                }
+            }
+        }
+    }
+
+    fn sleep(&self, pause: Duration) {
+        let until = Instant::now() + pause;
+        while Instant::now() < until && !self.shared.is_finished() {
+            std::thread::sleep(pause.min(INTERVAL));
+        }
+    }
+}
+
+/// The pool that the record is about.
+fn pool_of(record: &Record<'_>, dimension_count: usize) -> Option<u64> {
+    let tag = RecordTag {
+        kind: record.tag.kind,
+        partition: record.tag.partition,
+        detail: record.tag.detail,
+    };
+    let event = plimsoll_record::decode(tag, Timestamp(record.time), record.body, dimension_count).ok()?;
+    let pool = match event {
+        Event::PoolCreated(event) | Event::PoolChanged(event) => event.pool,
+        Event::Reserved(event) => event.pool,
+        Event::Confirmed(event) | Event::Expired(event) => event.pool,
+        Event::Released(event) => event.pool,
+        Event::Resized(event) => event.pool,
+        Event::PoolRetired(event) => event.pool,
+        Event::TurnedAway(event) => event.pool,
+        Event::Swept(_) => return None,
+    };
+    Some(pool.0)
+}
+
+/// Gives this thread what the executors leave.
+pub(crate) fn lower_priority() {
+    if let Err(error) = rustix::process::setpriority_process(None, 19) {
+        tracing::warn!(%error, "a background thread keeps its priority");
+    }
+}
