@@ -1,5 +1,6 @@
 //! How full a pool is, in words.
 
+use plimsoll_domain::limits::DIMENSION_COUNT_MAX;
 use plimsoll_domain::{Counters, Units};
 
 /// How much remains of a pool, from `f = remaining / ceiling` in the tightest dimension.
@@ -26,43 +27,35 @@ pub(crate) struct Room {
 /// A dimension with a ceiling of 0 is one that the pool does not sell: it counts only when units of it are asked for, which
 /// then do not fit. A pool that sells no dimension has nothing.
 #[inline]
-pub(crate) fn room(remaining: &Counters, ceilings: &[u32], units: &Units) -> Room {
-    let mut tightest = None;
+pub(crate) fn room(remaining: &Counters, ceilings: &[u32; DIMENSION_COUNT_MAX], units: &Units) -> Room {
+    let mut tightest = NOT_SOLD;
     let (mut short, mut some_left) = (false, false);
-    for (dimension, ceiling) in ceilings.iter().enumerate() {
-        let left = remaining.0[dimension];
-        some_left |= left > 0;
-        if *ceiling > 0 {
-            let band = band(left, i64::from(*ceiling));
-            tightest = Some(tightest.map_or(band, |other: Band| other.min(band)));
-        }
+    // Without branches: what remains of a pool is not to be predicted.
+    for ((left, ceiling), unit) in remaining.0.iter().zip(ceilings).zip(&units.0) {
+        tightest = tightest.min(band(*left, *ceiling));
+        short |= (*unit > 0) & (*left < i64::from(*unit));
+        some_left |= *left > 0;
     }
-    for (unit, left) in units.0.iter().zip(remaining.0) {
-        short |= *unit > 0 && left < i64::from(*unit);
-    }
-    let fits = !short && (some_left || !units.is_zero());
-    Room {
-        band: if fits {
-            tightest.unwrap_or(Band::None)
-        } else {
-            Band::None
-        },
-        fits,
-    }
+    let fits = !short & (some_left | !units.is_zero());
+    let band = match tightest {
+        1 if fits => Band::Low,
+        2 if fits => Band::Some,
+        3 if fits => Band::Plenty,
+        _ => Band::None,
+    };
+    Room { band, fits }
 }
 
-/// In whole numbers: a ceiling is below 2^32, so what remains of it can be multiplied by 10.
+/// More than any band.
+const NOT_SOLD: u8 = 4;
+
+/// The number of the band of one dimension. In whole numbers: a ceiling is below 2^32, so a part of it can be multiplied.
 #[inline]
-fn band(left: i64, ceiling: i64) -> Band {
-    if left <= 0 {
-        Band::None
-    } else if left.saturating_mul(10) <= ceiling {
-        Band::Low
-    } else if left.saturating_mul(2) <= ceiling {
-        Band::Some
-    } else {
-        Band::Plenty
-    }
+fn band(left: i64, ceiling: u32) -> u8 {
+    let ceiling = i64::from(ceiling);
+    let left = left.clamp(0, ceiling);
+    let band = u8::from(left > 0) + u8::from(left * 10 > ceiling) + u8::from(left * 2 > ceiling);
+    if ceiling == 0 { NOT_SOLD } else { band }
 }
 
 #[cfg(test)]
@@ -72,7 +65,7 @@ mod tests {
     fn check(remaining: &[i64], ceilings: &[u32], units: &[u32], expected: (Band, bool)) {
         let mut counters = Counters::default();
         counters.0[..remaining.len()].copy_from_slice(remaining);
-        let room = room(&counters, ceilings, &Units::from_slice(units));
+        let room = room(&counters, &Units::from_slice(ceilings).0, &Units::from_slice(units));
         assert_eq!(
             (room.band, room.fits),
             expected,

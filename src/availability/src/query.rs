@@ -6,12 +6,15 @@ use arc_swap::Cache;
 use plimsoll_domain::{Counters, PoolId, Timestamp, Units};
 
 use crate::band::{Band, room};
-use crate::entry::{List, Prefix, zone_hash};
+use crate::entry::{Entry, List, Listed, Prefix, zone_hash};
 use crate::index::Index;
 use crate::limits::{EXAMINED_MAX, LIST_COST, LOCATION_SIZE_MAX};
 use crate::merge::{Merge, Scratch, Wanted};
 use crate::table::SharedPart;
 use crate::tree::Cursor;
+
+/// How many pools are read at a time.
+const BATCH_SIZE: usize = 16;
 
 /// Which pools are asked for: those that sell at the time of the query, full ones too, and match everything that is given.
 #[derive(Clone, Copy, Debug)]
@@ -117,38 +120,59 @@ impl Reader {
         }
         let mut count = 0;
         let mut truncated = false;
-        while let Some(pool) = merge.next() {
-            let entry = &*pool.entry;
-            // None when the pool was removed since.
-            let Some(reserved) = entry.slot.read(entry.id) else {
-                continue;
-            };
-            if count == query.limit {
-                truncated = true;
+        // In steps over several pools at a time: what one step reads of a pool does not depend on the others, so the
+        // processor waits for many of them at once where no cache holds them.
+        let mut batch = [None; BATCH_SIZE];
+        let mut reserved = [None; BATCH_SIZE];
+        'batches: loop {
+            let mut batch_count = 0;
+            while batch_count < BATCH_SIZE
+                && let Some(pool) = merge.next()
+            {
+                batch[batch_count] = Some((pool, &*pool.entry));
+                batch_count += 1;
+            }
+            for (reserved, (_, entry)) in reserved.iter_mut().zip(batch[..batch_count].iter().flatten()) {
+                // None when the pool was removed since.
+                *reserved = entry.slot.read(entry.id);
+            }
+            for ((pool, entry), reserved) in batch[..batch_count].iter().flatten().zip(&reserved) {
+                let Some(reserved) = reserved else { continue };
+                if count == query.limit {
+                    truncated = true;
+                    break 'batches;
+                }
+                count += 1;
+                found(matched(pool, entry, reserved, &query.units));
+            }
+            if batch_count < BATCH_SIZE {
                 break;
             }
-            count += 1;
-            let mut remaining = Counters::default();
-            for (dimension, left) in remaining.0.iter_mut().enumerate() {
-                *left = i64::from(entry.ceilings[dimension]).saturating_sub(reserved.0[dimension]);
-            }
-            let room = room(&remaining, &entry.ceilings, &query.units);
-            found(Match {
-                pool: entry.id,
-                version: entry.version,
-                name: &entry.name,
-                zone: &entry.place.zone,
-                kind: &entry.place.kind,
-                starts_at: Timestamp(pool.starts_at),
-                ends_at: Timestamp(pool.ends_at),
-                remaining,
-                band: room.band,
-                fits: room.fits,
-            });
         }
         truncated |= merge.is_cut_short();
         self.scratch = merge.into_scratch();
         QuerySummary { as_of, truncated }
+    }
+}
+
+#[inline]
+fn matched<'a>(pool: &Listed, entry: &'a Entry, reserved: &Counters, units: &Units) -> Match<'a> {
+    let mut remaining = Counters::default();
+    for (dimension, left) in remaining.0.iter_mut().enumerate() {
+        *left = i64::from(entry.ceilings[dimension]).saturating_sub(reserved.0[dimension]);
+    }
+    let room = room(&remaining, &entry.ceilings, units);
+    Match {
+        pool: entry.id,
+        version: entry.version,
+        name: &entry.name,
+        zone: &entry.place.zone,
+        kind: &entry.place.kind,
+        starts_at: Timestamp(pool.starts_at),
+        ends_at: Timestamp(pool.ends_at),
+        remaining,
+        band: room.band,
+        fits: room.fits,
     }
 }
 

@@ -323,7 +323,7 @@ fn expected(id: PoolId, pool: &ModelPool, asked: &Asked) -> Found {
     Found {
         pool: id,
         version: pool.version,
-        texts: [&definition.name, &definition.zone, &definition.kind].map(|text| text.to_string()),
+        texts: [&definition.name, &definition.zone, &definition.kind].map(ToString::to_string),
         window: (definition.starts_at.0, definition.ends_at.0),
         remaining,
         band,
