@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 
 use plimsoll_availability::{Query, Reader, Table, Writer};
 use plimsoll_domain::limits::DIMENSION_COUNT_MAX;
@@ -36,7 +36,7 @@ fn definition(number: u64) -> PoolDefinition {
 }
 
 fn id(number: u64, generation: u64) -> PoolId {
-    PoolId(number % 4 << 48 | number / 4 << 24 | generation)
+    PoolId(((number % 4) << 48) | ((number / 4) << 24) | generation)
 }
 
 /// Rewrites the numbers of all pools in each round, equal in all dimensions; now and then another pool takes the place, and
@@ -114,7 +114,7 @@ fn readers_see_whole_numbers_of_their_pools_that_never_go_back() {
             .map(|(part, mut writer)| scope.spawn(move || write(&mut writer, part)))
             .collect();
         // All ends are awaited before any is looked at: readers must stop even when a writer failed.
-        let written: Vec<_> = writing.into_iter().map(|writer| writer.join()).collect();
+        let written: Vec<_> = writing.into_iter().map(ScopedJoinHandle::join).collect();
         done.store(true, Ordering::Relaxed);
         for writer in written {
             writer.expect("a writer ends");
