@@ -2,13 +2,13 @@
 //! key it stands in a settings file; see `config.rs`.
 
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use plimsoll_server::Cores;
 
+use crate::demo::DemoArguments;
 use crate::values::{
     DimensionNames, UnitsByName, parse_cores, parse_dimensions, parse_duration, parse_size, parse_units,
 };
@@ -131,24 +131,6 @@ pub(crate) struct ServeArguments {
     /// Accept an address other than loopback: whoever reaches it may do everything
     #[arg(long, env = "PLIMSOLL_SERVE_INSECURE_LISTEN")]
     pub(crate) insecure_listen: bool,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "\
-It listens on a free port of this machine only, keeps its data in a temporary directory that is removed at the end, and
-checks at the end that what was reserved and released adds up to what the pools say. Ctrl-C ends it.
-
-Examples:
-  plimsoll demo
-  plimsoll demo --seconds 10 --cores 1")]
-pub(crate) struct DemoArguments {
-    /// End after this many seconds
-    #[arg(long, value_name = "N")]
-    pub(crate) seconds: Option<NonZeroU32>,
-
-    /// Processors to use: auto, the first N, or a list such as 0,2 or 4-7
-    #[arg(long, value_name = "N|LIST", default_value = "auto", value_parser = parse_cores)]
-    pub(crate) cores: Cores,
 }
 
 /// What every command takes that talks to an engine.

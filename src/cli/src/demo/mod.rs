@@ -1,70 +1,168 @@
-//! `plimsoll demo`: an engine in this process, example pools, example traffic, and figures once a second.
+//! `plimsoll demo`: an engine in this process, example pools, example traffic, and a view of both.
 
+mod arguments;
+mod earlier;
+mod figures;
+mod format;
+mod ledger;
+mod palette;
+mod plain;
 mod pools;
-mod screen;
+mod sale;
+mod shopper;
+mod summary;
+mod tally;
+mod terminal;
 mod traffic;
+mod view;
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use plimsoll_client::{Client, Options, Pool};
-use plimsoll_server::Server;
-use tokio::signal::unix::{SignalKind, signal};
+use plimsoll_client::{Client, Options};
+use plimsoll_server::{Handle, Server};
+use tempfile::TempDir;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::MissedTickBehavior;
 
-use crate::args::DemoArguments;
+pub(crate) use arguments::DemoArguments;
+
 use crate::connection::{block_on, failure_of};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::serve;
-use screen::Screen;
-use traffic::{SHOPPER_COUNT, Tally, Traffic};
+use figures::{Fill, Recorder, SaleFigures, Setting};
+use pools::Catalogue;
+use terminal::{Action, Terminal};
+use traffic::Traffic;
 
 /// The demo ends its reservations by the thousand; there is no use in keeping them.
-const KEY_RETENTION: Duration = Duration::from_secs(5);
+const KEY_RETENTION: Duration = Duration::from_secs(30);
 
-const SEGMENT_SIZE: u64 = 64 << 20;
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often the live view is drawn.
+const FRAME: Duration = Duration::from_millis(100);
+/// What the view asks of the engine it can do without for once.
+const VIEW_PATIENCE: Duration = Duration::from_millis(500);
+/// A key press changes the rate by this much.
+const RATE_STEP: f64 = 1.25;
 
 pub(crate) fn run(arguments: &DemoArguments) -> Result<(), Failure> {
-    let directory = tempfile::Builder::new()
-        .prefix("plimsoll-demo-")
-        .tempdir()
-        .map_err(|error| Failure::failed("cannot make a temporary directory").because(error))?;
+    let place = Place::new(arguments.keep.as_deref())?;
     let server = Server::start(&plimsoll_server::Options {
         listen: ([127, 0, 0, 1], 0).into(),
-        data: directory.path().join("data"),
         cores: arguments.cores.clone(),
         dimensions: Some(pools::DIMENSIONS.map(str::to_owned).into()),
-        drain_timeout: DRAIN_TIMEOUT,
         key_retention: KEY_RETENTION,
-        segment_size: SEGMENT_SIZE,
-        insecure_listen: false,
+        ..plimsoll_server::Options::new(place.data())
     })
     .map_err(serve::failure_of)?;
-    let address = server.address().to_string();
     let handle = server.handle();
-
-    let limit = arguments
-        .seconds
-        .map(|seconds| Duration::from_secs(seconds.get().into()));
-    let shown = block_on(show(&address, limit));
+    let shown = block_on(show(&server.address().to_string(), &handle, arguments));
     handle.shutdown();
     let stopped = server.wait().map_err(serve::failure_of);
-    let removed = directory
-        .close()
-        .map_err(|error| Failure::failed("cannot remove the temporary directory").because(error));
-    shown.and(stopped).and(removed)
+    shown.and(stopped).and(place.leave())
 }
 
-/// Shows traffic until the limit or a signal, then checks the sums.
-async fn show(address: &str, limit: Option<Duration>) -> Result<(), Failure> {
-    let listen = |kind| signal(kind).map_err(|error| Failure::failed("cannot listen for signals").because(error));
-    let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+/// Where the data is kept.
+enum Place {
+    Temporary(TempDir),
+    Kept(PathBuf),
+}
+
+impl Place {
+    fn new(kept: Option<&Path>) -> Result<Place, Failure> {
+        if let Some(path) = kept {
+            if path.exists() {
+                return Err(Failure::usage(format!("{} exists already", path.display()))
+                    .help("the demo keeps its data in a new directory only"));
+            }
+            return Ok(Place::Kept(path.to_owned()));
+        }
+        tempfile::Builder::new()
+            .prefix("plimsoll-demo-")
+            .tempdir()
+            .map(Place::Temporary)
+            .map_err(|error| Failure::failed("cannot make a temporary directory").because(error))
+    }
+
+    fn data(&self) -> PathBuf {
+        match self {
+            Place::Temporary(directory) => directory.path().join("data"),
+            Place::Kept(path) => path.clone(),
+        }
+    }
+
+    fn leave(self) -> Result<(), Failure> {
+        match self {
+            Place::Temporary(directory) => directory
+                .close()
+                .map_err(|error| Failure::failed("cannot remove the temporary directory").because(error)),
+            Place::Kept(path) => {
+                let mut output = Output::new();
+                output.line(format_args!(
+                    "kept: plimsoll serve --data {} serves it again",
+                    path.display()
+                ))?;
+                output.finish()
+            }
+        }
+    }
+}
+
+/// Makes the pools, shows traffic until the limit, a key or a signal, then checks the sums.
+async fn show(address: &str, handle: &Handle, arguments: &DemoArguments) -> Result<(), Failure> {
+    let signals = Signals::new()?;
     let engine_error = |error| failure_of(error, address);
     let client = Client::connect(address, Options::default())
         .await
         .map_err(engine_error)?;
+    let catalogue = make_pools(&client, address).await?;
+    let seed = arguments.seed.unwrap_or_else(|| rand::random::<u32>().into());
+    let setting = Setting {
+        address: address.to_owned(),
+        pool_count: catalogue.definitions.len(),
+        core_count: handle.stats().cores.len(),
+        seed,
+    };
+    let traffic = Traffic::new(client.clone(), catalogue, seed, arguments.rate);
+    earlier::book(&traffic).await?;
+    let mut recorder = Recorder::new(setting, handle.stats());
+    traffic.spawn(Arc::clone(&traffic).run());
 
+    let limit = arguments
+        .seconds
+        .map(|seconds| Duration::from_secs(seconds.get().into()));
+    let watching = Watching {
+        traffic: &traffic,
+        handle,
+        recorder: &mut recorder,
+        signals,
+        ends_at: limit.map(|limit| Instant::now() + limit),
+    };
+    let outcome = if arguments.plain || !terminal::is_capable() {
+        watching.plainly().await
+    } else {
+        watching.live().await
+    };
+    traffic.stop().await;
+    outcome?;
+    recorder.look(traffic.rate(), false, None);
+    let pools = summary::settle(&traffic, &client).await.map_err(engine_error)?;
+    recorder.figures.total.add(&traffic.take_recent());
+    // Those that nobody has come back for, too.
+    recorder.figures.total.expired = traffic.books().ledger.expired;
+
+    let mut output = Output::new();
+    summary::print(&mut output, &recorder.figures, &handle.stats())?;
+    let definitions = &traffic.catalogue.definitions;
+    let names: Vec<&str> = definitions.iter().map(|definition| definition.name.as_str()).collect();
+    let checked = summary::check(&mut output, &recorder.figures, &traffic.books().ledger, &names, &pools);
+    output.finish().and(checked)
+}
+
+async fn make_pools(client: &Client, address: &str) -> Result<Catalogue, Failure> {
+    let engine_error = |error| failure_of(error, address);
     let definitions = pools::definitions();
     let results = client.put_pools(&definitions, false).await.map_err(engine_error)?;
     if let Some(refused) = results.iter().find(|result| !result.status.is_ok()) {
@@ -73,154 +171,133 @@ async fn show(address: &str, limit: Option<Duration>) -> Result<(), Failure> {
             refused.status
         )));
     }
-    let names: Vec<&str> = definitions.iter().map(|definition| definition.name.as_str()).collect();
-    let ids = client.resolve(&names).await.map_err(engine_error)?;
-    let ids: Arc<[_]> = ids.into_iter().flatten().collect();
-    if ids.len() != names.len() {
+    let ids: Vec<_> = results.iter().filter_map(|result| result.pool).collect();
+    if ids.len() != definitions.len() {
         return Err(Failure::failed("the engine does not know the pools that it just took"));
     }
+    Ok(Catalogue::new(definitions, ids))
+}
 
-    let mut screen = Screen::new();
-    screen.line(&format!(
-        "engine on {address}, {} pools of {}, {SHOPPER_COUNT} shoppers; Ctrl-C ends it",
-        names.len(),
-        pools::DIMENSIONS.join(" and ")
-    ))?;
-    let (traffic, shoppers) = Traffic::start(&client, &ids);
-    let begun = Instant::now();
-    let mut total = Tally::new();
-    let mut ticks = tokio::time::interval_at(
-        tokio::time::Instant::now() + Duration::from_secs(1),
-        Duration::from_secs(1),
-    );
-    let outcome = loop {
-        let left = limit.map_or(Duration::MAX, |limit| limit.saturating_sub(begun.elapsed()));
+/// What ends the demo from outside.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Signals, Failure> {
+        let listen = |kind| signal(kind).map_err(|error| Failure::failed("cannot listen for signals").because(error));
+        Ok(Signals {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
+    }
+
+    async fn any(&mut self) {
         tokio::select! {
-            biased;
-            _ = interrupt.recv() => break Ok(()),
-            _ = terminate.recv() => break Ok(()),
-            _ = ticks.tick() => {
-                let recent = traffic.take_recent();
-                total.add(&recent);
-                let fullest = match client.all_pools().collect().await {
-                    Ok(pools) => pools,
-                    Err(error) => break Err(engine_error(error)),
-                };
-                if let Err(failure) = screen.figures(begun.elapsed(), &recent, &total, &fullest) {
-                    break Err(failure);
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// The demo while it runs.
+struct Watching<'a> {
+    traffic: &'a Traffic,
+    handle: &'a Handle,
+    recorder: &'a mut Recorder,
+    signals: Signals,
+    ends_at: Option<Instant>,
+}
+
+impl Watching<'_> {
+    /// A line a second.
+    async fn plainly(mut self) -> Result<(), Failure> {
+        let setting = &self.recorder.figures.setting;
+        print_line(format_args!(
+            "engine on {}, {} pools, seed {}; try: plimsoll pool list --engine {}",
+            setting.address, setting.pool_count, setting.seed, setting.address
+        ))?;
+        let mut seconds = ticks(Duration::from_secs(1));
+        loop {
+            tokio::select! {
+                biased;
+                () = self.signals.any() => return Ok(()),
+                () = until(self.ends_at) => return Ok(()),
+                _ = seconds.tick() => {
+                    self.second().await;
+                    self.look().await;
+                    print_line(plain::line(&self.recorder.figures))?;
                 }
             }
-            () = tokio::time::sleep(left), if limit.is_some() => break Ok(()),
-        }
-    };
-    traffic.stop();
-    for shopper in shoppers {
-        shopper
-            .await
-            .map_err(|error| Failure::failed("a shopper failed").because(error))?;
-    }
-    total.add(&traffic.take_recent());
-    outcome?;
-    let pools = client.all_pools().collect().await.map_err(engine_error)?;
-    summary(&total, begun.elapsed(), &traffic, &names, &pools)
-}
-
-/// Prints what was done, and holds it against what the pools say.
-fn summary(total: &Tally, took: Duration, traffic: &Traffic, names: &[&str], pools: &[Pool]) -> Result<(), Failure> {
-    let mut output = Output::new();
-    let latency = |quantile: f64| screen::milliseconds(total.latency.value_at_quantile(quantile));
-    output.line(format_args!(
-        "in {:.1} s: {} reserved, {} released, {} refused as full; latency p50 {}, p99 {}, p99.9 {}, max {}",
-        took.as_secs_f64(),
-        total.reserved,
-        total.released,
-        total.refused,
-        latency(0.5),
-        latency(0.99),
-        latency(0.999),
-        screen::milliseconds(total.latency.max()),
-    ))?;
-    if total.failed > 0 {
-        output.line(format_args!("{} commands had no effect", total.failed))?;
-    }
-    if total.unknown > 0 {
-        output.line(format_args!(
-            "the outcome of {} commands is unknown, so the sums cannot be checked",
-            total.unknown
-        ))?;
-        return output.finish();
-    }
-    let (reserved, released) = traffic.sums();
-    let wrong = wrong_pools(names, pools, &reserved, &released);
-    if let Some((name, expected, used)) = wrong.first() {
-        output.finish()?;
-        return Err(Failure::failed(format!(
-            "the sums do not agree in {} pools: {name} says that {used:?} are used, the shoppers have {expected:?}",
-            wrong.len()
-        )));
-    }
-    for (dimension, name) in pools::DIMENSIONS.iter().enumerate() {
-        let sum = |amounts: &[traffic::Amounts]| amounts.iter().map(|amount| amount[dimension]).sum::<i64>();
-        let (reserved, released) = (sum(&reserved), sum(&released));
-        output.line(format_args!(
-            "{name}: {reserved} reserved - {released} released = {} used, as the pools say",
-            reserved - released
-        ))?;
-    }
-    output.finish()
-}
-
-/// A pool, what the shoppers have of it, and what it says is used.
-type WrongPool<'a> = (&'a str, Vec<i64>, Vec<i64>);
-
-/// The pools whose figures are not those of the shoppers.
-fn wrong_pools<'a>(
-    names: &[&'a str],
-    pools: &[Pool],
-    reserved: &[traffic::Amounts],
-    released: &[traffic::Amounts],
-) -> Vec<WrongPool<'a>> {
-    let mut wrong = Vec::new();
-    for (index, name) in names.iter().enumerate() {
-        let expected: Vec<i64> = reserved[index]
-            .iter()
-            .zip(released[index])
-            .map(|(more, less)| more - less)
-            .collect();
-        let used = pools
-            .iter()
-            .find(|pool| pool.definition.name == *name)
-            .map_or_else(Vec::new, |pool| {
-                pool.held
-                    .iter()
-                    .zip(&pool.confirmed)
-                    .map(|(held, confirmed)| held + confirmed)
-                    .collect()
-            });
-        if used != expected {
-            wrong.push((*name, expected, used));
         }
     }
-    wrong
-}
 
-#[cfg(test)]
-mod tests {
-    use plimsoll_client::{PoolDefinition, PoolId};
+    /// The live view.
+    async fn live(mut self) -> Result<(), Failure> {
+        let mut terminal = Terminal::take()?;
+        let mut seconds = ticks(Duration::from_secs(1));
+        let mut frames = ticks(FRAME);
+        loop {
+            tokio::select! {
+                biased;
+                () = self.signals.any() => return Ok(()),
+                () = until(self.ends_at) => return Ok(()),
+                action = terminal.action() => match action {
+                    Action::Quit => return Ok(()),
+                    Action::Pause => self.traffic.toggle_pause(),
+                    Action::Sale => self.traffic.want_sale(),
+                    Action::Faster => self.traffic.set_rate((f64::from(self.traffic.rate()) * RATE_STEP).ceil() as u32),
+                    Action::Slower => self.traffic.set_rate((f64::from(self.traffic.rate()) / RATE_STEP) as u32),
+                    Action::Redraw => {}
+                },
+                _ = seconds.tick() => self.second().await,
+                _ = frames.tick() => self.look().await,
+            }
+            terminal.draw(&self.recorder.figures)?;
+        }
+    }
 
-    use super::*;
+    /// A second has passed.
+    async fn second(&mut self) {
+        self.recorder.second(self.traffic.take_recent(), self.handle.stats());
+        let pools = self.traffic.client.all_pools().collect();
+        if let Ok(Ok(pools)) = tokio::time::timeout(VIEW_PATIENCE, pools).await {
+            self.recorder.pools(&pools);
+        }
+        let past = self.traffic.board.past();
+        self.recorder.figures.past_sales = past.iter().map(|sale| SaleFigures::of(sale, None)).collect();
+    }
 
-    #[test]
-    fn a_unit_that_is_missing_is_noticed() {
-        let pool = |confirmed| Pool {
-            id: PoolId(1),
-            definition: PoolDefinition::new("a", vec![9, 9]),
-            held: vec![0, 0],
-            confirmed,
+    /// What changes from one look to the next.
+    async fn look(&mut self) {
+        let sale = match self.traffic.board.current() {
+            None => None,
+            Some(sale) => {
+                let pool = tokio::time::timeout(VIEW_PATIENCE, self.traffic.client.pool(&sale.name)).await;
+                let fill = pool.ok().and_then(Result::ok).flatten();
+                Some(SaleFigures::of(&sale, fill.as_ref().map(Fill::of)))
+            }
         };
-        let (reserved, released) = ([[3, 9]], [[1, 4]]);
-        assert_eq!(wrong_pools(&["a"], &[pool(vec![2, 5])], &reserved, &released).len(), 0);
-        assert_eq!(wrong_pools(&["a"], &[pool(vec![2, 4])], &reserved, &released).len(), 1);
-        assert_eq!(wrong_pools(&["a"], &[], &reserved, &released).len(), 1);
+        self.recorder.look(self.traffic.rate(), self.traffic.is_paused(), sale);
     }
+}
+
+fn ticks(every: Duration) -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    ticks
+}
+
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn print_line(line: impl std::fmt::Display) -> Result<(), Failure> {
+    let mut output = Output::new();
+    output.line(line)?;
+    output.finish()
 }

@@ -1,113 +1,231 @@
-//! The traffic of the demo: shoppers that reserve slots and sometimes give them back.
+//! The traffic of the demo: shoppers that come at a steady rate, orders that are cancelled, and now and then a sale.
+//!
+//! What a shopper wants depends on the seed and the shopper's number alone. What it gets depends on who is first.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use hdrhistogram::Histogram;
-use plimsoll_client::{
-    Client, Error, Key, KeySource, PoolId, Releasing, Reservation, ReservationId, Reserve, Reserving, Status, Units,
-};
-use rand::RngExt;
-use rand::rngs::SmallRng;
+use plimsoll_client::{Client, ReservationId, State};
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64Mcg;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
-use super::pools::DIMENSIONS;
+use super::ledger::Ledger;
+use super::pools::Catalogue;
+use super::sale::{self, Board};
+use super::shopper::{self, BUYERS_SHARE};
+use super::tally::Tally;
 
-/// How many shoppers act at once.
-pub(super) const SHOPPER_COUNT: usize = 64;
-/// The most reservations that a shopper keeps; then the oldest is given back.
-const KEPT_COUNT_MAX: usize = 1_200;
-/// How often a shopper that acts gives something back, once it has something.
-const RELEASE_SHARE: f64 = 0.35;
-/// The most items of one order.
-const ITEMS_MAX: u32 = 24;
-/// The latencies that are told apart, in microseconds.
-const LATENCY_MICROS_MAX: u64 = 60_000_000;
-/// After an error.
-const PAUSE: Duration = Duration::from_millis(50);
+/// The most shoppers that come each second.
+pub(super) const RATE_MAX: u32 = 50_000;
+/// The most shoppers at once; while there are so many, no others come.
+const SHOPPER_COUNT_MAX: usize = 200_000;
 
-/// Units by dimension.
-pub(super) type Amounts = [i64; DIMENSIONS.len()];
+const TICK: Duration = Duration::from_millis(10);
+/// The first sale comes early, so that a short demo has one.
+const FIRST_SALE_AFTER: Duration = Duration::from_millis(500);
+const SALE_EVERY: Duration = Duration::from_secs(20);
 
-/// What shoppers did.
-#[derive(Clone)]
-pub(super) struct Tally {
-    pub(super) reserved: u64,
-    pub(super) released: u64,
-    pub(super) refused: u64,
-    /// No effect, for another reason than a full pool.
-    pub(super) failed: u64,
-    /// May have had an effect: then the sums need not agree.
-    pub(super) unknown: u64,
-    pub(super) latency: Histogram<u64>,
-}
+/// For each order that is confirmed so many are cancelled, at first.
+const CANCELLED_SHARE: f64 = 0.08;
+/// When the pools are full to this share, as many are cancelled as confirmed: the demo can run for days.
+const FULL_SHARE: f64 = 0.5;
 
-impl Tally {
-    pub(super) fn new() -> Tally {
-        let latency = Histogram::new_with_bounds(1, LATENCY_MICROS_MAX, 3).expect("the bounds are in order");
-        Tally {
-            reserved: 0,
-            released: 0,
-            refused: 0,
-            failed: 0,
-            unknown: 0,
-            latency,
-        }
-    }
+/// How often holds that were given up are looked at.
+const AUDIT_EVERY: Duration = Duration::from_millis(500);
+/// How much later than its deadline a hold may be seen, in microseconds: the engine ends it within a second.
+pub(super) const EXPIRY_MICROS_MAX: i64 = 1_000_000;
+const AUDITED_COUNT_MAX: usize = 1_000;
 
-    pub(super) fn add(&mut self, other: &Tally) {
-        self.reserved += other.reserved;
-        self.released += other.released;
-        self.refused += other.refused;
-        self.failed += other.failed;
-        self.unknown += other.unknown;
-        self.latency += &other.latency;
-    }
-}
-
-/// What all shoppers did since the last look, and what they hold.
-struct Books {
-    recent: Tally,
-    /// By pool, in the order of the pools.
-    reserved: Vec<Amounts>,
-    released: Vec<Amounts>,
-}
-
-/// The shoppers' shared books, and the sign to stop.
+/// What all shoppers share.
 pub(super) struct Traffic {
+    pub(super) client: Client,
+    pub(super) catalogue: Catalogue,
+    pub(super) board: Board,
+    seed: u64,
     books: Mutex<Books>,
-    stop: AtomicBool,
+    tasks: Mutex<JoinSet<()>>,
+    rate: AtomicU32,
+    is_paused: AtomicBool,
+    is_sale_wanted: AtomicBool,
+    stop: watch::Sender<bool>,
+}
+
+/// What shoppers did since the last look, and what they were told.
+pub(super) struct Books {
+    pub(super) recent: Tally,
+    pub(super) ledger: Ledger,
+}
+
+/// What a sequence of random numbers is for.
+#[derive(Clone, Copy)]
+pub(super) enum Stream {
+    Dispatcher = 1,
+    Shopper = 2,
+    Sale = 3,
+    Crowd = 4,
+    Earlier = 5,
 }
 
 impl Traffic {
-    /// Sends the shoppers out.
-    pub(super) fn start(client: &Client, pools: &Arc<[PoolId]>) -> (Arc<Traffic>, Vec<tokio::task::JoinHandle<()>>) {
-        let books = Books {
-            recent: Tally::new(),
-            reserved: vec![[0; 2]; pools.len()],
-            released: vec![[0; 2]; pools.len()],
-        };
-        let traffic = Arc::new(Traffic {
-            books: Mutex::new(books),
-            stop: AtomicBool::new(false),
-        });
-        let shoppers = (0..SHOPPER_COUNT).map(|_| {
-            let shopper = Shopper {
-                client: client.clone(),
-                pools: Arc::clone(pools),
-                traffic: Arc::clone(&traffic),
-                kept: Vec::new(),
-                random: rand::make_rng(),
-            };
-            tokio::spawn(shopper.run())
-        });
-        let shoppers = shoppers.collect();
-        (traffic, shoppers)
+    pub(super) fn new(client: Client, catalogue: Catalogue, seed: u64, rate: u32) -> Arc<Traffic> {
+        Arc::new(Traffic {
+            client,
+            catalogue,
+            board: Board::default(),
+            seed,
+            books: Mutex::new(Books {
+                recent: Tally::new(),
+                ledger: Ledger::default(),
+            }),
+            tasks: Mutex::default(),
+            rate: AtomicU32::new(rate),
+            is_paused: AtomicBool::new(false),
+            is_sale_wanted: AtomicBool::new(false),
+            stop: watch::Sender::new(false),
+        })
     }
 
-    /// Asks the shoppers to finish what they are at.
-    pub(super) fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
+    /// Sends shoppers out until [`Traffic::stop`].
+    pub(super) async fn run(self: Arc<Traffic>) {
+        self.spawn(Arc::clone(&self).audit());
+        let mut random = self.random(Stream::Dispatcher, 0);
+        let shopper_numbers = AtomicU64::new(0);
+        let mut sale_number = 0;
+        let mut sale_at = Instant::now() + FIRST_SALE_AFTER;
+        let (mut arrivals, mut cancellations) = (0.0, 0.0);
+        let mut last = Instant::now();
+        while self.sleep(TICK).await {
+            let passed = last.elapsed().as_secs_f64();
+            last = Instant::now();
+            self.reap();
+            let is_wanted = self.is_sale_wanted.swap(false, Ordering::Relaxed);
+            let is_due = Instant::now() >= sale_at && !self.is_paused();
+            if (is_due || is_wanted) && !self.board.is_on() {
+                sale_at = Instant::now() + SALE_EVERY;
+                self.spawn(sale::run(Arc::clone(&self), sale_number));
+                sale_number += 1;
+            }
+            if self.is_paused() {
+                continue;
+            }
+            arrivals += f64::from(self.rate()) * passed;
+            while arrivals >= 1.0 {
+                arrivals -= 1.0;
+                if self.task_count() < SHOPPER_COUNT_MAX {
+                    let number = shopper_numbers.fetch_add(1, Ordering::Relaxed);
+                    self.spawn(shopper::shop(Arc::clone(&self), number));
+                }
+            }
+            cancellations += f64::from(self.rate()) * passed * self.cancelled_share();
+            while cancellations >= 1.0 {
+                cancellations -= 1.0;
+                let kept = self.books().ledger.take_confirmed(random.random());
+                if let Some(kept) = kept {
+                    self.spawn(shopper::cancel(Arc::clone(&self), kept));
+                }
+            }
+        }
+    }
+
+    /// Orders that are cancelled, for each shopper.
+    fn cancelled_share(&self) -> f64 {
+        let confirmed = self.books().ledger.confirmed_count() as f64;
+        let fullness = confirmed / (self.catalogue.order_count_max() as f64 * FULL_SHARE);
+        BUYERS_SHARE * (CANCELLED_SHARE + (1.0 - CANCELLED_SHARE) * fullness)
+    }
+
+    /// Looks whether holds that were given up have ended when they had to.
+    async fn audit(self: Arc<Traffic>) {
+        while self.sleep(AUDIT_EVERY).await {
+            loop {
+                let lapsed = self
+                    .books()
+                    .ledger
+                    .take_lapsed(now_micros() - EXPIRY_MICROS_MAX, AUDITED_COUNT_MAX);
+                if lapsed.is_empty() {
+                    break;
+                }
+                self.audit_some(&lapsed).await;
+            }
+        }
+    }
+
+    async fn audit_some(&self, lapsed: &[ReservationId]) {
+        let Ok(states) = self.states(lapsed).await else {
+            self.books().recent.failed += 1;
+            return;
+        };
+        let now = now_micros();
+        let books = &mut *self.books();
+        for id in lapsed {
+            match states.get(id) {
+                Some(State::Expired) | None => {
+                    books.ledger.expired(*id, now);
+                    books.recent.expired += 1;
+                }
+                Some(state) => books
+                    .ledger
+                    .contradictions
+                    .push(format!("the hold {id} is {state} a second after its deadline")),
+            }
+        }
+    }
+
+    /// The states of these reservations, as far as they are known.
+    pub(super) async fn states(
+        &self,
+        ids: &[ReservationId],
+    ) -> Result<HashMap<ReservationId, State>, plimsoll_client::Error> {
+        let found = self.client.reservations(ids).await?;
+        Ok(found.into_iter().map(|details| (details.id, details.state)).collect())
+    }
+
+    /// Asks everyone to finish what they are at, and waits until they have.
+    pub(super) async fn stop(&self) {
+        self.stop.send_replace(true);
+        loop {
+            let mut tasks = std::mem::take(&mut *self.tasks());
+            if tasks.is_empty() {
+                return;
+            }
+            while tasks.join_next().await.is_some() {}
+        }
+    }
+
+    /// Waits; false when everyone is to finish.
+    pub(super) async fn sleep(&self, duration: Duration) -> bool {
+        let mut stop = self.stop.subscribe();
+        tokio::select! {
+            biased;
+            _ = stop.wait_for(|is_stopping| *is_stopping) => false,
+            () = tokio::time::sleep(duration) => true,
+        }
+    }
+
+    /// Runs something that [`Traffic::stop`] waits for.
+    pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.tasks().spawn(work);
+    }
+
+    fn reap(&self) {
+        let mut tasks = self.tasks();
+        while tasks.try_join_next().is_some() {}
+    }
+
+    fn task_count(&self) -> usize {
+        self.tasks().len()
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What was done since the last call.
@@ -115,124 +233,55 @@ impl Traffic {
         std::mem::replace(&mut self.books().recent, Tally::new())
     }
 
-    /// Reserved and released units by pool.
-    pub(super) fn sums(&self) -> (Vec<Amounts>, Vec<Amounts>) {
-        let books = self.books();
-        (books.reserved.clone(), books.released.clone())
-    }
-
-    fn books(&self) -> MutexGuard<'_, Books> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A reservation that a shopper has.
-#[derive(Clone, Copy)]
-struct Kept {
-    pool: usize,
-    units: [u32; DIMENSIONS.len()],
-    reservation: ReservationId,
-}
-
-struct Shopper {
-    client: Client,
-    pools: Arc<[PoolId]>,
-    traffic: Arc<Traffic>,
-    kept: Vec<Kept>,
-    random: SmallRng,
-}
-
-impl Shopper {
-    async fn run(mut self) {
-        while !self.traffic.stop.load(Ordering::Relaxed) {
-            let gives_back = self.kept.len() >= KEPT_COUNT_MAX || self.random.random_bool(RELEASE_SHARE);
-            if gives_back && !self.kept.is_empty() {
-                self.release().await;
-            } else {
-                self.reserve().await;
-            }
+    /// Random numbers for one purpose.
+    pub(super) fn random(&self, stream: Stream, number: u64) -> Pcg64Mcg {
+        let mut seed = [0; 16];
+        seed[..8].copy_from_slice(&self.seed.wrapping_mul(8).wrapping_add(stream as u64).to_le_bytes());
+        seed[8..].copy_from_slice(&number.to_le_bytes());
+        let mut random = Pcg64Mcg::from_seed(seed);
+        // Neighbouring seeds differ in few bits, and so do the first numbers of this generator.
+        for _ in 0..4 {
+            let _: u64 = random.random();
         }
+        random
     }
 
-    async fn reserve(&mut self) {
-        // Some pools are far more popular than others: the square of an even number is small most of the time.
-        let popularity = self.random.random::<f64>().powi(2);
-        let pool = ((popularity * self.pools.len() as f64) as usize).min(self.pools.len() - 1);
-        let units = [1, self.random.random_range(1..=ITEMS_MAX)];
-        let Ok(key) = Key::random() else {
-            self.failed(None).await;
-            return;
-        };
-        let reserve = Reserve::new(self.pools[pool], Units::InOrder(&units), key);
-        let begun = Instant::now();
-        let answer = self.client.reserve(&reserve).await;
-        let took = begun.elapsed();
-        match answer {
-            Ok(Reserving::Reserved(Reservation { id, .. })) => {
-                self.kept.push(Kept {
-                    pool,
-                    units,
-                    reservation: id,
-                });
-                let mut books = self.traffic.books();
-                books.recent.reserved += 1;
-                record(&mut books.recent, took);
-                add(&mut books.reserved[pool], units);
-            }
-            Ok(Reserving::Refused(refusal)) if refusal.is(Status::InsufficientCapacity) => {
-                let mut books = self.traffic.books();
-                books.recent.refused += 1;
-                record(&mut books.recent, took);
-            }
-            Ok(Reserving::Refused(_)) => self.failed(None).await,
-            Ok(Reserving::Unknown(_)) => self.unknown(),
-            Err(error) => self.failed(Some(error)).await,
-        }
+    pub(super) fn rate(&self) -> u32 {
+        self.rate.load(Ordering::Relaxed)
     }
 
-    async fn release(&mut self) {
-        let index = self.random.random_range(0..self.kept.len());
-        let Kept {
-            pool,
-            units,
-            reservation,
-        } = self.kept.swap_remove(index);
-        let begun = Instant::now();
-        let answer = self.client.release(reservation, None).await;
-        let took = begun.elapsed();
-        match answer {
-            Ok(Releasing::Released(_)) => {
-                let mut books = self.traffic.books();
-                books.recent.released += 1;
-                record(&mut books.recent, took);
-                add(&mut books.released[pool], units);
-            }
-            Ok(Releasing::Refused(_)) => self.failed(None).await,
-            Ok(Releasing::Unknown(_)) => self.unknown(),
-            Err(error) => self.failed(Some(error)).await,
-        }
+    pub(super) fn set_rate(&self, rate: u32) {
+        self.rate.store(rate.clamp(1, RATE_MAX), Ordering::Relaxed);
     }
 
-    async fn failed(&self, error: Option<Error>) {
-        if let Some(error) = error {
-            tracing::debug!(%error, "no effect");
-        }
-        self.traffic.books().recent.failed += 1;
-        tokio::time::sleep(PAUSE).await;
+    pub(super) fn is_paused(&self) -> bool {
+        self.is_paused.load(Ordering::Relaxed)
     }
 
-    fn unknown(&self) {
-        self.traffic.books().recent.unknown += 1;
+    pub(super) fn toggle_pause(&self) {
+        self.is_paused.fetch_xor(true, Ordering::Relaxed);
+    }
+
+    /// A sale begins as soon as none is on.
+    pub(super) fn want_sale(&self) {
+        self.is_sale_wanted.store(true, Ordering::Relaxed);
     }
 }
 
-fn record(tally: &mut Tally, took: Duration) {
-    let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-    tally.latency.saturating_record(micros.max(1));
+/// Microseconds since 1970.
+pub(super) fn now_micros() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
-fn add(amounts: &mut Amounts, units: [u32; DIMENSIONS.len()]) {
-    for (amount, unit) in amounts.iter_mut().zip(units) {
-        *amount += i64::from(unit);
-    }
+/// A time between two, at a share from 0 to 1.
+pub(super) fn between(from: Duration, to: Duration, share: f64) -> Duration {
+    from + to.saturating_sub(from).mul_f64(share)
+}
+
+/// Runs a call and says how long its answer took.
+pub(super) async fn timed<T>(call: impl Future<Output = T>) -> (T, Duration) {
+    let begun = Instant::now();
+    let answer = call.await;
+    (answer, begun.elapsed())
 }

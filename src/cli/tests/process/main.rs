@@ -5,6 +5,7 @@
 )]
 
 mod bad_input;
+mod demo;
 mod flow;
 mod kill;
 mod orders;
