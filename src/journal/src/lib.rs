@@ -4,6 +4,10 @@
 //! syncs while it runs: [`Journal::commit`] returns a [`Ticket`], its owner syncs the ticket's segments and says so with
 //! [`Journal::durable`]. [`Journal::recover`] reads the records back and decides where the journal ends, by the table in `recovery/table.rs`.
 //!
+//! Recovery begins with the first record, or where a snapshot ends: [`SnapshotWriter`] and [`SnapshotReader`] keep it, the [`ManifestWriter`] makes it
+//! count. Segments that no snapshot needs are used again once [`archive_segment`] has copied them and the [`Recycler`] was told; readers of
+//! history lease what they read ([`SegmentReader`], [`ArchiveReader`]). [`backup`] copies a directory that is in use.
+//!
 //! What lies below is a [`Storage`]: [`MmapStorage`] keeps segments in files; a simulator brings its own. [`Directory`] is what several journals
 //! share: the lock and the manifest. The bytes are specified in `ARCHITECTURE.md`.
 //!
@@ -46,6 +50,7 @@
 //! ```
 
 mod archive;
+mod backup;
 mod bytes;
 mod control;
 mod damage;
@@ -69,6 +74,7 @@ pub use archive::{
     ArchiveReader, ArchiveSummary, HistorySummary, JournalFiles, SegmentReader, SegmentSource, archive_segment,
     check_history, verify_archive,
 };
+pub use backup::{BackupError, BackupProgress, BackupSummary, backup};
 pub use control::{CONTROL_HEADER_SIZE, ControlField, new_control_page};
 pub use damage::{FileDamage, FileError, FileFault};
 pub use directory::{

@@ -60,6 +60,13 @@ impl NewFile {
         Ok(())
     }
 
+    /// Gives it this size in bytes, with a hole behind what was written.
+    pub(crate) fn extend(&mut self, size: u64) -> Result<(), StorageError> {
+        self.file
+            .set_len(size)
+            .map_err(StorageError::io(Action::Write, &self.unfinished))
+    }
+
     /// Makes it durable under its name.
     pub(crate) fn finish(mut self) -> Result<(), StorageError> {
         self.file

@@ -181,14 +181,23 @@ pub(crate) fn archive_path(directory: &Path, number: SegmentNumber) -> PathBuf {
 
 /// Follows the batches of a segment from record to record.
 #[derive(Debug)]
-struct Batches {
+pub(crate) struct Batches {
     /// The LSN of the first record of the batch that is open.
     first: Lsn,
 }
 
 impl Batches {
+    pub(crate) fn new(first: Lsn) -> Batches {
+        Batches { first }
+    }
+
+    /// The LSN of the first record that no commit record closes yet.
+    pub(crate) fn open_from(&self) -> Lsn {
+        self.first
+    }
+
     /// Whether the record may follow; a commit record closes its batch.
-    fn take(&mut self, record: &Record<'_>) -> bool {
+    pub(crate) fn take(&mut self, record: &Record<'_>) -> bool {
         if record.tag.kind < crate::record::OWN_KIND_MIN {
             return true;
         }

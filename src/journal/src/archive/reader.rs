@@ -293,9 +293,7 @@ pub fn verify_archive(
 ) -> Result<Option<ArchiveSummary>, FileError> {
     let mut reader = ArchiveReader::open(path)?;
     let summary = reader.summary;
-    let mut batches = Batches {
-        first: summary.first_lsn,
-    };
+    let mut batches = Batches::new(summary.first_lsn);
     let mut offset = ARCHIVE_HEADER_SIZE as u64;
     let mut segment_offset = HEADER_PAGE_SIZE as u64;
     let mut next = summary.first_lsn;
@@ -333,7 +331,7 @@ pub fn verify_archive(
     }
     let is_whole = offset == reader.trailer.index_offset
         && next.0 == summary.last_lsn.0 + 1
-        && batches.first == next
+        && batches.open_from() == next
         && times == Some((summary.first_time, summary.last_time));
     if !is_whole {
         return Err(reader.source.damaged(offset, FileFault::Counts));

@@ -114,9 +114,7 @@ pub(super) fn check_sealed(
         first_time: 0,
         last_time: 0,
     };
-    let mut batches = Batches {
-        first: header.first_lsn,
-    };
+    let mut batches = Batches::new(header.first_lsn);
     let mut paused_at = 0;
     while reader.next_lsn() <= last_lsn {
         let offset = reader.offset();
@@ -136,7 +134,7 @@ pub(super) fn check_sealed(
         }
     }
     // The segment holds a batch, and the next one begins with the batch behind the last.
-    if batches.first.0 != last_lsn.0 + 1 || last_lsn < header.first_lsn {
+    if batches.open_from().0 != last_lsn.0 + 1 || last_lsn < header.first_lsn {
         return Err(reader.source().damaged(reader.offset(), FileFault::Record));
     }
     Ok(Some(summary))

@@ -6,7 +6,7 @@
 
 mod error;
 mod leftovers;
-mod manifest;
+pub(crate) mod manifest;
 mod switch;
 mod writer;
 
@@ -34,7 +34,7 @@ const MANIFEST: &str = "MANIFEST";
 const MANIFEST_NEXT: &str = "MANIFEST.next";
 const JOURNAL_PREFIX: &str = "journal-";
 /// What a file system puts into its own root.
-const OF_THE_FILE_SYSTEM: &str = "lost+found";
+pub(crate) const OF_THE_FILE_SYSTEM: &str = "lost+found";
 
 /// What a new data directory is to be like; fixed from then on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,7 +98,7 @@ pub struct Directory {
 
 /// A step of making a directory; before each a crash is tried in the tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+pub(crate) enum Step {
     RemoveLeftovers,
     CreateJournal,
     WriteControl,
@@ -111,7 +111,7 @@ enum Step {
     RemoveSnapshot,
 }
 
-type OnStep<'call> = &'call mut dyn FnMut(Step) -> Result<(), DirectoryError>;
+pub(crate) type OnStep<'call> = &'call mut dyn FnMut(Step) -> Result<(), DirectoryError>;
 
 impl Directory {
     /// Opens the data directory, or makes it if the path is missing, empty, or was left by a crash while a directory was being made. An existing one keeps
@@ -254,7 +254,7 @@ impl Directory {
 }
 
 /// Makes the directory and its parents, durably.
-fn make_path(path: &Path) -> Result<(), DirectoryError> {
+pub(crate) fn make_path(path: &Path) -> Result<(), DirectoryError> {
     if path.is_dir() {
         return Ok(());
     }
@@ -314,7 +314,7 @@ fn lock(path: &Path) -> Result<File, DirectoryError> {
     Ok(file)
 }
 
-fn read_manifest(path: &Path) -> Result<Option<Manifest>, DirectoryError> {
+pub(crate) fn read_manifest(path: &Path) -> Result<Option<Manifest>, DirectoryError> {
     let path = path.join(MANIFEST);
     let file = match File::open(&path) {
         Ok(file) => file,
@@ -439,7 +439,7 @@ fn create_journal(path: &Path, id: JournalId, segment_size: usize, on_step: OnSt
     Ok(sync_directory(path)?)
 }
 
-fn replace_manifest(path: &Path, manifest: &Manifest, on_step: OnStep<'_>) -> Result<(), DirectoryError> {
+pub(crate) fn replace_manifest(path: &Path, manifest: &Manifest, on_step: OnStep<'_>) -> Result<(), DirectoryError> {
     let next = path.join(MANIFEST_NEXT);
     on_step(Step::WriteManifest)?;
     let bytes = manifest.encode();

@@ -61,6 +61,10 @@ impl ManifestWriter {
     /// # Errors
     /// [`DirectoryError::Snapshot`] when it cannot be used: the journal is not durable up to its LSN yet, or has a snapshot as new. Other errors leave
     /// the snapshots as they were, and another one may be tried.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "it is added once, and gone when it is refused"
+    )]
     pub fn add_snapshot(&mut self, snapshot: FinishedSnapshot) -> Result<(), DirectoryError> {
         self.add_snapshot_in_steps(&snapshot, &mut |_| Ok(()))
     }

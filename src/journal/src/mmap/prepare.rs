@@ -72,7 +72,8 @@ pub struct RingStatus {
 
 impl Recycler {
     /// Segments below this number may be used again, as soon as nobody leases them. The caller has seen that each of them is archived and that no snapshot
-    /// which the manifest names needs it ([`crate::ManifestWriter::needed_from`]). A segment without an archive is kept all the same.
+    /// which the manifest names needs it ([`crate::ManifestWriter::needed_from`]). A segment without an archive is kept all the same, and so is what is
+    /// not sealed yet.
     ///
     /// Returns at once. That the segments are given up is durable before the first of them goes. After a start it is said again.
     pub fn give_up(&self, below: SegmentNumber) {
@@ -195,7 +196,11 @@ impl Worker {
             };
             match notice {
                 Ok(Notice::Retired(segment)) => drop(segment),
-                Ok(Notice::GivenUp(below)) => self.files.needed_from = self.files.needed_from.max(below),
+                Ok(Notice::GivenUp(below)) => {
+                    // What is still written to is needed, whatever was said: followers read up to here.
+                    let below = below.min(self.newest_sealed().next());
+                    self.files.needed_from = self.files.needed_from.max(below);
+                }
                 Ok(Notice::Taken) | Err(RecvTimeoutError::Timeout) => {}
                 Ok(Notice::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             }

@@ -225,3 +225,77 @@ fn try_lock(file: &File, path: &Path) -> Result<bool, StorageError> {
         Err(TryLockError::Error(error)) => Err(StorageError::io(Action::Lock, path)(error)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+    use crate::identifier::Lsn;
+
+    const SIZE: usize = 65536;
+    const JOURNAL: JournalId = JournalId([6; 16]);
+
+    /// A directory with one unused file under this number.
+    fn unused(directory: &Path, number: SegmentNumber, file_count_max: usize) -> SegmentFiles {
+        SegmentFiles {
+            directory: directory.to_owned(),
+            journal: JOURNAL,
+            segment_size: SIZE,
+            control: None,
+            files: BTreeSet::from([number]),
+            unused: BTreeSet::from([number]),
+            needed_from: SegmentNumber::FIRST,
+            file_count_max,
+        }
+    }
+
+    fn attempt(files: &mut SegmentFiles, number: u64) -> Attempt {
+        files
+            .attempt(SegmentNumber(number), SegmentNumber(0), &|| false)
+            .expect("there is room")
+    }
+
+    #[test]
+    fn a_file_with_a_header_for_the_number_never_gets_it() {
+        for (header_number, is_used) in [(7, false), (8, true)] {
+            let directory = tempfile::tempdir().expect("a directory for the test");
+            let header = SegmentHeader {
+                journal: JOURNAL,
+                number: SegmentNumber(header_number),
+                incarnation: 1,
+                first_lsn: Lsn(1),
+                file_size: SIZE as u64,
+                opened_at: 0,
+                durable_lsn: Lsn(0),
+                previous_incarnation: 0,
+            };
+            let mut bytes = header.encode().to_vec();
+            bytes.resize(SIZE, 0xEE);
+            let path = segment_path(directory.path(), SegmentNumber(9));
+            fs::write(&path, bytes).expect("written");
+            let keeper = File::open(&path).expect("it is there");
+            let mut files = unused(directory.path(), SegmentNumber(9), 9);
+            assert!(matches!(attempt(&mut files, 7), Attempt::Prepared(_)));
+            let named = fs::metadata(segment_path(directory.path(), SegmentNumber(7))).expect("it is there");
+            let inode = keeper.metadata().expect("it is open").ino();
+            assert_eq!(named.ino() == inode, is_used, "header of {header_number}");
+            assert!(!path.exists());
+            assert_eq!(files.files, BTreeSet::from([SegmentNumber(7)]));
+        }
+    }
+
+    #[test]
+    fn holes_are_filled_before_a_file_is_used_again() {
+        let directory = tempfile::tempdir().expect("a directory for the test");
+        let path = segment_path(directory.path(), SegmentNumber(1));
+        let file = File::create(&path).expect("made");
+        file.set_len(SIZE as u64).expect("it has a size");
+        let blocks = || file.metadata().expect("it is open").blocks() * 512;
+        assert!(blocks() < SIZE as u64);
+        let mut files = unused(directory.path(), SegmentNumber(1), 1);
+        assert!(matches!(attempt(&mut files, 1), Attempt::Prepared(_)));
+        assert!(blocks() >= SIZE as u64);
+        assert!(matches!(attempt(&mut files, 2), Attempt::AtEnd { is_leased: false }));
+    }
+}

@@ -7,9 +7,9 @@ use proptest::prelude::*;
 use crate::framing::{CrcFraming, Framing};
 use crate::identifier::{JournalId, Lsn, SegmentNumber, Tag};
 use crate::journal::{Journal, Priority, Ticket};
-use crate::recovery::RecoveryError;
+use crate::recovery::{RecoveryError, RecoveryStart};
 use crate::tests::disk::{Dice, SIZE, SimStorage};
-use crate::tests::{Kept, append, durable_batch, finish, recover, recover_with};
+use crate::tests::{Kept, append, copied, durable_batch, finish, recover, recover_from, recover_with};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -70,6 +70,8 @@ struct Model {
     batches: Vec<(Lsn, Vec<Kept>)>,
     open: Vec<Kept>,
     durable: Lsn,
+    /// Where a snapshot could end: durable batches, and the segments that they lie in.
+    starts: Vec<RecoveryStart>,
 }
 
 impl Model {
@@ -140,6 +142,11 @@ fn run<F: Framing>(steps: &[Step], seed: u64) -> Result<(), String> {
                 if let Some(ticket) = tickets.pop_front() {
                     finish(&mut journal, ticket);
                     model.durable = ticket.upto;
+                    model.starts.push(RecoveryStart {
+                        lsn: ticket.upto,
+                        segment: ticket.last_segment,
+                        time: 0,
+                    });
                 }
             }
             Step::WriteBack => {
@@ -198,8 +205,23 @@ fn restart<F: Framing>(
     incarnation: &mut u64,
 ) -> Result<Journal<SimStorage, F>, String> {
     *incarnation += 1000;
+    let partial = copied(storage);
     let (journal, summary, records) = recover_with::<F>(storage, *incarnation).map_err(|error| format!("{error}"))?;
     model.check(summary.last_lsn, &records)?;
+    // From a snapshot it is the same journal, without the segments before it.
+    if !model.starts.is_empty() {
+        let start = model.starts[*incarnation as usize / 1000 % model.starts.len()];
+        partial
+            .disk
+            .borrow_mut()
+            .files
+            .retain(|number, _| *number >= start.segment);
+        let (_, part, rest) =
+            recover_from::<F>(&partial, start, *incarnation).map_err(|error| format!("from {start:?}: {error}"))?;
+        if part.last_lsn != summary.last_lsn || !records.iter().filter(|record| record.lsn > start.lsn).eq(&rest) {
+            return Err(format!("from {start:?}: another journal"));
+        }
+    }
     Ok(journal)
 }
 

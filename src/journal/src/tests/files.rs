@@ -82,7 +82,7 @@ pub(crate) fn keys(record: &Record<'_>, keys: &mut Vec<u64>) {
 pub(crate) fn body(lsn: Lsn) -> Vec<u8> {
     let size = 1000 + lsn.0 as usize * 7919 % 3000;
     (0..size)
-        .map(|index| (index as u64 * index as u64 * lsn.0 >> 7) as u8)
+        .map(|index| ((index as u64 * index as u64 * lsn.0) >> 7) as u8)
         .collect()
 }
 

@@ -1,3 +1,4 @@
+mod backups;
 mod crashes;
 mod damage;
 mod disk;
@@ -108,4 +109,15 @@ fn durable_batch<F: Framing>(journal: &mut Journal<SimStorage, F>, body: &[u8]) 
     let ticket = journal.commit().expect("something was appended");
     finish(journal, ticket);
     ticket
+}
+
+/// A copy of the disk, since recovery changes it.
+fn copied(storage: &SimStorage) -> SimStorage {
+    let copy = SimStorage::new();
+    {
+        let (mut to, from) = (copy.disk.borrow_mut(), storage.disk.borrow());
+        to.files.clone_from(&from.files);
+        to.control.clone_from(&from.control);
+    }
+    copy
 }

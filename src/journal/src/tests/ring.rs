@@ -64,6 +64,8 @@ fn a_full_ring_refuses_keeps_a_segment_for_what_is_essential_and_resumes() {
     recycler.give_up(SegmentNumber(9));
     wait_until("two are prepared", || recycler.status().prepared == 2);
     assert!(!recycler.status().is_at_end);
+    // Nothing is given up that is still written to.
+    assert_eq!(journal.storage().control_load(ControlField::OldestSegment), 6);
     fill_up_to(&mut journal, 8);
     let last = journal.last_lsn();
     assert!(recycler.status().files <= 6);
@@ -208,4 +210,29 @@ fn a_crash_before_the_new_name_is_durable_changes_nothing() {
     let last = journal.last_lsn();
     drop(journal);
     assert_eq!(files.recover(Ring::new(2), from).1.last_lsn, last);
+}
+
+#[test]
+fn a_smaller_ring_gives_room_back() {
+    let parent = tempfile::tempdir().expect("a directory for the test");
+    let data = directory(parent.path());
+    let files = Files::of(&data);
+    let (mut journal, ..) = files.recover(Ring::default(), RecoveryStart::FIRST);
+    fill_up_to(&mut journal, 9);
+    drop(journal);
+    for number in 1..=7 {
+        files.archive(number);
+    }
+    let lease = SegmentReader::open(&files.source(), SegmentNumber(2)).expect("it is there");
+    let ring = Ring::new(2).with_file_count_max(5);
+    let (journal, ..) = files.recover(ring, RecoveryStart::FIRST);
+    let recycler = journal.storage().recycler().expect("it runs");
+    wait_until("two are prepared", || recycler.status().prepared == 2);
+    assert!(recycler.status().files > 8);
+    recycler.give_up(SegmentNumber(7));
+    wait_until("what is given up is removed", || recycler.status().files <= 7);
+    let there = inodes(&files);
+    let kept: Vec<_> = (1..=9).map(|number| there.contains_key(&number)).collect();
+    assert_eq!(kept, [false, true, false, false, false, false, true, true, true]);
+    drop((journal, lease));
 }

@@ -7,7 +7,7 @@ use crate::journal::Journal;
 use crate::recovery::{Found, RecoveryError, RecoveryStart};
 use crate::storage::Segment;
 use crate::tests::disk::{Dice, SIZE, SimStorage};
-use crate::tests::{Kept, Outcome, append, durable_batch, finish, recover, recover_from};
+use crate::tests::{Kept, Outcome, append, copied, durable_batch, finish, recover, recover_from};
 
 fn start(lsn: u64, segment: u64) -> RecoveryStart {
     RecoveryStart {
@@ -45,17 +45,6 @@ fn journal() -> (SimStorage, Vec<RecoveryStart>) {
     storage.crash(|| false);
     assert!(storage.numbers().len() > 2);
     (storage, starts)
-}
-
-/// A copy of the disk, since recovery changes it.
-fn copied(storage: &SimStorage) -> SimStorage {
-    let copy = SimStorage::new();
-    {
-        let (mut to, from) = (copy.disk.borrow_mut(), storage.disk.borrow());
-        to.files.clone_from(&from.files);
-        to.control.clone_from(&from.control);
-    }
-    copy
 }
 
 #[test]

@@ -1,0 +1,209 @@
+//! Copies of a data directory.
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::archive::{JournalFiles, check_history};
+use crate::backup::{BackupError, backup};
+use crate::damage::FileError;
+use crate::directory::{Directory, DirectoryError, ManifestWriter};
+use crate::identifier::{Lsn, SegmentNumber};
+use crate::journal::{Journal, Priority};
+use crate::mmap::{MmapStorage, Ring, file_names};
+use crate::recovery::RecoveryStart;
+use crate::snapshot::{SnapshotHeader, SnapshotReader, SnapshotWriter};
+use crate::storage::Segment;
+use crate::tests::files::{Files, batch, directory, fill_up_to};
+use std::ops::ControlFlow;
+
+fn snapshot(data: &Path, writer: &mut ManifestWriter, files: &Files, journal: &Journal<MmapStorage>) {
+    let header = SnapshotHeader {
+        journal: files.journal,
+        lsn: journal.last_lsn(),
+        segment: journal.segment().number(),
+        time: journal.last_time(),
+    };
+    let mut snapshot = SnapshotWriter::create(data, header).expect("a snapshot");
+    snapshot.put(&header.lsn.0.to_le_bytes()).expect("there is room");
+    writer
+        .add_snapshot(snapshot.finish().expect("there is room"))
+        .expect("it is added");
+}
+
+/// Recovers the copy from each of its snapshots, and checks its history. Returns its last LSN.
+fn check(copy: &Path) -> Lsn {
+    let data = Directory::open(copy).expect("a data directory");
+    let files = Files::of(&data);
+    let mut starts: Vec<_> = data
+        .snapshots(0)
+        .iter()
+        .map(|snapshot| {
+            let mut reader = SnapshotReader::open(&snapshot.path).expect("it is there");
+            assert_eq!(
+                reader.next_chunk().expect("whole"),
+                Some(&snapshot.lsn.0.to_le_bytes()[..])
+            );
+            assert!(reader.next_chunk().expect("whole").is_none());
+            RecoveryStart::from(reader.header())
+        })
+        .collect();
+    if starts.is_empty() {
+        starts.push(RecoveryStart::FIRST);
+    }
+    let mut last = None;
+    // The oldest first: the others still find what they need.
+    for start in starts.into_iter().rev() {
+        let history = check_history(&files.source(), start.segment, |_| ControlFlow::Continue(()));
+        history.expect("all of it is there");
+        let (journal, summary, lsns) = files.recover(Ring::default(), start);
+        assert_eq!(summary.cut, None);
+        assert!(lsns.first().is_none_or(|lsn| *lsn > start.lsn));
+        assert_eq!(*last.get_or_insert(journal.last_lsn()), journal.last_lsn());
+    }
+    last.expect("at least one start")
+}
+
+#[test]
+fn a_copy_made_while_the_journal_runs_holds_what_was_durable() {
+    let parent = tempfile::tempdir().expect("a directory for the test");
+    let path = parent.path().join("data");
+    let mut data = directory(&path);
+    let mut writer = data.take_writer().expect("the first");
+    let files = Files::of(&data);
+    let (durable, is_done) = (AtomicU64::new(0), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let server = scope.spawn(|| {
+            let ring = Ring::new(2).with_file_count_max(12);
+            let (mut journal, ..) = files.recover(ring, RecoveryStart::FIRST);
+            let recycler = journal.storage().recycler().expect("it runs");
+            let mut sealed = 0;
+            while !is_done.load(Ordering::Acquire) {
+                if let Ok(lsn) = batch(&mut journal, Priority::Normal) {
+                    durable.store(lsn.0 + 1, Ordering::Release);
+                }
+                // A snapshot and an archive for each segment; what is not needed is used again.
+                let number = journal.segment().number().0;
+                if number > sealed + 1 {
+                    sealed += 1;
+                    files.archive(sealed);
+                    snapshot(&path, &mut writer, &files, &journal);
+                    recycler.give_up(
+                        writer
+                            .needed_from(files.journal)
+                            .expect("there is a snapshot")
+                            .min(SegmentNumber(sealed + 1)),
+                    );
+                }
+            }
+        });
+        for round in 0..8 {
+            let to = parent.path().join(format!("copy-{round}"));
+            // Some begin before anything is there.
+            std::thread::sleep(std::time::Duration::from_millis(40 * round));
+            let before = durable.load(Ordering::Acquire);
+            let mut progress = None;
+            let summary = backup(&path, &to, |so_far| progress = Some(so_far)).expect("a copy");
+            assert_eq!(progress, Some(summary.copied));
+            let last = check(&to);
+            assert_eq!(summary.ends, [(files.journal, last)]);
+            assert!(last.0 >= before, "round {round}: {last} of {before}");
+        }
+        is_done.store(true, Ordering::Release);
+        server.join().expect("it ran on");
+    });
+    assert!(durable.load(Ordering::Acquire) > 0);
+    assert!(
+        JournalFiles::read(&files.directory).expect("a list").segments[0].0 > 1,
+        "segments were used again"
+    );
+}
+
+#[test]
+fn a_copy_is_a_directory_that_runs_on() {
+    let parent = tempfile::tempdir().expect("a directory for the test");
+    let (path, to) = (parent.path().join("data"), parent.path().join("deep/copy"));
+    let mut data = directory(&path);
+    let mut writer = data.take_writer().expect("the first");
+    let files = Files::of(&data);
+    let (mut journal, ..) = files.recover(Ring::default(), RecoveryStart::FIRST);
+    fill_up_to(&mut journal, 4);
+    files.archive(1);
+    snapshot(&path, &mut writer, &files, &journal);
+    batch(&mut journal, Priority::Normal).expect("there is room");
+    let last = journal.last_lsn();
+    // What is not durable yet is no part of the copy.
+    journal
+        .append(Priority::Normal, crate::Tag::default(), &[1; 100])
+        .expect("there is room");
+    journal.commit().expect("one record");
+    let before: Vec<_> = JournalFiles::read(&files.directory).expect("a list").segments;
+    let summary = backup(&path, &to, |_| ()).expect("a copy");
+    assert_eq!(summary.ends, [(files.journal, last)]);
+    assert_eq!(JournalFiles::read(&files.directory).expect("a list").segments, before);
+    assert_eq!(check(&to), last);
+
+    let copy = Directory::open(&to).expect("a data directory");
+    assert_eq!((copy.id(), copy.journals().len()), (data.id(), 1));
+    let copied = Files::of(&copy);
+    let kept = JournalFiles::read(&copied.directory).expect("a list");
+    assert_eq!(kept.archives, [SegmentNumber(1)]);
+    assert!(!kept.segments.contains(&SegmentNumber(1)));
+    let start = RecoveryStart {
+        lsn: copy.snapshots(0)[0].lsn,
+        segment: copy.snapshots(0)[0].segment,
+        time: 0,
+    };
+    let (mut journal, ..) = copied.recover(Ring::new(2).with_file_count_max(8), start);
+    fill_up_to(&mut journal, 7);
+    // Segments with holes can be used again too.
+    for number in 2..=6 {
+        copied.archive(number);
+    }
+    let recycler = journal.storage().recycler().expect("it runs");
+    recycler.give_up(SegmentNumber(5));
+    fill_up_to(&mut journal, 10);
+    assert!(recycler.status().files <= 8);
+}
+
+#[test]
+fn what_is_not_a_whole_copy_is_no_directory() {
+    let parent = tempfile::tempdir().expect("a directory for the test");
+    let (path, to) = (parent.path().join("data"), parent.path().join("copy"));
+    let data = directory(&path);
+    let files = Files::of(&data);
+    let (mut journal, ..) = files.recover(Ring::default(), RecoveryStart::FIRST);
+    fill_up_to(&mut journal, 3);
+    drop(journal);
+    let mut bytes = fs::read(files.segment(2)).expect("it is there");
+    bytes[5000] ^= 1;
+    fs::write(files.segment(2), &bytes).expect("written");
+    match backup(&path, &to, |_| ()) {
+        Err(BackupError::File(FileError::Damaged(damage))) => {
+            assert!(
+                damage.path.ends_with("0000000002.segment") && damage.offset == 4096,
+                "{damage}"
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(Directory::open(&to), Err(DirectoryError::ManifestLost { .. })));
+    let names = file_names(&to).expect("a list");
+    assert!(matches!(
+        backup(&path, &to, |_| ()),
+        Err(BackupError::TargetNotEmpty { .. })
+    ));
+    assert_eq!(file_names(&to).expect("a list"), names);
+    // A segment that was durable and is gone.
+    let other = parent.path().join("other");
+    fs::remove_file(files.segment(1)).expect("removed");
+    assert!(matches!(
+        backup(&path, &other, |_| ()),
+        Err(BackupError::File(FileError::Damaged(_)))
+    ));
+    assert!(!other.exists());
+    assert!(matches!(
+        backup(&parent.path().join("none"), &other, |_| ()),
+        Err(BackupError::Directory(DirectoryError::NotFound { .. }))
+    ));
+}
