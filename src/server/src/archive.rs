@@ -33,7 +33,8 @@ pub(crate) struct ArchivedJournal {
     pub(crate) recycler: Option<Recycler>,
 }
 
-/// Starts the thread; it ends when the executors have. `history` are the journals that have no core any more, with the segment behind their end.
+/// Starts the thread; it ends when the executors have. `history` are the journals that have no core any more, with their last segments, which
+/// stay as they are.
 pub(crate) fn start(
     shared: Arc<Shared>,
     segment_size: usize,
@@ -49,6 +50,9 @@ pub(crate) fn start(
     std::thread::Builder::new().name("archive".into()).spawn(move || {
         lower_priority();
         archive.check(&history);
+        for (journal, last) in &history {
+            archive.archive_history(journal, *last);
+        }
         while !archive.shared.is_finished() {
             let pause = (0..archive.journals.len())
                 .map(|core| archive.step(core))
@@ -108,6 +112,37 @@ impl Archive {
                     "a segment cannot be archived; it is kept, and tried again"
                 );
                 INTERVAL_AFTER_FAILURE
+            }
+        }
+    }
+
+    /// Archives what a journal without a core has left.
+    fn archive_history(&self, journal: &DirectoryJournal, last: SegmentNumber) {
+        let source = SegmentSource {
+            directory: &journal.directory,
+            journal: journal.id,
+            segment_size: self.segment_size,
+        };
+        let dimension_count = self.shared.dimensions.len();
+        for number in (SegmentNumber::FIRST.0..last.0).map(SegmentNumber) {
+            let keys = |record: &Record<'_>, keys: &mut Vec<u64>| keys.extend(pool_of(record, dimension_count));
+            let pause = |_| match self.shared.is_finished() {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            };
+            match archive_segment(&source, number, keys, pause) {
+                Ok(Some(_)) => {}
+                Ok(None) => return,
+                Err(error) => {
+                    let directory = journal.directory.display();
+                    tracing::error!(
+                        %directory,
+                        segment = number.0,
+                        error = &error as &dyn std::error::Error,
+                        "a segment cannot be archived; the next start tries again"
+                    );
+                    return;
+                }
             }
         }
     }

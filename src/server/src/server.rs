@@ -154,7 +154,7 @@ impl Server {
         }
         let history = self.directory.journals().iter().filter_map(|journal| {
             let end = journal.end?;
-            Some((journal.clone(), end.segment.next()))
+            Some((journal.clone(), end.segment))
         });
         let history = history.collect();
         let segment_size = self.directory.segment_size();
