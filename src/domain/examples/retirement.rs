@@ -2,6 +2,8 @@
 //!
 //! Prints a line for each million pools. The first argument is how many pools there are to be, in millions.
 
+#![expect(clippy::print_stdout, reason = "the figures are what it is for")]
+
 #[path = "../tests/retirement/churn.rs"]
 mod churn;
 

@@ -3,7 +3,9 @@
 use alloc::sync::Arc;
 
 use crate::reservation::{ReservationState, StoredReservation};
-use crate::{Event, Moved, Pool, PoolDefined, PoolId, PoolRetired, Released, Reserved, Resized, State, Timestamp};
+use crate::{
+    Counters, Event, Moved, Pool, PoolDefined, PoolId, PoolRetired, Released, Reserved, Resized, State, Timestamp,
+};
 
 impl State {
     /// Takes the event into the state.
@@ -105,6 +107,11 @@ impl State {
         let parts = event.reservation.parts();
         let reservations = &mut self.partition_mut(parts.partition).reservations;
         let (slot, entry) = reservations.find(&parts).expect("events name existing reservations");
+        assert_eq!(
+            event.was_confirmed,
+            entry.state() == ReservationState::Confirmed,
+            "a release gives back what was taken"
+        );
         let hold = (!event.was_confirmed).then_some(entry.link);
         debug_assert_eq!(reservations.units(slot), event.units);
         reservations.end(slot, ReservationState::Released, event.at);
@@ -167,7 +174,12 @@ impl State {
     }
 
     fn apply_pool_retired(&mut self, event: &PoolRetired) {
-        self.touch_pool(event.pool, Timestamp(0));
+        let held = self.touch_pool(event.pool, Timestamp(0)).held;
+        assert_eq!(
+            held,
+            Counters::default(),
+            "a pool of which something is held is not retired"
+        );
         let partition_id = event.pool.partition();
         let pool = self
             .partition_mut(partition_id)

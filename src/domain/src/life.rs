@@ -67,7 +67,8 @@ impl State {
         Some((partition.reservations.view(partition.id, slot, pool).id, pool))
     }
 
-    /// The next pool whose life is over, as the event that retires it: its end and its last event are long ago, and nothing is held.
+    /// The next pool whose life is over, as the event that retires it: its end and its last event are long ago, and nothing is held. Looks at a
+    /// few pools only: `None` may mean that it goes on with others at the next call.
     pub fn next_retirement(&mut self, now: Timestamp) -> Option<Event> {
         let wait = self.options.retire_after_micros.max(self.options.key_retention_micros);
         for _ in 0..POOLS_LOOKED_AT {

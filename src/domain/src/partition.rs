@@ -3,7 +3,7 @@
 use crate::keys::KeyTable;
 use crate::pools::Pools;
 use crate::reservation::{ReservationState, Reservations, StoredReservation};
-use crate::{Key, PartitionId, PoolId, Swept};
+use crate::{Key, PartitionId, PoolId, Swept, Timestamp};
 
 pub(crate) struct Partition {
     pub(crate) id: PartitionId,
@@ -51,18 +51,15 @@ impl Partition {
     }
 
     /// Forgets what belongs to retired pools in a range of slots, and as many of the reservations that ended longest ago. At the end of a
-    /// round the slots of pools that were retired before it can be used again: nothing names them any more, since a pool is
-    /// retired when its last event is older than what may be forgotten.
+    /// round the slots of pools that were retired before it can be used again, since no reservation names them any more: none was
+    /// made since, live ones were freed, and ended ones, which leave their queue in its order only, lost their pool's name.
     pub(crate) fn apply_swept(&mut self, event: &Swept) {
         assert_eq!(event.from, self.sweep.next, "a sweep goes on where it was");
         if event.from == 0 {
             self.sweep.began_at = event.sequence;
         }
         let mut ended_left = event.count;
-        while ended_left > 0
-            && let Some(oldest) = self.reservations.oldest_ended()
-            && oldest.moment < event.ended_before
-        {
+        while ended_left > 0 && self.has_ended_before(event.ended_before) {
             self.free(self.reservations.ends().oldest_ended);
             ended_left -= 1;
         }
@@ -70,20 +67,25 @@ impl Partition {
         let end = event.from.saturating_add(event.count).min(slot_count);
         for slot in event.from..end {
             let entry = self.reservations.get(slot).expect("slots below the count exist");
-            if !entry.is_free() && !entry.state().is_ended() && self.pool_of(entry).is_none() {
+            if entry.is_free() || self.pool_of(entry).is_some() {
+                continue;
+            }
+            if entry.state().is_ended() {
+                self.reservations.orphan(slot);
+            } else {
                 self.free(slot);
             }
         }
-        let more_ended = self
-            .reservations
+        let is_through = end == slot_count
+            && !self.has_ended_before(event.ended_before)
+            && self.pools.free_retired(self.sweep.began_at, event.count);
+        self.sweep.next = if is_through { 0 } else { end.max(1) };
+    }
+
+    fn has_ended_before(&self, time: Timestamp) -> bool {
+        self.reservations
             .oldest_ended()
-            .is_some_and(|oldest| oldest.moment < event.ended_before);
-        if end < slot_count || more_ended {
-            self.sweep.next = end.max(1);
-        } else {
-            self.pools.free_retired(self.sweep.began_at);
-            self.sweep.next = 0;
-        }
+            .is_some_and(|oldest| oldest.moment < time)
     }
 
     fn free(&mut self, slot: u32) {
@@ -95,12 +97,17 @@ impl Partition {
     pub(crate) fn assert_counters(&self) {
         let mut sums = alloc::vec![(crate::Counters::default(), crate::Counters::default()); self.pools.len()];
         for (slot, entry) in self.reservations.iter() {
-            let (held, confirmed) = &mut sums[entry.pool_slot as usize];
-            match entry.state() {
-                ReservationState::Held => held.add(&self.reservations.units(slot)),
-                ReservationState::Confirmed => confirmed.add(&self.reservations.units(slot)),
-                ReservationState::Released | ReservationState::Expired => {}
+            let state = entry.state();
+            if state.is_ended() {
+                continue;
             }
+            let (held, confirmed) = &mut sums[entry.pool_slot as usize];
+            let counters = if state == ReservationState::Held {
+                held
+            } else {
+                confirmed
+            };
+            counters.add(&self.reservations.units(slot));
         }
         for (slot, pool) in self.pools.iter() {
             let (held, confirmed) = &sums[slot as usize];

@@ -205,7 +205,7 @@ impl PoolDefinition {
 pub struct Pool {
     pub(crate) generation: u32,
     /// The last collection of touched pools that has this one.
-    pub(crate) touched_in: u32,
+    pub(crate) touched_in: u64,
     version: u64,
     closed: bool,
     shadow: bool,

@@ -15,12 +15,17 @@ use crate::stamps::Stamps;
 use crate::{PartitionId, Pool, PoolId};
 
 /// The last generation of a slot.
-const GENERATION_MAX: u32 = (1 << 24) - 1;
+pub(crate) const GENERATION_MAX: u32 = (1 << 24) - 1;
 
 /// How many pools a page has: their counters take about 2 KiB.
 pub(crate) const PAGE_POOL_COUNT: usize = 16;
 
-enum PoolSlot {
+/// What a slot holds.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all slots are used, and a box would cost each of them a read more"
+)]
+pub(crate) enum PoolSlot {
     Used(Pool),
     /// Retired by the partition's event of this sequence.
     Retired {
@@ -63,6 +68,11 @@ impl Pools {
     /// How many slots there are, used or not.
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
+    }
+
+    /// What is in this slot, if it exists.
+    pub(crate) fn slot(&self, slot: u32) -> Option<&PoolSlot> {
+        self.slots.get(slot as usize)
     }
 
     /// The pool in this slot.
@@ -163,26 +173,68 @@ impl Pools {
         !self.retired.is_empty()
     }
 
-    /// No reservation names the pools any more that were retired up to this event: their slots can be used again.
-    pub(crate) fn free_retired(&mut self, upto: u64) {
+    /// No reservation names the pools any more that were retired up to this event: their slots can be used again. Sees to at most `count` of
+    /// them, and says whether those were all.
+    pub(crate) fn free_retired(&mut self, upto: u64, count: u32) -> bool {
+        let mut left = count;
         while let Some(&slot) = self.retired.front() {
-            let first_free = self.first_free;
-            let place = self.slot_mut(slot).expect("retired pools have slots");
-            let PoolSlot::Retired { generation, sequence } = *place else {
+            let Some(&PoolSlot::Retired { generation, sequence }) = self.slot(slot) else {
                 panic!("a retired pool keeps its slot")
             };
             if sequence > upto {
                 break;
             }
+            if left == 0 {
+                return false;
+            }
+            left -= 1;
+            self.retired.pop_front();
             if generation < GENERATION_MAX {
-                *place = PoolSlot::Free {
-                    generation,
-                    next: first_free,
-                };
+                let next = self.first_free;
+                *self.slot_mut(slot).expect("retired pools have slots") = PoolSlot::Free { generation, next };
                 self.first_free = slot;
             }
-            self.retired.pop_front();
         }
+        true
+    }
+
+    /// Whether the list of free slots and the queue of retired ones are what a table can have: in a table from outside they may be anything
+    /// that names existing slots.
+    pub(crate) fn check_lists(&self) -> Result<(), &'static str> {
+        let free_count = self.slots.iter().filter(|slot| matches!(slot, PoolSlot::Free { .. }));
+        let (mut free_left, mut free) = (free_count.count(), self.first_free);
+        while free != NONE {
+            let Some(PoolSlot::Free { next, .. }) = self.slot(free) else {
+                return Err("the list of free slots for pools names another one");
+            };
+            // One that goes on after as many steps as there are free slots goes round.
+            free_left = free_left
+                .checked_sub(1)
+                .ok_or("the list of free slots for pools has no end")?;
+            free = *next;
+        }
+        if free_left > 0 {
+            return Err("the list of free slots for pools lacks one");
+        }
+        let mut last = None;
+        for slot in &self.retired {
+            let Some(PoolSlot::Retired { sequence, .. }) = self.slot(*slot) else {
+                return Err("the queue of retired pools names another one");
+            };
+            if last >= Some(*sequence) {
+                return Err("the queue of retired pools is not in their order");
+            }
+            last = Some(*sequence);
+        }
+        // One whose slot cannot be used again left the queue for good.
+        let waiting = self
+            .slots
+            .iter()
+            .filter(|slot| matches!(slot, PoolSlot::Retired { generation, .. } if *generation < GENERATION_MAX));
+        if waiting.count() > self.retired.len() {
+            return Err("the queue of retired pools lacks one");
+        }
+        Ok(())
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Pool)> {

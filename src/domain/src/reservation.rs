@@ -85,7 +85,7 @@ pub struct StoredReservation {
     pub random: u64,
     /// Units of the first two dimensions.
     pub first_units: [u32; 2],
-    /// The pool's slot in the partition.
+    /// The pool's slot in the partition; all ones of an ended one whose pool's slot may have another pool.
     pub pool_slot: u32,
     /// The hold that was asked for first, the state, and two flags.
     pub bits: u32,
@@ -155,6 +155,13 @@ impl StoredReservation {
             3 => ReservationState::Released,
             _ => ReservationState::Expired,
         }
+    }
+
+    /// Where the reservation stands, if its bits are ones that can be.
+    pub(crate) fn known_state(&self) -> Option<ReservationState> {
+        let is_known = (1..=4).contains(&((self.bits & STATE_MASK) >> STATE_SHIFT))
+            && self.bits & !(HOLD_SECONDS_MASK | STATE_MASK | WOULD_REFUSE | MOVED_DEADLINE) == 0;
+        is_known.then(|| self.state())
     }
 
     fn set_state(&mut self, state: ReservationState) {
@@ -374,6 +381,13 @@ impl Reservations {
         };
         self.ends.first_free = slot;
         key
+    }
+
+    /// From now on an ended reservation names no pool: nobody finds it, and its slot is used again in its turn.
+    pub(crate) fn orphan(&mut self, slot: u32) {
+        if self.get(slot).is_some_and(|entry| entry.pool_slot != NONE) {
+            self.entry_mut(slot).pool_slot = NONE;
+        }
     }
 
     #[inline]

@@ -76,8 +76,8 @@ pub struct State {
     pub(crate) slot_count: usize,
     /// Pools that events have changed since they were last collected.
     pub(crate) touched: Vec<PoolId>,
-    /// Numbers the collections.
-    pub(crate) touch_collection: u32,
+    /// Numbers the collections, one a turn: 32 bits would come round within days.
+    pub(crate) touch_collection: u64,
     pub(crate) snapshot: Option<SnapshotCursor>,
 }
 
@@ -139,7 +139,7 @@ impl State {
     /// Moves the pools that events have changed since the last call to the end of `pools`, each once. A retired one is among them.
     pub fn take_touched(&mut self, pools: &mut Vec<PoolId>) {
         pools.append(&mut self.touched);
-        self.touch_collection = self.touch_collection.wrapping_add(1);
+        self.touch_collection += 1;
     }
 
     /// The pool of this name.

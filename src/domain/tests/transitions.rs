@@ -287,7 +287,7 @@ impl Scene {
             _ => HOLD_SECONDS,
         };
         if standing != Standing::Unknown {
-            scene.reservation = scene.make(reserve(scene.pool, KEY, 2, hold_seconds));
+            scene.reservation = scene.make(&reserve(scene.pool, KEY, 2, hold_seconds));
         }
         scene.bring_about(standing, selling);
         scene
@@ -335,7 +335,7 @@ impl Scene {
         );
         let free = if takes_units { 8 } else { 10 };
         let filling = if selling == Selling::Open { free - 4 } else { free };
-        self.make(reserve(self.pool, Key(2), filling, 0));
+        self.make(&reserve(self.pool, Key(2), filling, 0));
         match selling {
             Selling::Open | Selling::Full => {}
             Selling::Shadow => changed.shadow = true,
@@ -381,8 +381,8 @@ impl Scene {
         self.state.apply(&event);
     }
 
-    fn make(&mut self, command: Command) -> ReservationId {
-        let decision = self.state.decide(&command, Timestamp(self.now));
+    fn make(&mut self, command: &Command) -> ReservationId {
+        let decision = self.state.decide(command, Timestamp(self.now));
         let Ok(Decision::Change(Event::Reserved(event))) = decision else {
             panic!("{decision:?}")
         };

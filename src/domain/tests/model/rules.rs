@@ -423,16 +423,18 @@ impl Model {
         if event.from == 0 {
             partition.sweep.began_at = event.sequence;
         }
+        partition.sweep.next = end.max(1);
         if end < slot_count || has_more {
-            partition.sweep.next = end.max(1);
             return;
         }
-        partition.sweep.next = 0;
         let began_at = partition.sweep.began_at;
-        let is_through = |(_, sequence): &(PoolId, u64)| *sequence <= began_at;
-        let through = partition.retired.iter().filter(|retired| is_through(retired));
-        partition.free_pool_slots.extend(through.map(|(pool, _)| pool.slot()));
-        partition.retired.retain(|retired| !is_through(retired));
+        let through = partition.retired.iter().filter(|(_, sequence)| *sequence <= began_at);
+        let through_count = through.count();
+        let freed = partition.retired.drain(..through_count.min(count));
+        partition.free_pool_slots.extend(freed.map(|(pool, _)| pool.slot()));
+        if through_count <= count {
+            partition.sweep.next = 0;
+        }
     }
 
     /// The next step of forgetting.

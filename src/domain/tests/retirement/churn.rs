@@ -22,6 +22,24 @@ pub(crate) struct Churn {
     pool_slots: Vec<u32>,
 }
 
+/// A pool that sells always, with a window that ends when it begins.
+pub(crate) fn definition(name: &str, starts_at: Timestamp) -> PoolDefinition {
+    PoolDefinition {
+        name: name.into(),
+        zone: "north".into(),
+        kind: "delivery".into(),
+        starts_at,
+        ends_at: starts_at,
+        opens_at: Timestamp(0),
+        closes_at: Timestamp::NEVER,
+        coverage: Vec::new(),
+        closed: false,
+        shadow: false,
+        limits: Units::from_slice(&[10, 10]),
+        overbook: Units::default(),
+    }
+}
+
 impl Churn {
     pub(crate) fn new(pools_per_round: u64) -> Churn {
         Churn {
@@ -88,20 +106,7 @@ impl Churn {
 
     fn create(&mut self, name: &str) -> PoolId {
         let put = PutPool {
-            definition: PoolDefinition {
-                name: name.into(),
-                zone: "north".into(),
-                kind: "delivery".into(),
-                starts_at: Timestamp(self.now),
-                ends_at: Timestamp(self.now + 1),
-                opens_at: Timestamp(0),
-                closes_at: Timestamp::NEVER,
-                coverage: Vec::new(),
-                closed: false,
-                shadow: false,
-                limits: Units::from_slice(&[10, 10]),
-                overbook: Units::default(),
-            },
+            definition: definition(name, Timestamp(self.now)),
             expected_version: None,
         };
         let Ok(PutOutcome::Created(event)) = self.state.decide_put(&put, Timestamp(self.now)) else {
@@ -118,12 +123,12 @@ impl Churn {
     /// with a name of its own.
     fn fill(&mut self, pool: PoolId) {
         let confirmed = self.reserve(pool, 1, 600, None);
-        self.change(Command::Confirm(Confirm {
+        self.change(&Command::Confirm(Confirm {
             reservation: confirmed,
             occurred_at: Timestamp::ABSENT,
         }));
         let resized = self.reserve(pool, 2, 0, Some("order"));
-        self.change(Command::Resize(Resize {
+        self.change(&Command::Resize(Resize {
             reservation: resized,
             expected_version: None,
             units: Units::from_slice(&[3, 2]),
@@ -131,7 +136,7 @@ impl Churn {
             occurred_at: Timestamp::ABSENT,
         }));
         let released = self.reserve(pool, 3, 0, None);
-        self.change(Command::Release(Release {
+        self.change(&Command::Release(Release {
             reservation: released,
             occurred_at: Timestamp::ABSENT,
         }));
@@ -140,7 +145,7 @@ impl Churn {
     }
 
     fn reserve(&mut self, pool: PoolId, number: u64, hold_seconds: u32, reference: Option<&str>) -> ReservationId {
-        let event = self.change(Command::Reserve(Reserve {
+        let event = self.change(&Command::Reserve(Reserve {
             pool,
             key: Key(u128::from(pool.0) << 64 | u128::from(self.round) << 8 | u128::from(number)),
             units: Units::from_slice(&[1, 1]),
@@ -155,9 +160,9 @@ impl Churn {
         event.reservation
     }
 
-    fn change(&mut self, command: Command) -> Event {
+    fn change(&mut self, command: &Command) -> Event {
         self.now += 1;
-        let decision = self.state.decide(&command, Timestamp(self.now));
+        let decision = self.state.decide(command, Timestamp(self.now));
         let Ok(Decision::Change(event)) = decision else {
             panic!("{decision:?}")
         };
