@@ -7,7 +7,8 @@ use std::collections::{HashMap, VecDeque};
 
 use plimsoll_client::{Pool, ReservationId, State};
 
-use super::pools::{DIMENSIONS, Units};
+use super::format::grouped;
+use super::pools::{DIMENSIONS, Units, at_share};
 
 /// A reservation that a shopper has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +88,7 @@ impl Ledger {
 
     /// Takes out a confirmed reservation that is to be released; `share` from 0 to 1 says which.
     pub(super) fn take_confirmed(&mut self, share: f64) -> Option<Kept> {
-        let index = super::pools::at_share(self.confirmed.len(), share);
+        let index = at_share(self.confirmed.len(), share);
         (index < self.confirmed.len()).then(|| self.confirmed.swap_remove(index))
     }
 
@@ -149,11 +150,11 @@ impl Ledger {
         let (confirmed, held) = (self.confirmed.len() as u64, self.held.len() as u64);
         let text = format!(
             "{} acknowledged = {} confirmed + {} held + {} released + {} expired",
-            super::format::grouped(self.acknowledged),
-            super::format::grouped(confirmed),
-            super::format::grouped(held),
-            super::format::grouped(self.released),
-            super::format::grouped(self.expired),
+            grouped(self.acknowledged),
+            grouped(confirmed),
+            grouped(held),
+            grouped(self.released),
+            grouped(self.expired),
         );
         let is_complete = self.acknowledged == confirmed + held + self.released + self.expired;
         (text, is_complete)

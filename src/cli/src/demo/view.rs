@@ -16,7 +16,7 @@ const WIDTH_MIN: u16 = 60;
 const HEIGHT_MIN: u16 = 18;
 /// From this width on past sales stand beside the pools.
 const WIDTH_BESIDE: u16 = 120;
-const SALES_WIDTH: u16 = 66;
+const SALES_WIDTH: u16 = 69;
 /// From this height on sections are set apart and sparklines are taller.
 const HEIGHT_ROOMY: u16 = 32;
 /// The most cores with a line of their own, where there is little room.
@@ -352,7 +352,7 @@ impl View<'_> {
                 None => "not full".to_owned(),
             };
             lines.push(Line::raw(format!(
-                " {:<32} {end:<18} {:>6} turned away",
+                " {:<30} {end:<18} {:>5} turned away",
                 sale.name,
                 grouped(sale.turned_away)
             )));

@@ -136,7 +136,7 @@ fn a_large_one_shows_past_sales_and_more_pools_as_well() {
         40,
         &[
             "sales so far",
-            "not full",
+            "not full           1,234 turned away",
             "connections",
             "harbour:delivery:2026-12-12T08",
         ],
