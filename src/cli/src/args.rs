@@ -2,6 +2,7 @@
 //! key it stands in a settings file; see `config.rs`.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use plimsoll_server::Cores;
 
 use crate::demo::DemoArguments;
+use crate::serve::{parse_connection_memory, parse_timeout};
 use crate::values::{
     DimensionNames, UnitsByName, parse_cores, parse_dimensions, parse_duration, parse_size, parse_units,
 };
@@ -85,6 +87,12 @@ On standard output stands one line, once every listener accepts:
   ready engine=127.0.0.1:7440 http=off
 Logs go to standard error. SIGTERM or Ctrl-C finishes what was accepted and ends with 0.
 
+Every queue is bounded. A connection past its window is not read; a frame that does not fit is refused from its header, as
+overloaded, and its payload dropped as it comes; a connection past the limit is told so and closed. Each connection has
+8 KiB of --connection-memory for itself; above that it may hold an eighth of what is free, so that greedy ones leave
+something for the others. Whoever takes too long is closed within about a second more. ARCHITECTURE.md (Limits and shedding)
+names every bound.
+
 Examples:
   plimsoll serve --dimensions orders,items          a new directory ./plimsoll-data
   plimsoll serve --data /var/lib/plimsoll           an existing one
@@ -127,6 +135,30 @@ pub(crate) struct ServeArguments {
     /// Size of the journal's segments, on a new directory
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_size, env = "PLIMSOLL_SERVE_SEGMENT_SIZE")]
     pub(crate) segment_size: u64,
+
+    /// The most connections [default: what the limit of open files allows, at most 16384 for each core]
+    #[arg(long, value_name = "N", env = "PLIMSOLL_SERVE_CONNECTIONS")]
+    pub(crate) connections: Option<NonZeroUsize>,
+
+    /// What the connections of one core may hold in buffers; above it frames are refused as overloaded. At least 32MiB
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = parse_connection_memory, env = "PLIMSOLL_SERVE_CONNECTION_MEMORY")]
+    pub(crate) connection_memory: usize,
+
+    /// Close a connection that has not said hello after this time
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_timeout, env = "PLIMSOLL_SERVE_HANDSHAKE_TIMEOUT")]
+    pub(crate) handshake_timeout: Duration,
+
+    /// Close a connection whose frame has not arrived in whole after this time from its first byte
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_timeout, env = "PLIMSOLL_SERVE_FRAME_TIMEOUT")]
+    pub(crate) frame_timeout: Duration,
+
+    /// Close a connection whose client takes no byte of its answers for this time
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_timeout, env = "PLIMSOLL_SERVE_WRITE_TIMEOUT")]
+    pub(crate) write_timeout: Duration,
+
+    /// Close a connection on which nothing is asked for this time [default: never, since pools keep idle connections]
+    #[arg(long, value_name = "TIME", value_parser = parse_timeout, env = "PLIMSOLL_SERVE_IDLE_TIMEOUT")]
+    pub(crate) idle_timeout: Option<Duration>,
 
     /// Accept an address other than loopback: whoever reaches it may do everything
     #[arg(long, env = "PLIMSOLL_SERVE_INSECURE_LISTEN")]

@@ -1,10 +1,17 @@
 //! `plimsoll serve`: the engine in the foreground.
 
-use plimsoll_server::{Fatal, Options, Server};
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use plimsoll_server::{ConnectionOptions, Fatal, Options, Server};
 
 use crate::args::ServeArguments;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
+use crate::values::{ValueError, parse_duration, parse_size};
+
+/// Less would not let a request of the largest frame and its answer through.
+const CONNECTION_MEMORY_MIN: u64 = 32 << 20;
 
 pub(crate) fn run(arguments: ServeArguments) -> Result<(), Failure> {
     let server = Server::start(&options_of(arguments)).map_err(failure_of)?;
@@ -39,7 +46,31 @@ fn options_of(arguments: ServeArguments) -> Options {
         retire_after: arguments.retire_after,
         hold_grace: arguments.hold_grace,
         segment_size: arguments.segment_size,
+        connections: ConnectionOptions {
+            count_max: arguments.connections.map(NonZeroUsize::get),
+            memory_per_core: arguments.connection_memory,
+            handshake_timeout: arguments.handshake_timeout,
+            frame_timeout: arguments.frame_timeout,
+            write_timeout: arguments.write_timeout,
+            idle_timeout: arguments.idle_timeout,
+        },
         insecure_listen: arguments.insecure_listen,
+    }
+}
+
+/// A size that is enough for the connections of a core.
+pub(crate) fn parse_connection_memory(text: &str) -> Result<usize, ValueError> {
+    match parse_size(text)? {
+        size if size < CONNECTION_MEMORY_MIN => Err(ValueError::new("expected at least 32MiB")),
+        size => usize::try_from(size).map_err(|_| ValueError::new("expected less")),
+    }
+}
+
+/// A duration above 0: with none, everybody would be late at once.
+pub(crate) fn parse_timeout(text: &str) -> Result<Duration, ValueError> {
+    match parse_duration(text)? {
+        Duration::ZERO => Err(ValueError::new("expected a duration above 0")),
+        duration => Ok(duration),
     }
 }
 

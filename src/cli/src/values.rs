@@ -13,7 +13,7 @@ use plimsoll_server::Cores;
 pub(crate) struct ValueError(String);
 
 impl ValueError {
-    fn new(rule: impl Into<String>) -> ValueError {
+    pub(crate) fn new(rule: impl Into<String>) -> ValueError {
         ValueError(rule.into())
     }
 }

@@ -6,7 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
@@ -17,15 +17,17 @@ use plimsoll_journal::{MmapStorage, Ticket};
 use plimsoll_protocol::frame::{Frame, Head};
 use plimsoll_protocol::{CommandsView, Encoder, Operation, Outcomes, Status, wire};
 
+use crate::admission::{Refused, owned};
 use crate::availability::{self, Availability};
 use crate::clock::Clock;
 use crate::connection::Connection;
+use crate::connections::Connections;
 use crate::dispatch::dispatch;
 use crate::frames::{Frames, PendingFrame};
-use crate::limits::{ACCEPTED_COMMANDS_MAX, COMMANDS_MAX, MESSAGES_IN_FLIGHT_MAX, MESSAGES_PER_PASS_MAX};
+use crate::limits::{MESSAGES_IN_FLIGHT_MAX, MESSAGES_PER_PASS_MAX};
 use crate::outgoing::Outgoing;
 use crate::requests::Requests;
-use crate::runtime::{self, Listener, ListenerCloser, Signal};
+use crate::runtime::{self, Signal};
 use crate::shared::Shared;
 use crate::snapshots::Snapshots;
 use crate::stats::{CoreCounters, command_count};
@@ -45,9 +47,7 @@ pub(crate) struct Core {
     arrived: Signal,
     /// A ticket waits for its sync.
     pub(crate) unsynced: Signal,
-    /// Closes the listener.
-    listening: RefCell<Option<ListenerCloser>>,
-    connections: RefCell<Vec<Weak<Connection>>>,
+    pub(crate) connections: Rc<Connections>,
     is_drained: Cell<bool>,
     has_ended: Cell<bool>,
 }
@@ -64,8 +64,6 @@ pub(crate) struct Inner {
     pub(crate) clock: Clock,
     /// Messages that each owner has not answered yet.
     unanswered: Vec<usize>,
-    /// Commands that were accepted here and are not answered yet.
-    accepted_commands: usize,
     tickets: VecDeque<Ticket>,
     dirty: Vec<Rc<Connection>>,
     remaining: Vec<i64>,
@@ -78,7 +76,7 @@ impl Core {
         engine: Engine<MmapStorage>,
         availability: Availability,
         snapshots: Snapshots,
-        listening: ListenerCloser,
+        connections: Connections,
         seed: u64,
     ) -> Core {
         let core_count = shared.core_count();
@@ -95,7 +93,6 @@ impl Core {
                 random: Random(seed),
                 clock: Clock::new(),
                 unanswered: vec![0; core_count],
-                accepted_commands: 0,
                 tickets: VecDeque::new(),
                 dirty: Vec::new(),
                 remaining: Vec::new(),
@@ -103,44 +100,9 @@ impl Core {
             shared,
             arrived: Signal::default(),
             unsynced: Signal::default(),
-            listening: RefCell::new(Some(listening)),
-            connections: RefCell::new(Vec::new()),
+            connections: Rc::new(connections),
             has_ended: Cell::new(false),
             is_drained: Cell::new(false),
-        }
-    }
-
-    /// Accepts connections until the server stops.
-    pub(crate) async fn accept(self: Rc<Core>, listener: Listener) {
-        while !self.shared.is_stopping() {
-            match listener.accept().await {
-                Ok(None) => {}
-                // The listener was closed.
-                _ if self.shared.is_stopping() => return,
-                Ok(Some((stream, peer))) => {
-                    let mut connections = self.connections.borrow_mut();
-                    connections.retain(|connection| connection.strong_count() > 0);
-                    let limit = self.shared.connection_count_max;
-                    if connections.len() >= limit {
-                        tracing::warn!(%peer, limit, "connection refused: too many");
-                        continue;
-                    }
-                    let connection = Rc::new(Connection::new(stream, peer));
-                    connections.push(Rc::downgrade(&connection));
-                    runtime::spawn_local(Rc::clone(&connection).write());
-                    let core = Rc::clone(&self);
-                    runtime::spawn_local(async move {
-                        core.counters().connected();
-                        connection.read(Rc::clone(&core)).await;
-                        core.counters().disconnected();
-                    });
-                }
-                Err(error) => {
-                    // Out of file descriptors, most likely; accepting goes on when some are free.
-                    tracing::warn!(%error, "accepting a connection failed");
-                    runtime::sleep(Duration::from_millis(100)).await;
-                }
-            }
         }
     }
 
@@ -160,43 +122,25 @@ impl Core {
     /// Takes a whole frame in: its commands go to their owners with the next pass, which follows.
     pub(crate) fn take_frame(&self, connection: &Rc<Connection>, frame: &Frame<'_>) {
         self.arrived.notify();
-        let head = Head::answer_to(&frame.header);
-        let result = match frame.header.request() {
-            Err(status) => Err((status, "not an operation of this server".into())),
-            Ok(_) if self.shared.is_stopping() => Err((Status::Unavailable, "the server is stopping".into())),
-            Ok(Operation::Commands) if connection.is_welcome.get() => self.take_commands(connection, frame),
-            Ok(operation) => self.take_request(connection, frame, operation),
+        let result = match self.admit(connection, &frame.header, 0) {
+            Err(refused) => Err(refused),
+            Ok(Operation::Commands) => self.take_commands(connection, frame),
+            Ok(operation) => self.take_request(connection, frame, operation).map_err(owned),
         };
-        if let Err((status, detail)) = result {
-            self.inner
-                .borrow_mut()
-                .encoder
-                .failure(&mut connection.unsent.borrow_mut(), head, status, &detail);
-            self.wants_flush(connection);
+        if let Err(refused) = result {
+            self.refuse(connection, &frame.header, refused);
         }
     }
 
-    fn take_commands(&self, connection: &Rc<Connection>, frame: &Frame<'_>) -> Result<(), (Status, String)> {
+    fn take_commands(&self, connection: &Rc<Connection>, frame: &Frame<'_>) -> Result<(), Refused> {
         let inner = &mut *self.inner.borrow_mut();
         let count = usize::from(frame.header.count);
-        if frame.header.count > COMMANDS_MAX {
-            return Err((
-                Status::FrameTooLarge,
-                format!("at most {COMMANDS_MAX} commands in a frame, found {count}"),
-            ));
-        }
-        // From the header alone, before anything is checksummed or decoded.
-        if inner.accepted_commands + count > ACCEPTED_COMMANDS_MAX {
-            self.counters().overloaded(count);
-            return Err((Status::Overloaded, "too many commands wait".into()));
-        }
         frame
             .check_payload()
-            .map_err(|error| (error.status(), error.to_string()))?;
+            .map_err(|error| (error.status(), error.to_string().into()))?;
         let view = CommandsView::new(frame.payload, frame.header.count, self.shared.dimensions.len())
-            .map_err(|error| (error.status(), error.to_string()))?;
-        inner.accepted_commands += count;
-        connection.add_in_flight(count);
+            .map_err(|error| (error.status(), error.to_string().into()))?;
+        connection.add_commands(count, self.answer_size(count));
         let frame_index = inner
             .frames
             .insert(Rc::clone(connection), frame.header.correlation, count);
@@ -254,7 +198,8 @@ impl Core {
         for connection in inner.dirty.drain(..) {
             connection.flush();
         }
-        self.counters().passed(inner.accepted_commands, inner.tickets.len());
+        self.counters()
+            .passed(self.connections.accepted_commands.get(), inner.tickets.len());
         more || inner.engine.wants_turn()
     }
 
@@ -356,7 +301,6 @@ impl Core {
     /// Puts the answer to a whole frame into its connection's buffer.
     fn answer(&self, inner: &mut Inner, mut frame: PendingFrame) {
         let count = frame.outcomes.len();
-        inner.accepted_commands -= count;
         frame.remaining_values(self.shared.dimensions.len(), &mut inner.remaining);
         let connection = Rc::clone(&frame.connection);
         let outcomes = Outcomes {
@@ -373,7 +317,7 @@ impl Core {
                 .failure(unsent, head, Status::OutcomeUnknown, "the answer does not fit a frame");
         }
         inner.frames.recycle(frame);
-        connection.answered(count);
+        connection.commands_answered(count, self.answer_size(count));
         inner.mark_dirty(&connection);
     }
 
@@ -388,13 +332,16 @@ impl Core {
         });
         let mut stop_at = None;
         loop {
-            if self.pass() {
+            let has_more = self.pass();
+            self.connections.look();
+            if has_more || self.connections.has_line() {
                 runtime::sleep(BETWEEN_PASSES).await;
+                self.connections.next_turns();
             } else {
                 self.wait().await;
             }
             if self.shared.is_stopping() {
-                drop(self.listening.take());
+                self.connections.stop_listening();
                 let stop_at = *stop_at.get_or_insert_with(|| Instant::now() + drain_timeout);
                 if self.drain(Instant::now() >= stop_at) {
                     self.close(stop_at + CLOSE_PATIENCE).await;
@@ -409,9 +356,10 @@ impl Core {
     async fn end(self: Rc<Core>) {
         self.has_ended.set(true);
         self.unsynced.notify();
-        for connection in self.connections.borrow().iter().filter_map(Weak::upgrade) {
+        for connection in self.connections.alive() {
             connection.abandon();
         }
+        self.connections.next_turns();
         let until = Instant::now() + CLOSE_PATIENCE;
         while Rc::strong_count(&self) > 1 && Instant::now() < until {
             runtime::sleep(BETWEEN_PASSES).await;
@@ -432,12 +380,12 @@ impl Core {
 
     /// Whether this core may end: its connections are settled, and no core needs it any more.
     fn drain(&self, is_late: bool) -> bool {
-        let connections: Vec<_> = self.connections.borrow().iter().filter_map(Weak::upgrade).collect();
+        let connections = self.connections.alive();
         for connection in &connections {
             connection.close();
         }
         let inner = self.inner.borrow();
-        let is_answered = inner.accepted_commands == 0 && inner.requests.is_empty();
+        let is_answered = self.connections.accepted_commands.get() == 0 && inner.requests.is_empty();
         let is_settled = is_answered && connections.iter().all(|connection| connection.is_settled());
         if (is_settled || is_late) && !self.is_drained.replace(true) {
             if !is_settled {

@@ -13,6 +13,10 @@ use crate::patience::try_patiently;
 /// What the rings of one executor lock: with less the runtime refuses to start, for root too (measured).
 const LOCKED_MEMORY_PER_CORE: u64 = 512 * 1024;
 
+/// What counts as a large buffer, in bytes: the value that glibc starts with. Setting it keeps it there.
+#[cfg(target_env = "gnu")]
+const MMAP_THRESHOLD: i32 = 128 * 1024;
+
 /// Checks that an executor can be started at all.
 pub(crate) fn check() -> Result<(), Fatal> {
     check_locked_memory(1)?;
@@ -26,6 +30,16 @@ pub(crate) fn check() -> Result<(), Fatal> {
         },
         false => Fatal::IoUringRefused { source },
     })
+}
+
+/// Large buffers go back to the kernel when they are freed. Left to itself, glibc keeps ever larger ones once some were freed, up to 32 MiB each, and a
+/// burst of clients would be paid for until the next restart.
+pub(crate) fn return_large_buffers() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: the call sets a number of the allocator, and is defined for this parameter.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, MMAP_THRESHOLD);
+    }
 }
 
 /// Makes a ring and closes it. The runtime would panic, or end the process without a word, where io_uring is refused.
@@ -70,9 +84,9 @@ pub(crate) fn check_locked_memory(core_count: usize) -> Result<(), Fatal> {
     })
 }
 
-/// Raises the limit of open files as far as it goes, and returns how many connections each core may have below it: a server that cannot open its
+/// Raises the limit of open files as far as it goes, and returns how many connections the server may have below it: a server that cannot open its
 /// journal any more, because clients have taken every descriptor, would have to stop.
-pub(crate) fn connection_count_max(core_count: usize) -> usize {
+pub(crate) fn connection_count_max(core_count: usize, asked: Option<usize>) -> usize {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,
@@ -82,7 +96,19 @@ pub(crate) fn connection_count_max(core_count: usize) -> usize {
     let files = if is_raised { limit.maximum } else { limit.current };
     let files = files.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX));
     let reserved = RESERVED_FILE_COUNT + core_count * RESERVED_FILE_COUNT_PER_CORE;
-    (files.saturating_sub(reserved) / core_count).clamp(1, CONNECTION_COUNT_MAX)
+    let possible = files
+        .saturating_sub(reserved)
+        .clamp(1, core_count * CONNECTION_COUNT_MAX);
+    let count = asked.unwrap_or(possible);
+    if count > possible {
+        tracing::warn!(
+            asked = count,
+            possible,
+            files,
+            "fewer connections than asked for: raise the limit of open files"
+        );
+    }
+    count.min(possible)
 }
 
 /// How many reservations each core may keep: they may take half of the memory that this process may use.

@@ -3,10 +3,12 @@
 //! [`Server::start`] checks the host, takes the data directory, starts an executor for each core and returns when every listener
 //! accepts; [`Server::wait`] returns after [`Handle::shutdown`] or SIGTERM, when what was accepted is finished and synced.
 
+mod admission;
 mod archive;
 mod availability;
 mod clock;
 mod connection;
+mod connections;
 mod core;
 mod core_count;
 mod dispatch;
@@ -18,12 +20,15 @@ mod host;
 mod limits;
 mod listen;
 mod mailbox;
+mod memory;
 mod options;
 mod outgoing;
 mod patience;
+mod receive;
 mod recovery;
 mod requests;
 mod runtime;
+mod seldom;
 mod server;
 mod shared;
 mod snapshot_file;
@@ -32,7 +37,7 @@ mod stats;
 mod sync;
 
 pub use fatal::{CatalogueEntry, Fatal};
-pub use options::{Cores, Options};
+pub use options::{ConnectionOptions, Cores, Options};
 pub use recovery::SnapshotError;
 pub use server::{Handle, Server};
 pub use stats::{CoreStats, Distribution, Stats};

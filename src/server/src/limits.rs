@@ -1,5 +1,8 @@
 //! The bounds of the server.
 
+use plimsoll_engine::limits::INBOX_COMMAND_COUNT_MAX;
+use plimsoll_protocol::limits::FRAME_SIZE_BYTES_MAX;
+
 /// The most commands in one frame.
 pub(crate) const COMMANDS_MAX: u16 = 8192;
 /// The most commands in flight on one connection; the server reads no further while they are.
@@ -16,13 +19,14 @@ pub(crate) const RESERVED_FILE_COUNT: usize = 64;
 pub(crate) const RESERVED_FILE_COUNT_PER_CORE: usize = 64;
 /// Syncs on the core's own thread in a row, after which the runtime gets to look at its sockets.
 pub(crate) const OWN_SYNCS_IN_A_ROW_MAX: u32 = 8;
-/// The most connections of one core, where the limit of open files allows them.
+/// The most connections for each core, where the limit of open files allows them.
 pub(crate) const CONNECTION_COUNT_MAX: usize = 16 * 1024;
-/// The most commands that one core has accepted and not answered; past that frames are refused by their header. Four times what the
-/// engines of two cores hold.
-pub(crate) const ACCEPTED_COMMANDS_MAX: usize = 512 * 1024;
-/// The most requests of rare operations that one core has accepted and not answered.
-pub(crate) const ACCEPTED_REQUESTS_MAX: usize = 256;
+/// The most commands that one core has accepted and not answered; past that frames are refused by their header. As many as the engine of one core holds.
+pub(crate) const ACCEPTED_COMMANDS_MAX: usize = INBOX_COMMAND_COUNT_MAX;
+/// What each connection may have in flight whatever the others do, as long as the core accepts any.
+pub(crate) const OWN_COMMANDS: usize = 1024;
+/// The most requests of rare operations that one core has accepted and not answered: what they ask for is copied.
+pub(crate) const ACCEPTED_REQUESTS_MAX: usize = 64;
 /// A request of a rare operation counts as so many commands in its connection's window: its answer may take a whole frame.
 pub(crate) const REQUEST_WEIGHT: usize = 2048;
 /// The most commands in one message to another core.
@@ -31,8 +35,29 @@ pub(crate) const MESSAGE_COMMANDS_MAX: usize = 4096;
 pub(crate) const MESSAGES_IN_FLIGHT_MAX: usize = 512;
 /// The most messages of one mailbox that one pass takes.
 pub(crate) const MESSAGES_PER_PASS_MAX: usize = 256;
-/// What a connection's receive buffer starts with; it grows to the size of the frame that is on its way.
-pub(crate) const RECEIVE_BUFFER_SIZE: usize = 64 * 1024;
+/// The most that one read brings; larger frames are read in several. Each core has one buffer of this size for all its connections.
+pub(crate) const READ_SIZE_MAX: usize = 64 * 1024;
+/// A connection's own buffer, for a frame that has arrived in part, is a multiple of this.
+pub(crate) const KEPT_SIZE_MIN: usize = 4096;
+/// A connection that has taken so many frames, or so many bytes, without a pause lets the others go first.
+pub(crate) const FRAMES_PER_TURN_MAX: usize = 512;
+pub(crate) const BYTES_PER_TURN_MAX: usize = 256 * 1024;
+/// A frame of a rare operation counts as so many frames of that.
+pub(crate) const RARE_FRAME_WEIGHT: usize = 32;
+/// Connections accepted in a row, after which the runtime gets to look at the others.
+pub(crate) const ACCEPTS_IN_A_ROW_MAX: usize = 64;
+/// Connections that are looked at in a row, for what is overdue: 16,384 are then seen within a second.
+pub(crate) const LOOKS_PER_SLICE_MAX: usize = 512;
+/// What a connection counts in its core's memory beside its buffers: two tasks, their stream and its polls (measured: 1.3 KiB).
+pub(crate) const CONNECTION_SIZE: usize = 4096;
+/// What each connection may hold in buffers whatever the others do.
+pub(crate) const OWN_SIZE: usize = 8192;
+/// A connection may hold one part in so many of what is free of three quarters of its core's memory for connections.
+pub(crate) const SHARE_DIVISOR: usize = 8;
+/// The least that a core may be given for its connections: a request of the largest frame and its answer then fit one of them.
+pub(crate) const CONNECTION_MEMORY_MIN: usize = 32 << 20;
+/// What a request of a rare operation counts as until it is answered: a frame.
+pub(crate) const REQUEST_ANSWER_SIZE: usize = FRAME_SIZE_BYTES_MAX as usize;
 /// Emptied messages that are kept for the next commands: up to 30 MiB.
 pub(crate) const SPARE_MESSAGE_COUNT_MAX: usize = 64;
 /// Answered frames whose memory is kept for the next ones.
@@ -43,3 +68,7 @@ pub(crate) const SPARE_FRAME_COMMANDS_MAX: usize = 64;
 pub(crate) const POOLS_PER_CORE_MAX: usize = 1 << 20;
 /// What a reservation takes of memory at most, with its key and its hold, in bytes.
 pub(crate) const RESERVATION_SIZE: u64 = 128;
+
+const _: () =
+    assert!(CONNECTION_MEMORY_MIN / 4 * 3 / SHARE_DIVISOR >= 2 * FRAME_SIZE_BYTES_MAX as usize + READ_SIZE_MAX);
+const _: () = assert!(READ_SIZE_MAX < BYTES_PER_TURN_MAX);

@@ -15,6 +15,38 @@ pub enum Cores {
     List(Vec<usize>),
 }
 
+/// What clients may cost. [`ConnectionOptions::default`] is meant for production.
+#[derive(Clone, Debug)]
+pub struct ConnectionOptions {
+    /// The most connections of the whole server. `None`: as many as the limit of open files allows, at most 16,384 for each core; more than that is
+    /// never taken.
+    pub count_max: Option<usize>,
+    /// Bytes that the connections of one core may hold in buffers, received and not sent; at least 32 MiB are taken.
+    pub memory_per_core: usize,
+    /// From accepting to hello.
+    pub handshake_timeout: Duration,
+    /// From the first byte of a frame to its last.
+    pub frame_timeout: Duration,
+    /// How long a client may take no byte of its answers.
+    pub write_timeout: Duration,
+    /// How long a connection may ask nothing. `None`: for ever. Pools of connections keep idle ones on purpose, a request that meets the close has an
+    /// unknown outcome, an idle connection costs little, and a peer that has vanished is noticed by probes of the kernel.
+    pub idle_timeout: Option<Duration>,
+}
+
+impl Default for ConnectionOptions {
+    fn default() -> ConnectionOptions {
+        ConnectionOptions {
+            count_max: None,
+            memory_per_core: 256 << 20,
+            handshake_timeout: Duration::from_secs(5),
+            frame_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
+            idle_timeout: None,
+        }
+    }
+}
+
 /// What an operator chooses. [`Options::new`] has the defaults.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -40,6 +72,8 @@ pub struct Options {
     pub snapshot_after: u64,
     /// How many bytes of segments each core may have on the disk; at the end of it the journal is full until some can be used again.
     pub journal_space: u64,
+    /// What clients may cost.
+    pub connections: ConnectionOptions,
     /// Whether an address other than loopback is accepted: there is no authentication yet.
     pub insecure_listen: bool,
 }
@@ -59,6 +93,7 @@ impl Options {
             segment_size: 64 << 20,
             snapshot_after: 256 << 20,
             journal_space: 4 << 30,
+            connections: ConnectionOptions::default(),
             insecure_listen: false,
         }
     }

@@ -20,10 +20,11 @@ use signal_hook::iterator::Signals;
 use crate::archive::ArchivedJournal;
 use crate::availability::Availability;
 use crate::clock::Clock;
+use crate::connections::Connections;
 use crate::core::Core;
 use crate::fatal::Fatal;
-use crate::limits::POOLS_PER_CORE_MAX;
-use crate::options::Options;
+use crate::limits::{CONNECTION_MEMORY_MIN, POOLS_PER_CORE_MAX};
+use crate::options::{ConnectionOptions, Options};
 use crate::patience::try_patiently;
 use crate::recovery::{self, RecoveredCore, Source};
 use crate::runtime::{self, Executor, Listener};
@@ -76,13 +77,14 @@ impl Server {
         }
         abort_on_panic();
         host::check()?;
+        host::return_large_buffers();
         let (mut directory, processors) = open_directory(options)?;
         host::check_locked_memory(processors.len())?;
         let (sockets, address) = listen::listen(options.listen, processors.len()).map_err(|source| Fatal::Listen {
             address: options.listen,
             source,
         })?;
-        let connection_count_max = host::connection_count_max(processors.len());
+        let connection_count_max = host::connection_count_max(processors.len(), options.connections.count_max);
         let shared = Arc::new(Shared::new(&directory, connection_count_max));
         let heartbeat = heartbeat::start(Arc::clone(&shared)).map_err(|source| Fatal::Executor { core: 0, source })?;
         let manifest = directory.take_writer();
@@ -388,7 +390,13 @@ fn start_core(setup: CoreSetup) -> Result<(Rc<Core>, Listener, ArchivedJournal, 
         recovered_from: first_segment,
         recycler: recovered.engine.journal().storage().recycler(),
     };
-    let (listener, closer) = Listener::new(socket).map_err(|source| Fatal::Executor { core, source })?;
+    let (listener, closer) =
+        Listener::new(socket, options.connections.write_timeout).map_err(|source| Fatal::Executor { core, source })?;
+    let connection_options = ConnectionOptions {
+        memory_per_core: options.connections.memory_per_core.max(CONNECTION_MEMORY_MIN),
+        ..options.connections
+    };
+    let connections = Connections::new(connection_options, closer);
     let snapshots = Snapshots::new(options.snapshot_after, recovered.summary.bytes);
     let availability = Availability::new(&table, writer);
     let core = Rc::new(Core::new(
@@ -397,7 +405,7 @@ fn start_core(setup: CoreSetup) -> Result<(Rc<Core>, Listener, ArchivedJournal, 
         recovered.engine,
         availability,
         snapshots,
-        closer,
+        connections,
         random(),
     ));
     runtime::spawn_local(sync::run(Rc::clone(&core), journal.directory));
@@ -457,6 +465,7 @@ mod tests {
             segment_size: 1 << 16,
             snapshot_after: 1 << 16,
             journal_space: 1 << 30,
+            connections: ConnectionOptions::default(),
             insecure_listen: false,
         }
     }

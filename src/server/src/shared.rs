@@ -24,8 +24,10 @@ pub(crate) struct Shared {
     pub(crate) owners: Vec<u16>,
     /// Names of the dimensions.
     pub(crate) dimensions: Vec<String>,
-    /// The most connections of one core.
+    /// The most connections of the server.
     pub(crate) connection_count_max: usize,
+    /// Connections of all cores.
+    pub(crate) connection_count: Arc<AtomicUsize>,
     /// 32 hexadecimal digits.
     pub(crate) directory_id: String,
     /// Grows with every read that brought something, so that the heartbeat knows that the server is in use.
@@ -55,6 +57,7 @@ impl Shared {
             owners: directory.owners().iter().filter_map(|owner| core_of(*owner)).collect(),
             dimensions: directory.dimensions().to_vec(),
             connection_count_max,
+            connection_count: Arc::default(),
             directory_id: directory.id().iter().map(|byte| format!("{byte:02x}")).collect(),
             asked: AtomicU64::new(0),
             stopping: AtomicBool::new(false),

@@ -8,6 +8,7 @@ mod bad_input;
 mod demo;
 mod flow;
 mod kill;
+mod limits;
 mod orders;
 mod startup;
 mod support;

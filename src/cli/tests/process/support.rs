@@ -30,7 +30,12 @@ impl Server {
     }
 
     pub(crate) fn start_on(data: &Path, listen: &str, options: &[&str]) -> Server {
-        let mut child = serve(data, listen, options).stdout(Stdio::piped()).spawn().unwrap();
+        Server::spawn(&mut serve(data, listen, options))
+    }
+
+    /// Starts what [`serve`] has put together, and returns when it is ready.
+    pub(crate) fn spawn(command: &mut Command) -> Server {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap())
             .read_line(&mut line)
@@ -42,6 +47,10 @@ impl Server {
             .parse()
             .unwrap();
         Server { child, address }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn engine(&self) -> String {
