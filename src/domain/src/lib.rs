@@ -11,6 +11,7 @@ mod chunked;
 mod command;
 mod decide;
 mod event;
+mod fits;
 mod holds;
 mod id;
 mod keys;

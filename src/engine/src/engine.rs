@@ -15,7 +15,7 @@ use plimsoll_record::{DecodeError, RecordTag};
 
 use crate::limits::{
     EXPIRIES_PER_TURN_MAX, HOUSEKEEPING_PER_TURN_MAX, IDLE_MICROS, INBOX_COMMAND_COUNT_MAX, INBOX_MESSAGE_COUNT_MAX,
-    TICKETS_IN_FLIGHT_MAX, TURN_COMMAND_COUNT_MAX,
+    TICKETS_IN_FLIGHT_MAX, TURN_COMMAND_COUNT_MAX, WAITING_COMMAND_COUNT_MAX, WAITING_MESSAGE_COUNT_MAX,
 };
 use crate::lost_demand::LostDemand;
 use crate::message::Message;
@@ -38,6 +38,21 @@ pub struct Effects {
     pub ticket: Option<Ticket>,
     /// Whether messages are left for another turn now.
     pub more: bool,
+}
+
+/// Why a record of the journal cannot be taken. Trying again does not help.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecordError {
+    /// It is not an event that this program knows.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// It is an event, and does not fit what the records before it have led to.
+    #[error("the event does not fit the state before it: {reason}")]
+    Misfit {
+        /// What does not fit.
+        reason: &'static str,
+    },
 }
 
 /// What recovery begins with in place of an empty state.
@@ -81,6 +96,7 @@ pub struct Engine<S: Storage, F: Framing = CrcFraming> {
     inbox: VecDeque<Message>,
     inbox_command_count: usize,
     waiting: VecDeque<Waiting>,
+    waiting_command_count: usize,
     publications: Publications,
     lost_demand: LostDemand,
     tickets_in_flight: usize,
@@ -107,7 +123,7 @@ impl<S: Storage, F: Framing> Engine<S, F> {
         base: Option<RecoveryBase>,
         now: Timestamp,
         incarnations: impl FnMut() -> u64 + 'static,
-    ) -> Result<Recovered<S, F>, RecoveryError<DecodeError>> {
+    ) -> Result<Recovered<S, F>, RecoveryError<RecordError>> {
         let (mut state, start) = match base {
             Some(base) => (base.state, base.start),
             None => (State::new(options.state), RecoveryStart::FIRST),
@@ -120,6 +136,7 @@ impl<S: Storage, F: Framing> Engine<S, F> {
                 detail: record.tag.detail,
             };
             let event = plimsoll_record::decode(tag, Timestamp(record.time), record.body, dimension_count)?;
+            state.check_fits(&event).map_err(|reason| RecordError::Misfit { reason })?;
             state.apply(&event);
             Ok(())
         })?;
@@ -132,6 +149,7 @@ impl<S: Storage, F: Framing> Engine<S, F> {
             inbox: VecDeque::new(),
             inbox_command_count: 0,
             waiting: VecDeque::new(),
+            waiting_command_count: 0,
             publications,
             lost_demand: LostDemand::default(),
             tickets_in_flight: 0,
@@ -179,9 +197,10 @@ impl<S: Storage, F: Framing> Engine<S, F> {
         }
         let begun = Timestamp(self.journal.begin(now.0));
         let first_waiting = self.waiting.len();
-        if self.extend_deadlines(begun) {
-            let housekeeping_count = self.keep_house(begun);
-            if self.inbox.is_empty() && housekeeping_count == 0 {
+        let mut event_count = self.extend_deadlines(begun);
+        if !self.is_extending {
+            event_count += self.keep_house(begun);
+            if self.inbox.is_empty() && event_count == 0 {
                 return self.idle_turn(now);
             }
             self.last_activity = now;
@@ -197,17 +216,19 @@ impl<S: Storage, F: Framing> Engine<S, F> {
         self.tickets_in_flight += usize::from(ticket.is_some());
         Effects {
             ticket,
-            more: !self.inbox.is_empty() || self.is_extending,
+            more: !self.inbox.is_empty() && self.has_room_for_replies() || self.is_extending,
         }
     }
 
     fn take_inbox(&mut self, now: Timestamp) {
         let mut command_count_taken = 0;
         while command_count_taken < TURN_COMMAND_COUNT_MAX
+            && self.has_room_for_replies()
             && let Some(mut message) = self.inbox.pop_front()
         {
             let count = command_count(&message);
             self.inbox_command_count -= count;
+            self.waiting_command_count += count;
             command_count_taken += count.max(1);
             let mut processing = self.processing(now);
             match &mut message {
@@ -216,6 +237,11 @@ impl<S: Storage, F: Framing> Engine<S, F> {
             }
             self.waiting.push_back(Waiting { upto: Lsn(0), message });
         }
+    }
+
+    /// While a sync does not come to its end, what only reads would otherwise gather without a bound.
+    fn has_room_for_replies(&self) -> bool {
+        self.waiting.len() < WAITING_MESSAGE_COUNT_MAX && self.waiting_command_count < WAITING_COMMAND_COUNT_MAX
     }
 
     fn processing(&mut self, now: Timestamp) -> Processing<'_, S, F> {
@@ -230,20 +256,17 @@ impl<S: Storage, F: Framing> Engine<S, F> {
         }
     }
 
-    /// Moves the deadlines that passed while nobody could confirm. True when that is done.
-    fn extend_deadlines(&mut self, now: Timestamp) -> bool {
+    /// Moves deadlines that passed while nobody could confirm, as many as one turn takes, and returns how many events that were.
+    fn extend_deadlines(&mut self, now: Timestamp) -> usize {
         let expires_at = now.plus_micros(self.options.hold_grace_micros);
-        for _ in 0..TURN_COMMAND_COUNT_MAX {
-            if !self.is_extending {
-                return true;
-            }
-            match self.state.next_extension(now, expires_at) {
-                // Without room for the events they expire as usual.
-                Some(event) => self.is_extending = self.processing(now).record(&event).is_ok(),
-                None => self.is_extending = false,
-            }
+        let mut count = 0;
+        while self.is_extending && count < TURN_COMMAND_COUNT_MAX {
+            let event = self.state.next_extension(now, expires_at);
+            // Without room for the events they expire as usual.
+            self.is_extending = event.is_some_and(|event| self.processing(now).record(&event).is_ok());
+            count += usize::from(self.is_extending);
         }
-        !self.is_extending
+        count
     }
 
     /// Lets happen what happens by itself, and returns how many events that were.
@@ -333,7 +356,9 @@ impl<S: Storage, F: Framing> Engine<S, F> {
         if self.poisoned || self.waiting.front()?.upto > self.journal.durable_lsn() {
             return None;
         }
-        self.waiting.pop_front().map(|waiting| waiting.message)
+        let message = self.waiting.pop_front()?.message;
+        self.waiting_command_count -= command_count(&message);
+        Some(message)
     }
 
     /// What readers may be told next; see [`Publication`]. All of it is to be taken before the replies.
@@ -349,9 +374,10 @@ impl<S: Storage, F: Framing> Engine<S, F> {
         self.publications.recycle(publication);
     }
 
-    /// As of when the publications tell everything: now, unless something waits for its sync.
+    /// As of when the publications that were given out tell everything: now, or the time of the first batch that is not durable yet. It never
+    /// goes back as long as the clock does not, since no batch is earlier than the turn before it.
     pub fn published_as_of(&self, now: Timestamp) -> Timestamp {
-        self.publications.as_of(now)
+        self.publications.as_of(now.max(Timestamp(self.journal.last_time())))
     }
 
     /// Begins a snapshot of this moment, between two turns; nothing when one is being taken, when there is nothing to cover yet, or after a failed
@@ -392,7 +418,8 @@ impl<S: Storage, F: Framing> Engine<S, F> {
 
     /// Whether a turn would find something to do.
     pub fn wants_turn(&self) -> bool {
-        !self.inbox.is_empty() && self.tickets_in_flight < TICKETS_IN_FLIGHT_MAX && !self.poisoned
+        let may_turn = self.tickets_in_flight < TICKETS_IN_FLIGHT_MAX && !self.poisoned;
+        may_turn && !self.inbox.is_empty() && self.has_room_for_replies()
     }
 
     /// What this core knows.

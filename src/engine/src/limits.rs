@@ -4,6 +4,10 @@
 pub const INBOX_COMMAND_COUNT_MAX: usize = 128 * 1024;
 /// The most messages that wait for a turn.
 pub const INBOX_MESSAGE_COUNT_MAX: usize = 16 * 1024;
+/// The most messages whose replies wait for their sync; past that a turn takes none.
+pub const WAITING_MESSAGE_COUNT_MAX: usize = 16 * 1024;
+/// A turn takes no further message while the replies to so many commands wait for their sync.
+pub const WAITING_COMMAND_COUNT_MAX: usize = 128 * 1024;
 /// A turn takes no further message after this many commands, so that a sync is never far away: about 1.5 MiB of records.
 pub const TURN_COMMAND_COUNT_MAX: usize = 16 * 1024;
 /// The most tickets whose sync has not finished. The second gathers what arrives while the first is on its way to the disk.

@@ -41,8 +41,6 @@ pub(crate) struct Publications {
     touched: Vec<PoolId>,
     /// Pools of the open batch that were created, changed or retired.
     redefined: Vec<PoolId>,
-    /// The time of the last batch that was given out.
-    last_at: Timestamp,
 }
 
 /// Publications whose memory is kept.
@@ -94,9 +92,7 @@ impl Publications {
         if self.waiting.front()?.upto > durable {
             return None;
         }
-        let publication = self.waiting.pop_front()?;
-        self.last_at = publication.at;
-        Some(publication)
+        self.waiting.pop_front()
     }
 
     pub(crate) fn recycle(&mut self, mut publication: Publication) {
@@ -108,8 +104,9 @@ impl Publications {
         }
     }
 
+    /// The time up to which everything has been given out: that of the first batch that has not been, or now.
     pub(crate) fn as_of(&self, now: Timestamp) -> Timestamp {
-        if self.waiting.is_empty() { now } else { self.last_at }
+        self.waiting.front().map_or(now, |publication| publication.at)
     }
 }
 

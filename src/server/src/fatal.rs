@@ -4,8 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use plimsoll_engine::RecordError;
 use plimsoll_journal::{DirectoryError, RecoveryError};
-use plimsoll_record::DecodeError;
 
 use crate::recovery::SnapshotError;
 
@@ -66,7 +66,7 @@ pub enum Fatal {
         path: PathBuf,
         /// What is wrong.
         #[source]
-        source: Box<RecoveryError<DecodeError>>,
+        source: Box<RecoveryError<RecordError>>,
     },
     /// No snapshot is whole, and without one the journal cannot be read.
     #[error("snapshot {} is damaged, there is no other, and the journal does not begin with an empty state", path.display())]

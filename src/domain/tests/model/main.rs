@@ -47,7 +47,9 @@ struct Run {
 
 impl Run {
     fn apply(&mut self, event: Event) -> Result<(), TestCaseError> {
+        prop_assert_eq!(self.state.check_fits(&event), Ok(()), "{:?}", event);
         self.state.apply(&event);
+        prop_assert!(self.state.check_fits(&event).is_err(), "it fits twice: {:?}", event);
         self.model.apply(&event);
         let mut touched = Vec::new();
         self.state.take_touched(&mut touched);

@@ -1,0 +1,141 @@
+//! Whether an event from outside, say from a journal, fits the state that it is to be applied to.
+
+use crate::partition::Partition;
+use crate::reservation::{ReservationState, StoredReservation};
+use crate::{Event, PoolDefined, PoolId, ReservationId, Reserved, Resized, State, Units};
+
+impl State {
+    /// Checks what [`State::apply`] takes for granted. Events that were decided against this state always fit.
+    ///
+    /// # Errors
+    /// What does not fit: the journal is foreign, or there is a bug.
+    pub fn check_fits(&self, event: &Event) -> Result<(), &'static str> {
+        let partition = self.partition(event.partition());
+        let sequence = partition.map_or(0, |partition| partition.sequence);
+        rule(
+            event.sequence() == sequence + 1,
+            "its sequence does not follow the last one of its partition",
+        )?;
+        match event {
+            Event::PoolCreated(event) => self.created_fits(event),
+            Event::TurnedAway(_) => Ok(()),
+            event => match partition {
+                Some(partition) => fits_partition(partition, event),
+                None => Err("its partition has no pools"),
+            },
+        }
+    }
+
+    fn created_fits(&self, event: &PoolDefined) -> Result<(), &'static str> {
+        rule(
+            self.pool_id(&event.definition.name).is_none(),
+            "a pool of this name exists already",
+        )?;
+        let (slot, generation) = match self.partition(event.pool.partition()) {
+            Some(partition) => {
+                let next = partition.pools.next_slot();
+                (next.slot, next.generation)
+            }
+            None => (0, 1),
+        };
+        let id = PoolId::new(event.pool.partition(), slot, generation);
+        rule(event.pool == id, "a new pool takes another slot")
+    }
+}
+
+fn rule(holds: bool, broken: &'static str) -> Result<(), &'static str> {
+    if holds { Ok(()) } else { Err(broken) }
+}
+
+fn fits_partition(partition: &Partition, event: &Event) -> Result<(), &'static str> {
+    match event {
+        Event::Reserved(event) => reserved_fits(partition, event),
+        Event::Confirmed(event) | Event::Expired(event) => {
+            let state = live(partition, event.reservation, event.pool, &event.units)?;
+            rule(state == ReservationState::Held, "the reservation is not held")
+        }
+        Event::Released(event) => {
+            let state = live(partition, event.reservation, event.pool, &event.units)?;
+            let was_confirmed = state == ReservationState::Confirmed;
+            rule(
+                event.was_confirmed == was_confirmed,
+                "the reservation stands elsewhere in its life",
+            )
+        }
+        Event::Resized(event) => resized_fits(partition, event),
+        Event::PoolChanged(event) => {
+            let pool = partition.pools.get(event.pool).ok_or("there is no such pool")?;
+            rule(
+                pool.definition().name == event.definition.name,
+                "a pool does not change its name",
+            )
+        }
+        Event::PoolRetired(event) => {
+            let pool = partition.pools.get(event.pool).ok_or("there is no such pool")?;
+            rule(
+                pool.held().0.iter().all(|held| *held == 0),
+                "a pool retires while something is held",
+            )
+        }
+        Event::Swept(event) => rule(
+            event.from == partition.sweep.next,
+            "a sweep does not go on where it was",
+        ),
+        Event::PoolCreated(_) | Event::TurnedAway(_) => Ok(()),
+    }
+}
+
+fn reserved_fits(partition: &Partition, event: &Reserved) -> Result<(), &'static str> {
+    let parts = event.reservation.parts();
+    let ends = partition.reservations.ends();
+    let slot_count = partition.reservations.len() as u64;
+    let takes_slot = match u32::try_from(parts.slot) {
+        Ok(slot) if parts.slot < slot_count => slot == ends.first_free || slot == ends.oldest_ended,
+        Ok(_) => parts.slot == slot_count,
+        Err(_) => false,
+    };
+    rule(takes_slot, "a new reservation takes another slot")?;
+    let pool = partition.pools.get(event.pool).ok_or("there is no such pool")?;
+    rule(
+        event.would_refuse || pool.short_dimensions(&event.units) == 0,
+        "the pool would be oversold",
+    )
+}
+
+fn resized_fits(partition: &Partition, event: &Resized) -> Result<(), &'static str> {
+    let state = live(partition, event.reservation, event.pool, &event.previous_units)?;
+    rule(
+        event.expires_at.is_some() == (state == ReservationState::Held),
+        "a hold has a deadline, and nothing else has",
+    )?;
+    let pool = partition.pools.get(event.pool).ok_or("there is no such pool")?;
+    let grown = event.units.grown_from(&event.previous_units);
+    rule(
+        event.would_refuse || pool.short_dimensions(&grown) == 0,
+        "the pool would be oversold",
+    )
+}
+
+/// Where a reservation stands that takes these units from this pool.
+fn live(
+    partition: &Partition,
+    id: ReservationId,
+    pool: PoolId,
+    units: &Units,
+) -> Result<ReservationState, &'static str> {
+    let (slot, entry): (u32, &StoredReservation) = partition
+        .reservations
+        .find(&id.parts())
+        .ok_or("there is no such reservation")?;
+    let state = entry.state();
+    rule(!state.is_ended(), "the reservation has ended")?;
+    rule(
+        partition.pool_of(entry) == Some(pool),
+        "the reservation takes from another pool",
+    )?;
+    rule(
+        partition.reservations.units(slot) == *units,
+        "the reservation takes other units",
+    )?;
+    Ok(state)
+}
