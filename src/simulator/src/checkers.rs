@@ -13,12 +13,20 @@ pub enum Promise {
     OneEffect,
     /// 4: one order for each pool, and answers in order.
     Order,
+    /// 5: reads are fresh, and never ahead of what is durable.
+    Fresh,
     /// 6: nothing is forgotten; the state is a function of the journal.
     Forgotten,
     /// 7: queues are bounded.
     Bounded,
     /// 8: a bad disk is noticed, and progress resumes.
     BadDisk,
+    /// Holds and pools end when they should.
+    Time,
+    /// What was turned away is told once.
+    LostDemand,
+    /// A snapshot is the state of its moment.
+    Snapshot,
     /// An answer that the model would not give.
     Answer,
     /// An assertion of production code.
@@ -33,9 +41,13 @@ impl Promise {
             Promise::Durable => "2 acknowledged is durable",
             Promise::OneEffect => "3 at most one effect per key",
             Promise::Order => "4 one order per pool",
+            Promise::Fresh => "5 reads are fresh and never ahead",
             Promise::Forgotten => "6 nothing is forgotten",
             Promise::Bounded => "7 overload sheds",
             Promise::BadDisk => "8 a bad disk is noticed",
+            Promise::Time => "holds and pools end in time",
+            Promise::LostDemand => "lost demand is told once",
+            Promise::Snapshot => "a snapshot is the state of its moment",
             Promise::Answer => "answers match the model",
             Promise::Assertion => "assertion of production code",
         }

@@ -189,6 +189,11 @@ impl SimDisk {
         }
     }
 
+    /// What a snapshot covers is gone.
+    pub(crate) fn remove_before(&mut self, first: u64) {
+        self.files.retain(|number, _| *number == CONTROL || *number >= first);
+    }
+
     pub(crate) fn memory(&self, number: u64) -> Option<&Rc<Memory>> {
         self.files.get(&number).map(|file| &file.memory)
     }

@@ -35,11 +35,15 @@ pub enum FaultKind {
     StaleBytes,
     /// The kernel writes dirty pages when it likes to.
     WriteBack,
+    /// The newest snapshot is damaged or gone when it is needed.
+    SnapshotLoss,
+    /// The machine is down for a while, or the process stands still.
+    Pause,
 }
 
 impl FaultKind {
     /// All sorts.
-    pub const ALL: [FaultKind; 13] = [
+    pub const ALL: [FaultKind; 15] = [
         FaultKind::PowerLoss,
         FaultKind::Kill,
         FaultKind::TurnCrash,
@@ -53,6 +57,8 @@ impl FaultKind {
         FaultKind::Flood,
         FaultKind::StaleBytes,
         FaultKind::WriteBack,
+        FaultKind::SnapshotLoss,
+        FaultKind::Pause,
     ];
 
     /// The name on the command line.
@@ -71,6 +77,8 @@ impl FaultKind {
             FaultKind::Flood => "flood",
             FaultKind::StaleBytes => "stale-bytes",
             FaultKind::WriteBack => "write-back",
+            FaultKind::SnapshotLoss => "snapshot-loss",
+            FaultKind::Pause => "pause",
         }
     }
 
@@ -152,6 +160,8 @@ pub(crate) struct FaultMix {
     pub(crate) connection_loss: u64,
     pub(crate) flood: bool,
     pub(crate) write_back: u64,
+    pub(crate) snapshot_loss: u64,
+    pub(crate) pause: u64,
     pub(crate) stale: Stale,
 }
 
@@ -175,6 +185,8 @@ impl FaultMix {
         let connection_loss = rate(FaultKind::ConnectionLoss, 600, &[2, 10, 30]);
         let flood = rate(FaultKind::Flood, 20, &[1]) > 0;
         let write_back = rate(FaultKind::WriteBack, 600, &[5, 30, 100]);
+        let snapshot_loss = rate(FaultKind::SnapshotLoss, 500, &[200, 500]);
+        let pause = rate(FaultKind::Pause, 600, &[2, 5, 20]);
         let stale = if rate(FaultKind::StaleBytes, 800, &[1]) == 0 {
             Stale::Zeros
         } else if dice.permille(750) {
@@ -195,6 +207,8 @@ impl FaultMix {
             connection_loss,
             flood,
             write_back,
+            snapshot_loss,
+            pause,
             stale,
         }
     }

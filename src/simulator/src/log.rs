@@ -12,6 +12,14 @@ use crate::digest::Digest;
 use crate::disk::SimDisk;
 use crate::memory::PAGE_SIZE;
 
+/// An event as the journal has it.
+#[derive(Clone, Debug)]
+pub(crate) struct Happened {
+    pub(crate) lsn: u64,
+    pub(crate) at: i64,
+    pub(crate) event: Event,
+}
+
 /// One record, its LSN being its place in the log plus 1.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LogRecord {
@@ -60,7 +68,7 @@ impl Log {
         upto: u64,
         active: u64,
         dimension_count: usize,
-    ) -> Result<Vec<Event>, Violation> {
+    ) -> Result<Vec<Happened>, Violation> {
         let mut events = Vec::new();
         loop {
             if self.last_lsn() >= upto {
@@ -111,17 +119,19 @@ impl Log {
 }
 
 /// The event of a record.
-pub(crate) fn decode(record: &Record<'_>, dimension_count: usize) -> Result<Event, Violation> {
+pub(crate) fn decode(record: &Record<'_>, dimension_count: usize) -> Result<Happened, Violation> {
     let tag = RecordTag {
         kind: record.tag.kind,
         partition: record.tag.partition,
         detail: record.tag.detail,
     };
-    plimsoll_record::decode(tag, Timestamp(record.time), record.body, dimension_count).or_else(|error| {
-        violation(Promise::Forgotten, || {
-            format!("the record at LSN {} cannot be read: {error}", record.lsn)
-        })
-    })
+    let (lsn, at) = (record.lsn.0, record.time);
+    match plimsoll_record::decode(tag, Timestamp(at), record.body, dimension_count) {
+        Ok(event) => Ok(Happened { lsn, at, event }),
+        Err(error) => violation(Promise::Forgotten, || {
+            format!("the record at LSN {lsn} cannot be read: {error}")
+        }),
+    }
 }
 
 /// What a record says, without its checksum.

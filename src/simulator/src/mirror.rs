@@ -3,14 +3,17 @@
 //! Each turn is decided once more by the model, message by message, and held against the events that the turn has written.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
-use plimsoll_domain::{Command, Counters, Event, PutPool, Reserve, Reserved, Timestamp};
-use plimsoll_engine::limits::TURN_COMMAND_COUNT_MAX;
+use plimsoll_domain::{Command, Counters, Event, PutPool, Reserve, Reserved, ResizeCause, Timestamp};
+use plimsoll_engine::limits::{TURN_COMMAND_COUNT_MAX, WAITING_COMMAND_COUNT_MAX, WAITING_MESSAGE_COUNT_MAX};
 use plimsoll_engine::{Answer, Call, Message, PoolReport, PutResult, ReservationReport, wire_state};
 use plimsoll_protocol::{Applies, Status, wire};
 
 use crate::checkers::{Promise, Violation, hold, violation};
-use crate::model::{Model, ModelPool, ModelReservation, Prediction, PutPrediction};
+use crate::housekeeping::Housekeeping;
+use crate::log::Happened;
+use crate::model::{Model, ModelPool, Prediction, PutPrediction, SlotRoom};
 use crate::trace::note;
 
 enum Mirrored {
@@ -29,6 +32,7 @@ enum Expected {
 
 struct Waiting {
     upto: u64,
+    command_count: usize,
     expected: Expected,
 }
 
@@ -46,7 +50,9 @@ pub(crate) struct Mirror {
     inbox: VecDeque<Mirrored>,
     inbox_command_count: usize,
     waiting: VecDeque<Waiting>,
+    waiting_command_count: usize,
     overloaded: BTreeMap<usize, u32>,
+    pub(crate) housekeeping: Housekeeping,
 }
 
 impl Mirror {
@@ -76,19 +82,27 @@ impl Mirror {
     pub(crate) fn turn(
         &mut self,
         model: &mut Model,
-        events: Vec<Event>,
+        events: Vec<Happened>,
         now: i64,
         upto: u64,
         room: Room,
     ) -> Result<(), Violation> {
+        if let Some(other) = events.iter().find(|happened| happened.at != now) {
+            return violation(Promise::Forgotten, || format!("a turn at {now} has written {other:?}"));
+        }
+        let mut events = VecDeque::from(events);
+        self.housekeeping.turn(model, &mut events, now, room)?;
         let mut turn = Turn {
             model,
-            events: events.into(),
+            housekeeping: &mut self.housekeeping,
+            events,
             now,
             room,
         };
         let mut taken = 0;
         while taken < TURN_COMMAND_COUNT_MAX
+            && self.waiting.len() < WAITING_MESSAGE_COUNT_MAX
+            && self.waiting_command_count < WAITING_COMMAND_COUNT_MAX
             && let Some(message) = self.inbox.pop_front()
         {
             let count = command_count(&message);
@@ -121,20 +135,31 @@ impl Mirror {
                 }
                 Mirrored::Request(call) => Expected::Answer(turn.call(&call)?),
             };
-            self.waiting.push_back(Waiting { upto, expected });
+            self.waiting_command_count += count;
+            self.waiting.push_back(Waiting {
+                upto,
+                command_count: count,
+                expected,
+            });
         }
         hold(turn.events.is_empty(), Promise::Answer, || {
             format!("events that nobody asked for: {:?}", turn.events)
         })
     }
 
-    /// The engine gives a message back.
-    pub(crate) fn reply(&mut self, message: &Message, durable: u64, dimension_count: usize) -> Result<(), Violation> {
-        let Some(Waiting { upto, expected }) = self.waiting.pop_front() else {
+    /// The engine gives a message back; the LSN that it rests on.
+    pub(crate) fn reply(&mut self, message: &Message, durable: u64, dimension_count: usize) -> Result<u64, Violation> {
+        let Some(Waiting {
+            upto,
+            command_count,
+            expected,
+        }) = self.waiting.pop_front()
+        else {
             return violation(Promise::Order, || {
                 format!("an answer that nobody waits for: {message:?}")
             });
         };
+        self.waiting_command_count -= command_count;
         hold(upto <= durable, Promise::Durable, || {
             format!("an answer that rests on LSN {upto} leaves at {durable}")
         })?;
@@ -152,7 +177,8 @@ impl Mirror {
                     .eq(remaining.chunks(8).map(|of| &of[..dimension_count]));
                 hold(is_equal, Promise::Answer, || {
                     format!("remaining {:?} instead of {remaining:?}", batch.remaining)
-                })
+                })?;
+                Ok(upto)
             }
             (Message::Request(request), Expected::Answer(answer)) => {
                 hold(request.answer == answer, Promise::Answer, || {
@@ -160,7 +186,8 @@ impl Mirror {
                         "{:?}\n    answered with {:?}\n    instead of {answer:?}",
                         request.call, request.answer
                     )
-                })
+                })?;
+                Ok(upto)
             }
             _ => violation(Promise::Order, || {
                 format!("another message was to be answered: {message:?}")
@@ -178,64 +205,113 @@ fn command_count(message: &Mirrored) -> usize {
 
 struct Turn<'core> {
     model: &'core mut Model,
-    events: VecDeque<Event>,
+    housekeeping: &'core mut Housekeeping,
+    events: VecDeque<Happened>,
     now: i64,
     room: Room,
 }
 
 impl Turn<'_> {
     fn command(&mut self, command: &Command, remaining_values: &mut Vec<i64>) -> Result<wire::Outcome, Violation> {
-        let would_refuse = match self.model.decide(command, self.now) {
+        let prediction = self.model.decide(command, self.now);
+        match &prediction {
             Prediction::Standing(view) => {
                 note("effect stands", [0; 4]);
-                return Ok(about(&view, true));
+                return Ok(about(view, true));
             }
             Prediction::Refused(status) => {
                 note(status.name(), [0; 4]);
-                return Ok(wire::Outcome::refused(status));
+                return Ok(wire::Outcome::refused(*status));
             }
             Prediction::Insufficient { short, remaining } => {
-                note("insufficient capacity", [u64::from(short), 0, 0, 0]);
-                remaining_values.extend_from_slice(&remaining);
-                return Ok(wire::Outcome::insufficient(short));
+                note("insufficient capacity", [u64::from(*short), 0, 0, 0]);
+                remaining_values.extend_from_slice(remaining);
+                if let Command::Reserve(reserve) = command {
+                    self.housekeeping.turned_away(reserve.pool.0, &reserve.units, self.now);
+                }
+                return Ok(wire::Outcome::insufficient(*short));
             }
-            Prediction::Change { would_refuse: true } => {
-                note("shadow reserve", [0; 4]);
-                true
+            Prediction::Reserve { .. } | Prediction::Move | Prediction::Resize { .. } => {}
+        }
+        let next = self.events.front().map(|happened| &happened.event);
+        if !next.is_some_and(|event| self.is_expected(event, command, &prediction)) {
+            let slot_room = SlotRoom::Maybe;
+            if matches!(prediction, Prediction::Reserve { slot_room: found, .. } if found == slot_room) {
+                return Ok(wire::Outcome::refused(Status::Overloaded));
             }
-            Prediction::Change { would_refuse } => would_refuse,
-        };
-        let is_expected = match (self.events.front(), command) {
-            (Some(Event::Reserved(event)), Command::Reserve(reserve)) => {
-                is_event_of(event, reserve) && event.would_refuse == would_refuse && event.at.0 == self.now
-            }
-            (Some(Event::Released(event)), Command::Release(release)) => {
-                event.reservation == release.reservation
-                    && event.occurred_at == release.occurred_at
-                    && event.at.0 == self.now
-            }
-            _ => false,
-        };
-        let prepared_count_min = if matches!(command, Command::Release(_)) { 1 } else { 2 };
-        if !is_expected {
+            let is_normal = matches!(
+                prediction,
+                Prediction::Reserve { .. } | Prediction::Resize { grows: true, .. }
+            );
+            let prepared_count_min = if is_normal { 2 } else { 1 };
             return self.no_room(prepared_count_min, command).map(wire::Outcome::refused);
         }
-        let event = self.events.pop_front().expect("the event that was looked at");
-        self.model.apply(&event)?;
-        if let Event::Reserved(event) = &event
-            && event.reservation.parts().generation > 0
-        {
-            note("slot used again", [0; 4]);
-        }
+        let event = self.events.pop_front().expect("the event that was looked at").event;
+        self.model.apply(&event, self.now)?;
         let id = match &event {
-            Event::Reserved(event) => event.reservation,
+            Event::Reserved(event) => {
+                if event.reservation.parts().generation > 0 {
+                    note("slot used again", [0; 4]);
+                }
+                if event.would_refuse {
+                    note("shadow reserve", [0; 4]);
+                }
+                event.reservation
+            }
+            Event::Confirmed(event) => {
+                note("confirmed", [0; 4]);
+                event.reservation
+            }
+            Event::Resized(event) => {
+                note("resized", [0; 4]);
+                event.reservation
+            }
             Event::Released(event) => event.reservation,
-            Event::PoolCreated(_) | Event::PoolChanged(_) => unreachable!("looked at above"),
+            event => unreachable!("no command expects {event:?}"),
         };
         Ok(about(
             &self.model.reservation(id.0).expect("just applied").view(),
             false,
         ))
+    }
+
+    fn is_expected(&self, event: &Event, command: &Command, prediction: &Prediction) -> bool {
+        match (event, command, prediction) {
+            (Event::Reserved(event), Command::Reserve(reserve), Prediction::Reserve { would_refuse, .. }) => {
+                is_event_of(event, reserve) && event.would_refuse == *would_refuse && event.at.0 == self.now
+            }
+            (Event::Confirmed(event), Command::Confirm(confirm), Prediction::Move) => {
+                event.reservation == confirm.reservation
+                    && event.occurred_at == confirm.occurred_at
+                    && event.at.0 == self.now
+            }
+            (Event::Released(event), Command::Release(release), Prediction::Move) => {
+                event.reservation == release.reservation
+                    && event.occurred_at == release.occurred_at
+                    && event.at.0 == self.now
+            }
+            (
+                Event::Resized(event),
+                Command::Resize(resize),
+                Prediction::Resize {
+                    units,
+                    expires_at,
+                    version,
+                    would_refuse,
+                    ..
+                },
+            ) => {
+                event.reservation == resize.reservation
+                    && event.occurred_at == resize.occurred_at
+                    && event.at.0 == self.now
+                    && event.cause == ResizeCause::Asked
+                    && event.units == *units
+                    && event.expires_at.map(|time| time.0) == *expires_at
+                    && event.version == *version
+                    && event.would_refuse == *would_refuse
+            }
+            _ => false,
+        }
     }
 
     /// Nothing was written although it was decided: only when there is no segment for it.
@@ -320,7 +396,7 @@ impl Turn<'_> {
             PutPrediction::Change { is_new, version } => (is_new, version),
         };
         assert!(!dry_run, "the simulated planner makes no dry runs");
-        let is_expected = match self.events.front() {
+        let is_expected = match self.events.front().map(|happened| &happened.event) {
             Some(Event::PoolCreated(event)) => {
                 is_new && *event.definition == put.definition && event.version == version
             }
@@ -330,10 +406,11 @@ impl Turn<'_> {
             _ => false,
         };
         if !is_expected {
-            return self.no_room(2, put).map(refused);
+            let prepared_count_min = if is_new { 2 } else { 1 };
+            return self.no_room(prepared_count_min, put).map(refused);
         }
-        let event = self.events.pop_front().expect("the event that was looked at");
-        self.model.apply(&event)?;
+        let event = self.events.pop_front().expect("the event that was looked at").event;
+        self.model.apply(&event, self.now)?;
         let pool = self.model.pool_id(&put.definition.name).expect("just applied");
         let change = if is_new {
             wire::Change::created
@@ -365,7 +442,7 @@ fn about(view: &plimsoll_domain::ReservationView, repeated: bool) -> wire::Outco
         &Applies {
             reservation: plimsoll_protocol::ReservationId(view.id.0),
             state: wire_state(view.state),
-            version: 0,
+            version: view.version,
             created_at: view.created_at.0,
             expires_at: view.expires_at.map_or(0, |time: Timestamp| time.0),
             repeated,
@@ -377,14 +454,9 @@ fn about(view: &plimsoll_domain::ReservationView, repeated: bool) -> wire::Outco
 fn report(id: u64, pool: &ModelPool) -> PoolReport {
     PoolReport {
         id: plimsoll_domain::PoolId(id),
-        definition: (*pool.definition).clone(),
+        definition: Arc::clone(&pool.definition),
         version: pool.version,
         held: Counters(pool.held),
         confirmed: Counters(pool.confirmed),
     }
-}
-
-/// Whether a reservation takes units.
-pub(crate) fn lives(reservation: &ModelReservation) -> bool {
-    reservation.ended_at.is_none()
 }

@@ -3,15 +3,14 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use plimsoll_domain::{Event, Timestamp};
-use plimsoll_engine::{Engine, EngineOptions, Recovered};
-use plimsoll_journal::{ControlField, Framing, Journal, RecoveryError, Segment, Summary};
-use plimsoll_record::DecodeError;
+use plimsoll_domain::{State, Timestamp};
+use plimsoll_engine::{Engine, RecordError, Recovered, RecoveryBase};
+use plimsoll_journal::{ControlField, Framing, Journal, RecoveryError, RecoveryStart, Segment, Summary};
 
 use crate::checkers::{Promise, Violation, hold, violation};
 use crate::dice::Dice;
 use crate::disk::SimDisk;
-use crate::log;
+use crate::log::{self, Happened};
 use crate::model::Model;
 use crate::plants::Plant;
 use crate::storage::SimStorage;
@@ -21,11 +20,14 @@ use crate::world::{TENSE_STEPS, World};
 /// Crashes in one restart, one recovery after the other.
 const CRASHES_IN_A_ROW_MAX: u32 = 6;
 
+/// For how long nothing happens, in microseconds.
+const PAUSES: [i64; 6] = [10_000, 200_000, 1_000_000, 10_000_000, 120_000_000, 3_600_000_000];
+
 /// What a recovery that changes nothing has found.
 struct Probe {
     /// LSN and hash of each record.
     records: Vec<(u64, u64)>,
-    events: Vec<Event>,
+    events: Vec<Happened>,
     summary: Summary,
 }
 
@@ -35,8 +37,15 @@ impl<F: Framing + 'static> World<F> {
         let mix = self.mix;
         let dice = &mut self.fault_dice;
         if dice.permille(mix.clock_jump) {
-            self.now += dice.pick(&[-3_600, -5, 5, 3_600, 100_000]) * 1_000_000;
+            let seconds = dice.pick(&[-3_600, -5, 5, 3_600, 100_000]);
+            self.jump(seconds);
         }
+        if self.fault_dice.permille(mix.pause) {
+            let micros = self.fault_dice.pick(&PAUSES);
+            note("pause", [micros as u64, 0, 0, 0]);
+            self.pass(micros);
+        }
+        let dice = &mut self.fault_dice;
         if mix.disk_full > 0
             && dice.permille(if self.cores[0].disk.borrow().is_full {
                 4
@@ -78,6 +87,18 @@ impl<F: Framing + 'static> World<F> {
         Ok(())
     }
 
+    /// The clock is set, and the engines are told when it is set ahead.
+    fn jump(&mut self, seconds: i64) {
+        note("clock jumps", [seconds as u64, 0, 0, 0]);
+        self.pass(seconds * 1_000_000);
+        for core in self.cores.iter_mut().filter(|_| seconds > 0) {
+            if self.plant != Some(Plant::JumpNotTold) {
+                core.engine().clock_was_set_ahead();
+            }
+            core.mirror.housekeeping.is_extending = self.rules.grace_micros > 0;
+        }
+    }
+
     /// The process is gone, and perhaps the machine too.
     pub(crate) fn crash(&mut self) -> Result<(), Violation> {
         if self.mix.power_loss > 0 && self.fault_dice.coin() {
@@ -112,13 +133,18 @@ impl<F: Framing + 'static> World<F> {
     pub(crate) fn start_all(&mut self) -> Result<(), Violation> {
         let mut crashes_left = CRASHES_IN_A_ROW_MAX;
         let mut index = 0;
+        if self.mix.pause > 0 && self.fault_dice.coin() {
+            let micros = self.fault_dice.pick(&PAUSES);
+            self.pass(micros);
+        }
         while index < self.cores.len() {
             let crashes = crashes_left > 0 && self.fault_dice.permille(self.mix.recovery_crash);
             let fuse = crashes.then(|| 1 + self.fault_dice.below(40));
             let probe = self.probe(index)?;
             let disk = Rc::clone(&self.cores[index].disk);
             disk.borrow().fuse.set(fuse);
-            let result = self.recover(&disk);
+            let base = self.base(index)?;
+            let result = self.recover(&disk, base);
             if disk.borrow().fuse.is_blown() {
                 crashes_left -= 1;
                 note("crash in recovery", [index as u64, self.start_count, 0, 0]);
@@ -154,12 +180,31 @@ impl<F: Framing + 'static> World<F> {
         Ok(())
     }
 
-    fn recover(&mut self, disk: &Rc<RefCell<SimDisk>>) -> Result<Recovered<SimStorage, F>, RecoveryError<DecodeError>> {
+    /// The newest snapshot that can be used.
+    fn base(&mut self, index: usize) -> Result<Option<RecoveryBase>, Violation> {
+        let options = self.options().state;
+        let files = &mut self.cores[index].snapshots.files;
+        if !files.is_empty() && self.fault_dice.permille(self.mix.snapshot_loss) {
+            note("snapshot lost", [index as u64, files.len() as u64, 0, 0]);
+            files.pop_front();
+        }
+        let Some(file) = files.front() else { return Ok(None) };
+        note("snapshot used", [index as u64, file.moment.lsn.0, 0, 0]);
+        let mut base = file.base(options)?;
+        if self.plant == Some(Plant::SnapshotTailSkipped) {
+            base.start.lsn.0 += 1;
+        }
+        Ok(Some(base))
+    }
+
+    fn recover(
+        &mut self,
+        disk: &Rc<RefCell<SimDisk>>,
+        base: Option<RecoveryBase>,
+    ) -> Result<Recovered<SimStorage, F>, RecoveryError<RecordError>> {
         let incarnations = self.incarnations();
-        let options = EngineOptions {
-            state: self.state_options,
-        };
-        Engine::recover(SimStorage::new(disk), options, Timestamp(self.now), incarnations)
+        let options = self.options();
+        Engine::recover(SimStorage::new(disk), options, base, Timestamp(self.now), incarnations)
     }
 
     fn incarnations(&mut self) -> impl FnMut() -> u64 + use<F> {
@@ -190,11 +235,12 @@ impl<F: Framing + 'static> World<F> {
     }
 
     fn read_back(&mut self, disk: SimDisk) -> Result<Probe, RecoveryError<Violation>> {
-        let dimension_count = self.state_options.dimension_count;
+        let dimension_count = self.rules.dimension_count;
         let disk = Rc::new(RefCell::new(disk));
         let (mut records, mut events) = (Vec::new(), Vec::new());
         let incarnations = self.incarnations();
-        let recovered = Journal::<_, F>::recover(SimStorage::new(&disk), self.now, incarnations, |record| {
+        let start = RecoveryStart::FIRST;
+        let recovered = Journal::<_, F>::recover(SimStorage::new(&disk), start, self.now, incarnations, |record| {
             records.push((record.lsn.0, log::hash(&record)));
             events.push(log::decode(&record, dimension_count)?);
             Ok::<(), Violation>(())
@@ -248,16 +294,17 @@ impl<F: Framing + 'static> World<F> {
                 engine.journal().segment().number().0,
             ],
         );
-        hold(summary == probe.summary, Promise::Forgotten, || {
+        let is_equal = (summary.last_lsn, summary.cut) == (probe.summary.last_lsn, probe.summary.cut);
+        hold(is_equal, Promise::Forgotten, || {
             format!(
                 "two recoveries from the same bytes differ: {summary:?} and {:?}",
                 probe.summary
             )
         })?;
-        let mut model = Model::new(self.state_options.key_retention_micros);
-        probe.events.iter().try_for_each(|event| model.apply(event))?;
+        let clock = engine.journal().last_time();
+        let model = self.replay(index, probe)?;
         engine.state().assert_counters();
-        model.compare(engine.state())?;
+        model.compare(engine.state(), clock)?;
         self.ledger.check(index, engine.state())?;
         let digest = engine.state().digest(Timestamp::ABSENT);
         let core = &mut self.cores[index];
@@ -270,12 +317,15 @@ impl<F: Framing + 'static> World<F> {
         }
         core.floor = core.floor.max(last_lsn);
         core.log
-            .restart(last_lsn, summary.last_time, engine.journal().segment().number().0);
-        if summary.batches == 0 {
+            .restart(last_lsn, probe.summary.last_time, engine.journal().segment().number().0);
+        if probe.summary.batches == 0 {
             core.log.last_time = i64::MIN;
         }
         core.model = model;
-        core.start(engine);
+        core.start(engine, self.now);
+        if self.fault_dice.permille(300) {
+            self.examine(index, probe, digest)?;
+        }
         self.tension = TENSE_STEPS / 2;
         // Everything that was handed out is durable, and a recovery more changes nothing.
         if self.fault_dice.permille(400) {
@@ -283,7 +333,17 @@ impl<F: Framing + 'static> World<F> {
             if self.fault_dice.coin() {
                 copy.lose_everything();
             }
-            match self.recover(&Rc::new(RefCell::new(copy))) {
+            // From another snapshot, or none, and without what it covers.
+            let files = &self.cores[index].snapshots.files;
+            let file = files.get(self.fault_dice.index(files.len() + 1));
+            let base = match file {
+                Some(file) => {
+                    copy.remove_before(file.moment.segment.0);
+                    Some(file.base(self.options().state)?)
+                }
+                None => None,
+            };
+            match self.recover(&Rc::new(RefCell::new(copy)), base) {
                 Ok(again) => {
                     let is_equal = again.engine.state().digest(Timestamp::ABSENT) == digest;
                     hold(
@@ -303,6 +363,43 @@ impl<F: Framing + 'static> World<F> {
                     });
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// What the journal's events make; where readers were last told something, it is what they were told.
+    fn replay(&self, index: usize, probe: &Probe) -> Result<Model, Violation> {
+        let readers = &self.cores[index].readers;
+        let mut model = Model::new(self.rules);
+        let (told, new): (Vec<_>, Vec<_>) = probe
+            .events
+            .iter()
+            .partition(|happened| happened.lsn <= readers.published_upto);
+        told.iter()
+            .try_for_each(|happened| model.apply(&happened.event, happened.at))?;
+        readers.compare(&model)?;
+        new.iter()
+            .try_for_each(|happened| model.apply(&happened.event, happened.at))?;
+        Ok(model)
+    }
+
+    /// What every snapshot and the events behind it make is the state, with everything that belongs to it.
+    fn examine(&self, index: usize, probe: &Probe, digest: u64) -> Result<(), Violation> {
+        let options = self.options().state;
+        let core = &self.cores[index];
+        let files = core.snapshots.files.iter();
+        let starts = files.map(|file| Ok((file.moment.lsn.0, file.restore(options)?)));
+        for start in starts.chain([Ok((0, State::new(options)))]) {
+            let (lsn, mut state) = start?;
+            for happened in probe.events.iter().filter(|happened| happened.lsn > lsn) {
+                state.apply(&happened.event);
+            }
+            hold(
+                state.digest(Timestamp::ABSENT) == digest,
+                Promise::Snapshot,
+                || format!("core {index} is another one from its snapshot of LSN {lsn}"),
+            )?;
+            core.model.examine(state, core.clock)?;
         }
         Ok(())
     }

@@ -130,6 +130,7 @@ fn run_with<F: Framing + 'static>(options: &Options) -> Result<Outcome, Violatio
         world.step()?;
     }
     step += settle(&mut world, step)?;
+    end_of_life(&mut world)?;
     stop_cleanly(&mut world)?;
     Ok(Outcome {
         digest: trace::digest(),
@@ -147,7 +148,7 @@ fn settle<F: Framing + 'static>(world: &mut World<F>, step: u64) -> Result<u64, 
         core.disk.borrow_mut().is_full = false;
     }
     for round in 1..=ROUNDS_TO_SETTLE_MAX {
-        world.now += 1_000;
+        world.pass(1_000);
         trace::set_step(step + round, world.now);
         for pool in 0..world.ledger.pools.len() {
             if world.ledger.pools[pool].pending.is_some() {
@@ -182,6 +183,34 @@ fn settle<F: Framing + 'static>(world: &mut World<F>, step: u64) -> Result<u64, 
     })
 }
 
+/// Much time passes, and turns are taken: nothing is held any more, and everything is told.
+fn end_of_life<F: Framing + 'static>(world: &mut World<F>) -> Result<(), Violation> {
+    let ahead = world.cores.iter().map(|core| core.clock - world.now).max().unwrap_or(0);
+    for micros in [ahead.max(0), 61_000_000, 4 * 3_600_000_000] {
+        world.pass(micros);
+        for _ in 0..4 {
+            for owner in 0..world.cores.len() {
+                world.prepare(owner);
+                world.turn(owner)?;
+                while !world.cores[owner].tickets.is_empty() || world.cores[owner].sync.is_some() {
+                    world.sync(owner)?;
+                }
+            }
+        }
+    }
+    for core in &world.cores {
+        let held_count = core.model.held_count();
+        hold(held_count == 0, Promise::Time, || {
+            format!("{held_count} holds never expire")
+        })?;
+        let untold = core.mirror.housekeeping.untold(world.now);
+        hold(untold.is_none(), Promise::LostDemand, || {
+            format!("what pool {untold:?} turned away is never told")
+        })?;
+    }
+    Ok(())
+}
+
 /// A clean stop, and a start after a power loss that takes everything that was not synced.
 fn stop_cleanly<F: Framing + 'static>(world: &mut World<F>) -> Result<(), Violation> {
     for index in 0..world.cores.len() {
@@ -198,7 +227,7 @@ fn stop_cleanly<F: Framing + 'static>(world: &mut World<F>) -> Result<(), Violat
             let journal = core.engine().journal();
             (journal.last_lsn().0, journal.segment().number().0)
         };
-        let dimension_count = world.state_options.dimension_count;
+        let dimension_count = world.rules.dimension_count;
         let core = &mut world.cores[index];
         let events = core
             .log

@@ -10,6 +10,7 @@ use crate::checkers::{Promise, Violation, hold, violation};
 use crate::disk::CONTROL;
 use crate::mirror::Room;
 use crate::plants::Plant;
+use crate::readers;
 use crate::trace::note;
 use crate::world::{Asked, Stage, Sync, TENSE_STEPS, World};
 
@@ -49,11 +50,16 @@ impl<F: Framing + 'static> World<F> {
 
     /// The engine takes the message exactly if its bounds leave room for it.
     fn hand_over(&mut self, owner: usize, message: Message, size: usize) -> Result<Option<Message>, Violation> {
+        let plant = self.plant;
         let core = &mut self.cores[owner];
         let (message_count, command_count) = core.mirror.counts();
         let fits = message_count < INBOX_MESSAGE_COUNT_MAX && command_count + size <= INBOX_COMMAND_COUNT_MAX;
         if fits {
             core.mirror.submit(&message);
+        }
+        let mut message = message;
+        if let Some(plant) = plant {
+            plant.message(&mut message);
         }
         let refused = core.engine().submit(message).err();
         hold(refused.is_none() == fits, Promise::Bounded, || {
@@ -70,7 +76,7 @@ impl<F: Framing + 'static> World<F> {
         let core = &mut self.cores[index];
         let waits = core.tickets_in_flight() >= TICKETS_IN_FLIGHT_MAX;
         let takes_messages = !waits && core.mirror.counts().0 > 0;
-        let crashes = takes_messages && self.fault_dice.permille(self.mix.turn_crash);
+        let crashes = !waits && self.fault_dice.permille(self.mix.turn_crash);
         core.disk
             .borrow()
             .fuse
@@ -79,10 +85,13 @@ impl<F: Framing + 'static> World<F> {
         let effects = engine.turn(Timestamp(now));
         let (last_lsn, last_time) = (engine.journal().last_lsn().0, engine.journal().last_time());
         let active = engine.journal().segment().number().0;
-        let dimension_count = self.state_options.dimension_count;
-        let events = core
+        let dimension_count = self.rules.dimension_count;
+        let mut events = core
             .log
             .read::<F>(&core.disk.borrow(), last_lsn, active, dimension_count)?;
+        if let Some(plant) = self.plant {
+            plant.events(&mut events);
+        }
         if takes_messages || effects.ticket.is_some() {
             note("turn", [index as u64, last_lsn, events.len() as u64, active]);
         }
@@ -97,7 +106,11 @@ impl<F: Framing + 'static> World<F> {
                 core.log.last_lsn()
             )
         })?;
-        if takes_messages {
+        if waits {
+            hold(events.is_empty() && effects.ticket.is_none(), Promise::Bounded, || {
+                format!("a turn that has to wait made {events:?} and {:?}", effects.ticket)
+            })?;
+        } else {
             hold(last_time == core.clock.max(now), Promise::Forgotten, || {
                 format!("a turn at {now} after {} has time {last_time}", core.clock)
             })?;
@@ -113,18 +126,12 @@ impl<F: Framing + 'static> World<F> {
                     status,
                 }
             };
+            let changed = readers::touched(&events);
             core.mirror.turn(&mut core.model, events, last_time, last_lsn, room)?;
-        } else {
-            hold(
-                events.is_empty() && !(waits && effects.ticket.is_some()),
-                Promise::Bounded,
-                || {
-                    format!(
-                        "a turn that has nothing to do, or has to wait, made {events:?} and {:?}",
-                        effects.ticket
-                    )
-                },
-            )?;
+            if !changed.0.is_empty() {
+                core.readers.expect(&core.model, changed, last_lsn, last_time);
+            }
+            core.readers.is_bounded()?;
         }
         core.clock = last_time;
         core.tickets.extend(effects.ticket);
@@ -137,10 +144,10 @@ impl<F: Framing + 'static> World<F> {
         if core.turn_count.is_multiple_of(TURNS_BETWEEN_COMPARISONS) {
             let state = core.engine.as_ref().expect("the process runs").state();
             state.assert_counters();
-            core.model.compare(state)?;
+            core.model.compare(state, last_time)?;
         }
         // What changed nothing has no ticket, and may leave at once.
-        self.replies(index)
+        self.tell(index)
     }
 
     /// The next part of a sync: it begins, its segments are done, its control page is done.
@@ -185,7 +192,7 @@ impl<F: Framing + 'static> World<F> {
                     is_told,
                 });
                 if plant == Some(Plant::AckBeforeSync) {
-                    self.replies(index)?;
+                    self.tell(index)?;
                 }
                 Ok(())
             }
@@ -245,7 +252,8 @@ impl<F: Framing + 'static> World<F> {
         let is_poisoned = engine.submit(message).is_err()
             && engine.turn(Timestamp(self.now)).ticket.is_none()
             && engine.close(Timestamp(self.now)).ticket.is_none()
-            && engine.next_reply().is_none();
+            && engine.next_reply().is_none()
+            && engine.next_publication().is_none();
         hold(is_poisoned, Promise::BadDisk, || {
             "an engine goes on after a failed sync".to_owned()
         })?;
@@ -269,22 +277,59 @@ impl<F: Framing + 'static> World<F> {
         for ticket in tickets.iter().filter(|_| self.plant != Some(Plant::AckBeforeSync)) {
             self.cores[index].engine().durable(ticket.upto);
         }
-        self.replies(index)
+        self.tell(index)
     }
 
-    /// What may be told goes to the cores that sent it.
-    fn replies(&mut self, index: usize) -> Result<(), Violation> {
+    /// What may be told is told: to readers first, then to those who asked.
+    fn tell(&mut self, index: usize) -> Result<(), Violation> {
+        let state_options = self.options().state;
+        let (plant, now) = (self.plant, self.now);
+        let durable = self.cores[index].engine().journal().durable_lsn().0;
+        self.cores[index].snapshots.durable(durable, plant, state_options)?;
+        if plant == Some(Plant::ReplyBeforePublication) {
+            self.replies(index, durable)?;
+            return self.publications(index, durable);
+        }
+        self.publications(index, durable)?;
+        let core = &mut self.cores[index];
+        let as_of = match plant {
+            Some(Plant::AgeNotTold) => Timestamp(now),
+            _ => core.engine().published_as_of(Timestamp(now)),
+        };
+        core.readers.tell_age(as_of, now, core.clock)?;
+        self.replies(index, durable)
+    }
+
+    fn publications(&mut self, index: usize, durable: u64) -> Result<(), Violation> {
+        let plant = self.plant;
         let core = &mut self.cores[index];
         let engine = core.engine.as_mut().expect("the process runs");
-        let durable = engine.journal().durable_lsn().0;
+        while let Some(publication) = engine.next_publication() {
+            if plant == Some(Plant::PublicationLost) && self.fault_dice.permille(50) {
+                continue;
+            }
+            core.readers.take(&publication, durable)?;
+            core.floor = core.floor.max(core.readers.published_upto);
+            engine.recycle(publication);
+        }
+        Ok(())
+    }
+
+    fn replies(&mut self, index: usize, durable: u64) -> Result<(), Violation> {
+        let plant = self.plant;
+        let core = &mut self.cores[index];
+        let engine = core.engine.as_mut().expect("the process runs");
         let mut messages = Vec::new();
-        while let Some(message) = engine.next_reply() {
+        while let Some(mut message) = engine.next_reply() {
             core.floor = core.floor.max(durable);
-            core.mirror
-                .reply(&message, durable, self.state_options.dimension_count)?;
+            if let Some(plant) = plant {
+                plant.reply(&mut message);
+            }
+            let upto = core.mirror.reply(&message, durable, self.rules.dimension_count)?;
+            core.readers.reply(upto)?;
             messages.push(message);
         }
-        if self.plant == Some(Plant::RepliesOutOfOrder) && messages.len() > 1 {
+        if plant == Some(Plant::RepliesOutOfOrder) && messages.len() > 1 {
             messages.swap(0, 1);
         }
         messages.into_iter().try_for_each(|message| self.route(index, message))

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use plimsoll_domain::{ReservationId, StateOptions, Timestamp};
-use plimsoll_engine::{Answer, Batch, Call, Engine, Entry, Message, Request};
+use plimsoll_engine::{Answer, Batch, Call, Engine, EngineOptions, Entry, Message, Request};
 use plimsoll_journal::{Framing, JournalId, Ticket};
 use plimsoll_protocol::wire;
 
@@ -19,9 +19,11 @@ use crate::disk::SimDisk;
 use crate::faults::FaultMix;
 use crate::log::Log;
 use crate::mirror::Mirror;
-use crate::model::Model;
+use crate::model::{Model, Rules};
 use crate::plants::Plant;
+use crate::readers::Readers;
 use crate::run::Options;
+use crate::snapshots::Snapshots;
 use crate::storage::SimStorage;
 use crate::trace::note;
 
@@ -29,6 +31,9 @@ use crate::trace::note;
 pub(crate) const TENSE_STEPS: u64 = 12;
 /// Commands in one message between cores, so that frames are split now and then.
 const MESSAGE_COMMANDS_MAX: usize = 4;
+/// What can happen in a step.
+const ACTION_COUNT: usize = 11;
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
     Segments,
@@ -48,6 +53,8 @@ pub(crate) struct Core<F: Framing> {
     pub(crate) log: Log,
     pub(crate) model: Model,
     pub(crate) mirror: Mirror,
+    pub(crate) readers: Readers,
+    pub(crate) snapshots: Snapshots,
     /// Everything up to here was acknowledged, or handed out by a recovery.
     pub(crate) floor: u64,
     pub(crate) tickets: VecDeque<Ticket>,
@@ -82,11 +89,14 @@ impl<F: Framing> Core<F> {
         self.tickets.clear();
         self.sync = None;
         self.mirror = Mirror::default();
+        self.snapshots.stop();
         self.last_reply.clear();
     }
 
-    pub(crate) fn start(&mut self, engine: Engine<SimStorage, F>) {
+    pub(crate) fn start(&mut self, engine: Engine<SimStorage, F>, now: i64) {
         self.clock = engine.journal().last_time();
+        self.mirror.housekeeping.is_extending = self.model.rules.grace_micros > 0;
+        self.readers.start(&self.model, engine.journal().last_lsn().0, now);
         self.engine = Some(engine);
     }
 }
@@ -111,7 +121,10 @@ pub(crate) struct World<F: Framing> {
     pub(crate) dice: Dice,
     pub(crate) fault_dice: Dice,
     pub(crate) now: i64,
-    pub(crate) state_options: StateOptions,
+    pub(crate) rules: Rules,
+    hash_seed: u64,
+    /// How often time passes without anything happening, in a thousand steps.
+    leaps: u64,
     pub(crate) cores: Vec<Core<F>>,
     /// By sender and owner.
     pub(crate) channels: Vec<Vec<VecDeque<Message>>>,
@@ -121,7 +134,7 @@ pub(crate) struct World<F: Framing> {
     pub(crate) ledger: Ledger,
     pub(crate) handle_count: u32,
     pub(crate) start_count: u64,
-    weights: [u64; 9],
+    weights: [u64; ACTION_COUNT],
     pub(crate) step_micros: u64,
     pub(crate) seed: u64,
     /// Steps during which a crash is likelier: something has just happened that it may undo.
@@ -135,13 +148,18 @@ impl<F: Framing + 'static> World<F> {
         let mix = FaultMix::draw(options.faults, &mut fault_dice);
         let core_count = 1 + dice.index(3);
         let dimension_count = dice.pick(&[1, 1, 2, 2, 3, 8]);
-        let retention_micros = dice.pick(&[200_000, 2_000_000, 86_400_000_000]);
-        let state_options = StateOptions {
+        let core_pools_max = dice.pick(&[1, 2, 8, 8, 8]);
+        let rules = Rules {
             dimension_count,
-            key_retention_micros: retention_micros,
-            hash_seed: dice.bits(),
+            retention_micros: dice.pick(&[200_000, 2_000_000, 60_000_000, 86_400_000_000]),
+            retire_after_micros: dice.pick(&[100_000, 1_000_000, 60_000_000, 35 * 86_400_000_000]),
+            grace_micros: dice.pick(&[0, 1_000_000, 30_000_000, 30_000_000]),
+            reservation_count_max: dice.pick(&[usize::MAX, usize::MAX, usize::MAX, 30, 120]),
+            pool_count_max: if core_pools_max < 8 { core_pools_max } else { usize::MAX },
         };
-        let mut ledger = Ledger::new(dimension_count, core_count, 1 + dice.index(7));
+        let hash_seed = dice.bits();
+        let mut ledger = Ledger::new(rules, core_count, 1 + dice.index(7));
+        ledger.pools_end = dice.coin();
         ledger.prefix_count_max = dice.pick(&[4, 4, 300, 1_000]);
         ledger.key_changes_on_retry = options.plant == Some(Plant::ReplyLostKeyChanged);
         let cores = (0..core_count)
@@ -155,8 +173,10 @@ impl<F: Framing + 'static> World<F> {
                     disk: Rc::new(RefCell::new(disk)),
                     engine: None,
                     log: Log::new(),
-                    model: Model::new(retention_micros),
+                    model: Model::new(rules),
                     mirror: Mirror::default(),
+                    readers: Readers::default(),
+                    snapshots: Snapshots::default(),
                     floor: 0,
                     tickets: VecDeque::new(),
                     sync: None,
@@ -174,13 +194,15 @@ impl<F: Framing + 'static> World<F> {
             })
             .collect();
         // Which of the parts is slow differs from run to run.
-        let weights = [0; 9].map(|_| dice.pick(&[5, 10, 10, 20]));
+        let weights = [0; ACTION_COUNT].map(|_| dice.pick(&[5, 10, 10, 20]));
         let mut world = World {
             plant: options.plant,
             mix,
             fault_dice,
             now: 1_700_000_000_000_000,
-            state_options,
+            rules,
+            hash_seed,
+            leaps: dice.pick(&[0, 0, 2, 10]),
             cores,
             channels: (0..core_count)
                 .map(|_| (0..core_count).map(|_| VecDeque::new()).collect())
@@ -199,12 +221,47 @@ impl<F: Framing + 'static> World<F> {
         };
         world.weights[7] = 1 + world.weights[7] / 5;
         world.weights[8] = 1 + world.weights[8] / 8;
+        world.weights[9] = world.dice.pick(&[0, 1, 5, 20]);
         world
+    }
+
+    /// What the engines are told.
+    pub(crate) fn options(&self) -> EngineOptions {
+        let rules = self.rules;
+        let mut options = EngineOptions {
+            state: StateOptions {
+                dimension_count: rules.dimension_count,
+                key_retention_micros: rules.retention_micros,
+                retire_after_micros: rules.retire_after_micros,
+                reservation_count_max: rules.reservation_count_max,
+                pool_count_max: rules.pool_count_max,
+                hash_seed: self.hash_seed,
+            },
+            hold_grace_micros: rules.grace_micros,
+        };
+        if let Some(plant) = self.plant {
+            plant.options(&mut options);
+        }
+        options
+    }
+
+    /// Time passes.
+    pub(crate) fn pass(&mut self, micros: i64) {
+        self.now += micros;
+        self.ledger.latest = self.ledger.latest.max(self.now);
     }
 
     /// Something happens.
     pub(crate) fn step(&mut self) -> Result<(), Violation> {
-        self.now += 1 + self.dice.below(self.step_micros) as i64;
+        let micros = 1 + self.dice.below(self.step_micros) as i64;
+        self.pass(micros);
+        if self.dice.permille(self.leaps) {
+            let micros = self
+                .dice
+                .pick(&[300_000, 1_000_000, 1_500_000, 61_000_000, 600_000_000, 3_600_000_000]);
+            note("time passes", [micros as u64, 0, 0, 0]);
+            self.pass(micros);
+        }
         self.strike()?;
         let mut ticket = self.dice.below(self.weights.iter().sum());
         let action = self
@@ -245,12 +302,21 @@ impl<F: Framing + 'static> World<F> {
                 self.planner_sends();
                 Ok(())
             }
-            _ => {
+            8 => {
                 self.reader_sends();
                 if self.dice.permille(200) {
-                    self.now += 1_500_000;
+                    self.pass(1_500_000);
                 }
                 Ok(())
+            }
+            9 => {
+                self.snapshot(core);
+                Ok(())
+            }
+            // Turns come also where nobody asks.
+            _ => {
+                self.turn(core)?;
+                self.sync(core)
             }
         }
     }
@@ -259,6 +325,13 @@ impl<F: Framing + 'static> World<F> {
         if !self.fault_dice.permille(self.mix.ring_short) {
             self.cores[core].disk.borrow_mut().prepare_ahead();
         }
+    }
+
+    fn snapshot(&mut self, core: usize) {
+        let core = &mut self.cores[core];
+        let engine = core.engine.as_mut().expect("the process runs");
+        core.snapshots
+            .step(engine, self.rules.dimension_count, self.plant, &mut self.dice);
     }
 
     fn next_handle(&mut self) -> u32 {
@@ -294,7 +367,7 @@ impl<F: Framing + 'static> World<F> {
         for (place, wish) in wishes.into_iter().enumerate() {
             let random = self.dice.bits();
             let (owner, command) = self.ledger.command(wish, random);
-            let owner = if owner == usize::MAX { sender } else { owner };
+            let owner = owner.unwrap_or(sender);
             entries.push((wish, owner));
             self.push_command(
                 sender,
