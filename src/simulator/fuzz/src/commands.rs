@@ -94,9 +94,18 @@ fn names() -> &'static [String; 6] {
     static NAMES: OnceLock<[String; 6]> = OnceLock::new();
     NAMES.get_or_init(|| {
         let shared = partition_of("a");
-        let mut others = (0..).map(|n| format!("n{n}")).filter(|name| partition_of(name) == shared);
+        let mut others = (0..)
+            .map(|n| format!("n{n}"))
+            .filter(|name| partition_of(name) == shared);
         let mut next = || others.next().expect("names do not end");
-        ["a".into(), next(), next(), "slot-1".into(), "slot-2".into(), "slot-3".into()]
+        [
+            "a".into(),
+            next(),
+            next(),
+            "slot-1".into(),
+            "slot-2".into(),
+            "slot-3".into(),
+        ]
     })
 }
 
@@ -116,15 +125,16 @@ impl Machine {
         }
     }
 
-    /// A machine that goes on from a state.
-    pub(crate) fn adopt(mut live: State, options: StateOptions) -> Machine {
+    /// A machine that goes on from a state at this time.
+    pub(crate) fn adopt(mut live: State, options: StateOptions, now: Timestamp) -> Machine {
         let base = snapshot(&mut live);
-        let reservations = live.reservations(START).take(RESERVATION_COUNT_MAX).map(|view| view.id);
+        let reservations = live.reservations(now).take(RESERVATION_COUNT_MAX).map(|view| view.id);
         Machine {
             reservations: reservations.collect(),
             pools: live.pools_after("").take(POOL_COUNT_MAX).map(|(id, _)| id).collect(),
             base,
             live,
+            now,
             ..Machine::new(options)
         }
     }
@@ -177,11 +187,16 @@ impl Machine {
             }
             Event::Reserved(event) => {
                 self.reservations.push(event.reservation);
-                self.reservations.drain(..self.reservations.len().saturating_sub(RESERVATION_COUNT_MAX));
+                self.reservations
+                    .drain(..self.reservations.len().saturating_sub(RESERVATION_COUNT_MAX));
             }
             _ => {}
         }
-        self.events.push(Recorded { tag, at: self.now, body });
+        self.events.push(Recorded {
+            tag,
+            at: self.now,
+            body,
+        });
     }
 
     fn command(&mut self, command: &Command) {
@@ -200,11 +215,17 @@ impl Machine {
             2..=5 => self.reserve(input),
             6 => {
                 let reservation = self.reservation(input);
-                self.command(&Command::Confirm(Confirm { reservation, occurred_at: Timestamp::ABSENT }));
+                self.command(&Command::Confirm(Confirm {
+                    reservation,
+                    occurred_at: Timestamp::ABSENT,
+                }));
             }
             7 => {
                 let reservation = self.reservation(input);
-                self.command(&Command::Release(Release { reservation, occurred_at: Timestamp(5) }));
+                self.command(&Command::Release(Release {
+                    reservation,
+                    occurred_at: Timestamp(5),
+                }));
             }
             8 => self.resize(input),
             9 | 10 => {
@@ -259,7 +280,10 @@ impl Machine {
         };
         definition.check().expect("the definition keeps the rules");
         let expected_version = input.pick(&[None, None, Some(1), Some(2), Some(PutPool::MUST_NOT_EXIST)]);
-        let put = PutPool { definition, expected_version };
+        let put = PutPool {
+            definition,
+            expected_version,
+        };
         let outcome = self.live.decide_put(&put, self.now);
         if let Some(twin) = &self.twin {
             assert_eq!(outcome, twin.decide_put(&put, self.now));
@@ -278,7 +302,11 @@ impl Machine {
             count => {
                 let pool = self.pools[usize::from(choice) % count];
                 // A forged one now and then.
-                PoolId(if choice > 250 { pool.0 ^ 1 << input.below(64) } else { pool.0 })
+                PoolId(if choice > 250 {
+                    pool.0 ^ 1 << input.below(64)
+                } else {
+                    pool.0
+                })
             }
         }
     }
@@ -289,7 +317,11 @@ impl Machine {
             0 => ReservationId(u128::from(choice)),
             count => {
                 let id = self.reservations[usize::from(choice) % count];
-                ReservationId(if choice > 250 { id.0 ^ 1 << input.below(128) } else { id.0 })
+                ReservationId(if choice > 250 {
+                    id.0 ^ 1 << input.below(128)
+                } else {
+                    id.0
+                })
             }
         }
     }
@@ -304,7 +336,10 @@ impl Machine {
         if units.is_zero() {
             units.0[0] = 1;
         }
-        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.random = self
+            .random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         let reserve = Reserve {
             pool: self.pool(input),
             key: Key(u128::from(input.u8() % 64)),
@@ -312,7 +347,9 @@ impl Machine {
             hold_seconds: input.pick(&[0, 1, 60, 86_400]),
             occurred_at: Timestamp::ABSENT,
             random: self.random,
-            reference: input.pick(&[None, None, Some("order-1"), Some("order-2")]).map(Into::into),
+            reference: input
+                .pick(&[None, None, Some("order-1"), Some("order-2")])
+                .map(Into::into),
         };
         self.command(&Command::Reserve(reserve));
     }
@@ -355,7 +392,10 @@ impl Machine {
         let pool = self.pool(input);
         let mut units = [0; 8];
         units[..self.options.dimension_count].fill(input.pick(&[0, 1, u64::MAX]));
-        if let Some(event) = self.live.turned_away(pool, START, self.now, u64::from(input.u8()), units) {
+        if let Some(event) = self
+            .live
+            .turned_away(pool, START, self.now, u64::from(input.u8()), units)
+        {
             self.record(event);
         }
     }
@@ -423,7 +463,9 @@ pub fn check(bytes: &[u8]) {
 pub(crate) fn bytes_from(seed: u64, count: usize) -> Vec<u8> {
     let mut state = seed;
     let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (state >> 56) as u8
     };
     (0..count).map(|_| next()).collect()
@@ -447,10 +489,16 @@ pub(crate) fn sample_events(dimension: usize, seed: u64, size: usize) -> Vec<(Re
     let mut machine = Machine::new(StateOptions::new(DIMENSION_COUNTS[dimension]));
     let bytes = bytes_from(seed, size);
     machine.run(&mut Input::new(&bytes));
-    machine.events.into_iter().map(|event| (event.tag, event.at.0, event.body)).collect()
+    machine
+        .events
+        .into_iter()
+        .map(|event| (event.tag, event.at.0, event.body))
+        .collect()
 }
 
 /// Streams of different lengths and options.
 pub fn seeds() -> Vec<(String, Vec<u8>)> {
-    (0..16).map(|seed| (format!("stream-{seed}"), bytes_from(seed, 40 << (seed % 5)))).collect()
+    (0..16)
+        .map(|seed| (format!("stream-{seed}"), bytes_from(seed, 40 << (seed % 5))))
+        .collect()
 }

@@ -54,6 +54,9 @@ pub(crate) fn within<T>(most: usize, call: impl FnOnce() -> T) -> T {
     let result = call();
     let (_, peak) = IN_USE.with(Cell::get);
     let used = (peak - before) as usize;
-    assert!(used <= most, "{used} bytes were in use at once, where {most} are enough");
+    assert!(
+        used <= most,
+        "{used} bytes were in use at once, where {most} are enough"
+    );
     result
 }

@@ -8,7 +8,7 @@ use std::fmt::{self, Write};
 use plimsoll_protocol::frame::{self, Decoded, Head};
 use plimsoll_protocol::{
     Applies, Commands, CommandsView, CorrelationId, Encoder, Header, Key, Operation, Outcomes, OutcomesView,
-    PayloadError, PoolId, Reserve, ReservationId, Status, StatusNumber, payload, wire,
+    PayloadError, PoolId, ReservationId, Reserve, Status, StatusNumber, payload, wire,
 };
 
 use crate::counting::within;
@@ -19,7 +19,9 @@ struct Sink(u64);
 
 impl Write for Sink {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0 = text.bytes().fold(self.0, |sum, byte| sum.wrapping_mul(31) ^ u64::from(byte));
+        self.0 = text
+            .bytes()
+            .fold(self.0, |sum, byte| sum.wrapping_mul(31) ^ u64::from(byte));
         Ok(())
     }
 }
@@ -66,7 +68,11 @@ fn stream(bytes: &[u8], dimensions: usize) {
         let whole = match frame::decode(rest) {
             Ok(Decoded::Frame(whole)) => whole,
             Ok(Decoded::NeedMore { size_min }) => {
-                assert!(size_min > rest.len(), "{size_min} bytes are needed, {} are there", rest.len());
+                assert!(
+                    size_min > rest.len(),
+                    "{size_min} bytes are needed, {} are there",
+                    rest.len()
+                );
                 return;
             }
             Err(error) => {
@@ -133,7 +139,10 @@ fn commands(count: u16, payload: &[u8], dimensions: usize) {
     let Some(view) = checked(|| CommandsView::new(payload, count, dimensions)) else {
         return;
     };
-    assert_eq!((view.len(), view.iter().count()), (usize::from(count), usize::from(count)));
+    assert_eq!(
+        (view.len(), view.iter().count()),
+        (usize::from(count), usize::from(count))
+    );
     let (mut structs, mut units, mut references) = (Vec::new(), Vec::new(), Vec::new());
     let mut with_units = 0;
     for (index, command) in view.iter().enumerate() {
@@ -149,16 +158,24 @@ fn commands(count: u16, payload: &[u8], dimensions: usize) {
     }
     assert_eq!(with_units, view.reserve_count());
     let mut bytes = Vec::new();
-    let batch = Commands { commands: &structs, units: &units, traceparent: view.traceparent() };
+    let batch = Commands {
+        commands: &structs,
+        units: &units,
+        traceparent: view.traceparent(),
+    };
     // What offsets share in the payload takes its own room in the new one, which may be too large for a frame.
-    if Encoder::new().commands(&mut bytes, CorrelationId(1), batch, references.iter().copied()).is_err() {
+    if Encoder::new()
+        .commands(&mut bytes, CorrelationId(1), batch, references.iter().copied())
+        .is_err()
+    {
         return;
     }
     let Ok(Decoded::Frame(again)) = frame::decode(&bytes) else {
         panic!("an encoder writes whole frames")
     };
     again.check_payload().expect("an encoder writes right checksums");
-    let again = CommandsView::new(again.payload, again.header.count, dimensions).expect("an encoder writes whole tables");
+    let again =
+        CommandsView::new(again.payload, again.header.count, dimensions).expect("an encoder writes whole tables");
     assert!(again.iter().eq(view.iter()), "the commands come back");
     assert_eq!(again.traceparent(), view.traceparent());
 }
@@ -169,9 +186,17 @@ fn outcomes(count: u16, payload: &[u8], dimensions: usize) {
     };
     assert_eq!(view.iter().count(), usize::from(count));
     for outcome in view.iter() {
-        assert_eq!(outcome.remaining.len(), if outcome.outcome.has_remaining() { dimensions } else { 0 });
+        assert_eq!(
+            outcome.remaining.len(),
+            if outcome.outcome.has_remaining() { dimensions } else { 0 }
+        );
         read(outcome.outcome);
-        std::hint::black_box(outcome.remaining.iter().fold(0, |sum: i64, value| sum.wrapping_add(value)));
+        std::hint::black_box(
+            outcome
+                .remaining
+                .iter()
+                .fold(0, |sum: i64, value| sum.wrapping_add(value)),
+        );
     }
 }
 
@@ -198,7 +223,12 @@ pub fn seeds() -> Vec<(String, Vec<u8>)> {
     let mut frames: Vec<(&str, Vec<u8>)> = Vec::new();
     let request = |operation| Head::request(operation, CorrelationId(1));
     let answer = |operation| Head::answer(operation, CorrelationId(1));
-    let reserve = Reserve { pool: PoolId(192 << 48 | 1), key: Key(7), hold_seconds: 600, occurred_at: None };
+    let reserve = Reserve {
+        pool: PoolId(192 << 48 | 1),
+        key: Key(7),
+        hold_seconds: 600,
+        occurred_at: None,
+    };
     let release = wire::Command::release(ReservationId(9), None);
     let batch = Commands {
         commands: &[wire::Command::reserve(reserve), release],
@@ -207,7 +237,9 @@ pub fn seeds() -> Vec<(String, Vec<u8>)> {
     };
     let mut bytes = Vec::new();
     let references = [(0, "order-1")].into_iter();
-    encoder.commands(&mut bytes, CorrelationId(1), batch, references).expect("it fits");
+    encoder
+        .commands(&mut bytes, CorrelationId(1), batch, references)
+        .expect("it fits");
     frames.push(("commands", bytes));
 
     let applies = Applies {
@@ -219,31 +251,52 @@ pub fn seeds() -> Vec<(String, Vec<u8>)> {
         repeated: true,
         would_refuse: false,
     };
-    let outcomes = [wire::Outcome::about(Status::Ok, &applies), wire::Outcome::insufficient(1)];
+    let outcomes = [
+        wire::Outcome::about(Status::Ok, &applies),
+        wire::Outcome::insufficient(1),
+    ];
     let mut bytes = Vec::new();
-    let batch = Outcomes { outcomes: &outcomes, remaining: &[-1, 4] };
+    let batch = Outcomes {
+        outcomes: &outcomes,
+        remaining: &[-1, 4],
+    };
     encoder.outcomes(&mut bytes, CorrelationId(1), batch).expect("it fits");
     frames.push(("outcomes", bytes));
 
     let mut bytes = Vec::new();
-    encoder.failure(&mut bytes, answer(Operation::Commands), Status::Malformed, "what was wrong");
+    encoder.failure(
+        &mut bytes,
+        answer(Operation::Commands),
+        Status::Malformed,
+        "what was wrong",
+    );
     frames.push(("failure", bytes));
 
-    let mut table = |name, head, build: &dyn Fn(&mut plimsoll_protocol::flatbuffers::FlatBufferBuilder<'static>) -> u32| {
-        let mut bytes = Vec::new();
-        let offset = |builder: &mut _| plimsoll_protocol::flatbuffers::WIPOffset::<u8>::new(build(builder));
-        encoder.table(&mut bytes, head, offset).expect("it fits");
-        frames.push((name, bytes));
-    };
+    let mut table =
+        |name, head, build: &dyn Fn(&mut plimsoll_protocol::flatbuffers::FlatBufferBuilder<'static>) -> u32| {
+            let mut bytes = Vec::new();
+            let offset = |builder: &mut _| plimsoll_protocol::flatbuffers::WIPOffset::<u8>::new(build(builder));
+            encoder.table(&mut bytes, head, offset).expect("it fits");
+            frames.push((name, bytes));
+        };
     table("hello", request(Operation::Hello), &|builder| {
         let client = Some(builder.create_string("example 1.0"));
-        let args = wire::HelloArgs { version_min: 1, version_max: 1, client, credentials: None };
+        let args = wire::HelloArgs {
+            version_min: 1,
+            version_max: 1,
+            client,
+            credentials: None,
+        };
         wire::Hello::create(builder, &args).value()
     });
     table("welcome", answer(Operation::Hello), &|builder| {
         let orders = builder.create_string("orders");
         let dimensions = Some(builder.create_vector(&[orders]));
-        let args = wire::WelcomeArgs { version: 1, dimensions, ..Default::default() };
+        let args = wire::WelcomeArgs {
+            version: 1,
+            dimensions,
+            ..Default::default()
+        };
         wire::Welcome::create(builder, &args).value()
     });
     table("resolve-pools", request(Operation::ResolvePools), &|builder| {
@@ -254,7 +307,14 @@ pub fn seeds() -> Vec<(String, Vec<u8>)> {
     table("put-pools", request(Operation::PutPools), &|builder| {
         let definitions = ["slot-1", "a"].map(|name| definition(builder, name));
         let definitions = Some(builder.create_vector(&definitions));
-        wire::PutPools::create(builder, &wire::PutPoolsArgs { definitions, dry_run: true }).value()
+        wire::PutPools::create(
+            builder,
+            &wire::PutPoolsArgs {
+                definitions,
+                dry_run: true,
+            },
+        )
+        .value()
     });
     table("pools", answer(Operation::ListPools), &|builder| {
         let args = wire::PoolArgs {

@@ -48,16 +48,36 @@ impl Writer {
             return;
         }
         let flags = input.u8();
-        let previous_incarnation = if flags & 1 == 0 { self.incarnation } else { u64::from(input.u8()) };
-        self.number = if flags & 2 == 0 { self.number + 1 } else { u64::from(input.u8() % 8) };
-        self.incarnation = if flags & 4 == 0 { self.incarnation + 11 } else { input.u64() };
+        let previous_incarnation = if flags & 1 == 0 {
+            self.incarnation
+        } else {
+            u64::from(input.u8())
+        };
+        self.number = if flags & 2 == 0 {
+            self.number + 1
+        } else {
+            u64::from(input.u8() % 8)
+        };
+        self.incarnation = if flags & 4 == 0 {
+            self.incarnation + 11
+        } else {
+            input.u64()
+        };
         let first_lsn = if flags & 8 == 0 { self.lsn } else { input.u64() };
         let durable_lsn = if flags & 16 == 0 { 0 } else { u64::from(input.u8()) };
         let mut header = [0; 128];
         header[..8].copy_from_slice(b"PLIMSEG1");
         header[8] = if flags & 32 == 0 { 1 } else { input.u8() };
         header[16..32].copy_from_slice(&JOURNAL.0);
-        let fields = [self.number, self.incarnation, first_lsn, SIZE as u64, 5, durable_lsn, previous_incarnation];
+        let fields = [
+            self.number,
+            self.incarnation,
+            first_lsn,
+            SIZE as u64,
+            5,
+            durable_lsn,
+            previous_incarnation,
+        ];
         for (index, field) in fields.iter().enumerate() {
             header[32 + 8 * index..][..8].copy_from_slice(&field.to_le_bytes());
         }
@@ -65,7 +85,10 @@ impl Writer {
         header[12..16].copy_from_slice(&crc.to_le_bytes());
         self.files.segments.insert(self.number, vec![0; SIZE]);
         self.put(0, &header);
-        (self.offset, self.seed) = (4096, CrcFraming::seed(JOURNAL, self.incarnation, SegmentNumber(self.number)));
+        (self.offset, self.seed) = (
+            4096,
+            CrcFraming::seed(JOURNAL, self.incarnation, SegmentNumber(self.number)),
+        );
         self.first_lsn = self.lsn;
     }
 
@@ -86,9 +109,17 @@ impl Writer {
 
     fn record(&mut self, input: &mut Input<'_>) {
         let flags = input.u8();
-        let tag = Tag { kind: input.u16(), partition: input.u16(), detail: input.u32() };
+        let tag = Tag {
+            kind: input.u16(),
+            partition: input.u16(),
+            detail: input.u32(),
+        };
         let lsn = if flags & 1 == 0 { self.lsn } else { input.u64() };
-        let size = usize::from(if flags & 2 == 0 { u16::from(input.u8()) } else { input.u16() });
+        let size = usize::from(if flags & 2 == 0 {
+            u16::from(input.u8())
+        } else {
+            input.u16()
+        });
         let body = input.take(size);
         self.append(lsn, i64::from(input.u32()), tag, body);
         self.lsn = lsn.wrapping_add(1);
@@ -97,13 +128,25 @@ impl Writer {
     fn commit(&mut self, input: &mut Input<'_>) {
         let flags = input.u8();
         let first_lsn = if flags & 1 == 0 { self.first_lsn } else { input.u64() };
-        let count = if flags & 2 == 0 { self.lsn.wrapping_sub(self.first_lsn) as u32 } else { input.u32() };
-        let durable_lsn = if flags & 4 == 0 { self.first_lsn.saturating_sub(1) } else { input.u64() };
+        let count = if flags & 2 == 0 {
+            self.lsn.wrapping_sub(self.first_lsn) as u32
+        } else {
+            input.u32()
+        };
+        let durable_lsn = if flags & 4 == 0 {
+            self.first_lsn.saturating_sub(1)
+        } else {
+            input.u64()
+        };
         let mut body = [0; 24];
         body[..8].copy_from_slice(&first_lsn.to_le_bytes());
         body[8..12].copy_from_slice(&count.to_le_bytes());
         body[16..].copy_from_slice(&durable_lsn.to_le_bytes());
-        let tag = Tag { kind: COMMIT_KIND, partition: 0, detail: 0 };
+        let tag = Tag {
+            kind: COMMIT_KIND,
+            partition: 0,
+            detail: 0,
+        };
         self.append(self.lsn, i64::from(input.u32()), tag, &body);
         self.lsn = self.lsn.wrapping_add(1);
         self.first_lsn = self.lsn;
@@ -135,7 +178,9 @@ impl Writer {
                     _ => self.number = number,
                 }
             }
-            10 => self.files.set(ControlField::NewestDurableSegment, u64::from(input.u8() % 8)),
+            10 => self
+                .files
+                .set(ControlField::NewestDurableSegment, u64::from(input.u8() % 8)),
             _ => {
                 // A record that is no longer the last one.
                 let back = 8 * input.below(64);
@@ -160,13 +205,28 @@ fn recover(files: &Rc<RefCell<Files>>, start: RecoveryStart, picky: bool) -> (Re
         incarnation.get()
     };
     let each = |record: Record<'_>| {
-        let Tag { kind, partition, detail } = record.tag;
-        let event = decode(RecordTag { kind, partition, detail }, Timestamp(record.time), record.body, 2);
+        let Tag {
+            kind,
+            partition,
+            detail,
+        } = record.tag;
+        let event = decode(
+            RecordTag {
+                kind,
+                partition,
+                detail,
+            },
+            Timestamp(record.time),
+            record.body,
+            2,
+        );
         records.push((record.lsn.0, record.time, record.tag, record.body.to_vec()));
         if picky { event.map(drop) } else { Ok(()) }
     };
     let count = files.borrow().segments.len() + 4;
-    let recovered = within(8 * count * SIZE, || Journal::<_, CrcFraming>::recover(storage, start, 9, incarnations, each));
+    let recovered = within(8 * count * SIZE, || {
+        Journal::<_, CrcFraming>::recover(storage, start, 9, incarnations, each)
+    });
     (recovered.map(|recovered| recovered.journal), records)
 }
 
@@ -211,16 +271,32 @@ pub fn check(bytes: &[u8]) {
             return;
         }
     };
-    assert!(records.iter().all(|(lsn, ..)| *lsn > start.lsn.0), "what the snapshot covers is skipped");
-    assert!(records.windows(2).all(|pair| pair[0].0 < pair[1].0), "records come in order");
+    assert!(
+        records.iter().all(|(lsn, ..)| *lsn > start.lsn.0),
+        "what the snapshot covers is skipped"
+    );
+    assert!(
+        records.windows(2).all(|pair| pair[0].0 < pair[1].0),
+        "records come in order"
+    );
     assert_eq!(recover_again(journal, &files, start), records);
 }
 
 /// Goes on with the journal, and recovers it: the records before what was added now.
-fn recover_again(mut journal: Journal<MemoryStorage>, files: &Rc<RefCell<Files>>, start: RecoveryStart) -> Vec<HandedOut> {
-    let added = Tag { kind: 16, partition: 5, detail: 0 };
+fn recover_again(
+    mut journal: Journal<MemoryStorage>,
+    files: &Rc<RefCell<Files>>,
+    start: RecoveryStart,
+) -> Vec<HandedOut> {
+    let added = Tag {
+        kind: 16,
+        partition: 5,
+        detail: 0,
+    };
     journal.begin(10);
-    let lsn = journal.append(Priority::Normal, added, b"added").expect("there is room");
+    let lsn = journal
+        .append(Priority::Normal, added, b"added")
+        .expect("there is room");
     let ticket = journal.commit().expect("something was appended");
     let segment = journal.segment();
     let (number, bytes) = (segment.number(), segment.bytes().to_vec());

@@ -15,7 +15,9 @@ use crate::input::Input;
 
 fn directory() -> &'static Path {
     static DIRECTORY: OnceLock<TempDir> = OnceLock::new();
-    DIRECTORY.get_or_init(|| tempfile::tempdir().expect("a directory for the target")).path()
+    DIRECTORY
+        .get_or_init(|| tempfile::tempdir().expect("a directory for the target"))
+        .path()
 }
 
 /// # Panics
@@ -51,7 +53,11 @@ pub fn check(bytes: &[u8]) {
         assert!(journals[usize::from(*owner)].core.is_some());
     }
     for journal in journals {
-        assert!(journal.directory.starts_with(path), "{} leads out", journal.directory.display());
+        assert!(
+            journal.directory.starts_with(path),
+            "{} leads out",
+            journal.directory.display()
+        );
     }
 }
 
@@ -70,7 +76,10 @@ pub fn seeds() -> Vec<(String, Vec<u8>)> {
         let file = fs::read(path.join("MANIFEST")).expect("it was written");
         let line_end = file.iter().position(|byte| *byte == b'\n').expect("a first line");
         seeds.push((format!("journals-{journal_count}-file"), [&[0], &file[..]].concat()));
-        seeds.push((format!("journals-{journal_count}-json"), [&[1], &file[line_end + 1..]].concat()));
+        seeds.push((
+            format!("journals-{journal_count}-json"),
+            [&[1], &file[line_end + 1..]].concat(),
+        ));
     }
     seeds
 }

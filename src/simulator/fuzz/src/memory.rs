@@ -24,7 +24,10 @@ pub(crate) struct Files {
 
 impl Files {
     pub(crate) fn new() -> Files {
-        Files { control: Some(new_control_page(JOURNAL, SIZE)), segments: BTreeMap::new() }
+        Files {
+            control: Some(new_control_page(JOURNAL, SIZE)),
+            segments: BTreeMap::new(),
+        }
     }
 
     pub(crate) fn set(&mut self, field: ControlField, value: u64) {
@@ -66,7 +69,10 @@ fn missing() -> StorageError {
 
 impl MemoryStorage {
     fn store(&mut self, segment: &MemorySegment) {
-        self.0.borrow_mut().segments.insert(segment.number.0, segment.bytes.clone());
+        self.0
+            .borrow_mut()
+            .segments
+            .insert(segment.number.0, segment.bytes.clone());
     }
 }
 
@@ -82,7 +88,10 @@ impl Storage for MemoryStorage {
     }
 
     fn take_prepared(&mut self, number: SegmentNumber) -> Option<MemorySegment> {
-        Some(MemorySegment { number, bytes: vec![0; SIZE] })
+        Some(MemorySegment {
+            number,
+            bytes: vec![0; SIZE],
+        })
     }
 
     fn retire(&mut self, segment: MemorySegment) {
@@ -114,7 +123,14 @@ impl Storage for MemoryStorage {
     }
 
     fn segments(&mut self) -> Result<Vec<SegmentNumber>, StorageError> {
-        Ok(self.0.borrow().segments.keys().rev().map(|number| SegmentNumber(*number)).collect())
+        Ok(self
+            .0
+            .borrow()
+            .segments
+            .keys()
+            .rev()
+            .map(|number| SegmentNumber(*number))
+            .collect())
     }
 
     fn look(&mut self, number: SegmentNumber) -> Result<Look, StorageError> {
@@ -134,7 +150,12 @@ impl Storage for MemoryStorage {
     }
 
     fn remove(&mut self, number: SegmentNumber) -> Result<(), StorageError> {
-        self.0.borrow_mut().segments.remove(&number.0).map(drop).ok_or_else(missing)
+        self.0
+            .borrow_mut()
+            .segments
+            .remove(&number.0)
+            .map(drop)
+            .ok_or_else(missing)
     }
 
     fn sync_removals(&mut self) -> Result<(), StorageError> {
@@ -142,7 +163,10 @@ impl Storage for MemoryStorage {
     }
 
     fn prepare(&mut self, number: SegmentNumber) -> Result<MemorySegment, StorageError> {
-        let segment = MemorySegment { number, bytes: vec![0; SIZE] };
+        let segment = MemorySegment {
+            number,
+            bytes: vec![0; SIZE],
+        };
         self.store(&segment);
         Ok(segment)
     }

@@ -4,7 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use plimsoll_domain::{Restoring, SnapshotPiece, StateOptions};
+use plimsoll_domain::limits::TIME_MAX;
+use plimsoll_domain::{Restoring, SnapshotPiece, StateOptions, Timestamp};
 use plimsoll_record::{SnapshotError, decode_pieces};
 
 use crate::commands::{DIMENSION_COUNTS, Machine, START, bytes_from, encoded, restored, sample, snapshot};
@@ -55,8 +56,26 @@ fn state(kept: &[SnapshotPiece], pieces: &[u8], options: StateOptions) {
     state.assert_counters();
     let again = restored(&snapshot(&mut state), options).expect("a snapshot of a state makes a state");
     assert_eq!(again.digest(START), state.digest(START));
-    let commands = bytes_from(u64::from(crc32c::crc32c(pieces)), 96);
-    Machine::adopt(state, options).run(&mut Input::new(&commands));
+    let now = last_time(kept);
+    if now.0 <= TIME_MAX {
+        let commands = bytes_from(u64::from(crc32c::crc32c(pieces)), 96);
+        Machine::adopt(state, options, now).run(&mut Input::new(&commands));
+    }
+}
+
+/// When the last reservation was made or ended: the clock of a core that goes on from there is not behind it.
+fn last_time(kept: &[SnapshotPiece]) -> Timestamp {
+    let mut last = START;
+    for piece in kept {
+        if let SnapshotPiece::Reservations(_, page) = piece {
+            for entry in page.entries.iter().filter(|entry| !entry.is_free()) {
+                let is_ended = entry.bits >> 17 & 7 > 2;
+                last = last.max(entry.created_at);
+                last = if is_ended { last.max(entry.moment) } else { last };
+            }
+        }
+    }
+    last
 }
 
 /// Whether the slots that the images speak of can all be in the pieces: a state with more would only be refused when its pages are
