@@ -11,7 +11,8 @@ impl State {
     /// Takes the event into the state.
     ///
     /// # Panics
-    /// When the event does not fit the state, which only a bug or a foreign journal can bring about, and when it would oversell a pool.
+    /// When the event does not fit the state, which only a bug or a foreign journal can bring about, and when it would
+    /// oversell a pool.
     #[inline]
     pub fn apply(&mut self, event: &Event) {
         let partition = self.partition_mut(event.partition());

@@ -154,8 +154,8 @@ impl State {
         })))
     }
 
-    /// The order of the checks: the reservation's state, the version, the values, the pool's state and times, capacity. Shrinking and a longer
-    /// hold need no pool that sells.
+    /// The order of the checks: the reservation's state, the version, the values, the pool's state and times, capacity.
+    /// Shrinking and a longer hold need no pool that sells.
     fn decide_resize(&self, resize: &Resize, now: Timestamp) -> Result<Decision, Refusal> {
         let named = self.named(resize.reservation, now)?;
         let entry = named.entry;
@@ -221,7 +221,8 @@ impl State {
     /// What putting the pool leads to; the caller has checked the definition's values.
     ///
     /// # Errors
-    /// [`Refusal::ChangedMeanwhile`] when the expected version does not stand, [`Refusal::Full`] when the partition has no room.
+    /// [`Refusal::ChangedMeanwhile`] when the expected version does not stand, [`Refusal::Full`] when the partition has
+    /// no room.
     pub fn decide_put(&self, put: &PutPool, now: Timestamp) -> Result<PutOutcome, Refusal> {
         let definition = &put.definition;
         let Some(id) = self.pool_id(&definition.name) else {

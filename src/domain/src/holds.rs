@@ -13,7 +13,8 @@ use crate::chunked::Chunked;
 use crate::reservation::NONE;
 use crate::{PartitionId, Timestamp};
 
-/// A bucket takes the deadlines of 2^18 microseconds, a quarter of a second: nothing expires later than that after its deadline.
+/// A bucket takes the deadlines of 2^18 microseconds, a quarter of a second: nothing expires later than that after its
+/// deadline.
 const BUCKET_MICROS_LOG2: u32 = 18;
 /// The wheel goes round in 2^37 microseconds, 38 hours: longer than the longest hold.
 const BUCKET_COUNT: usize = 1 << 19;
@@ -116,8 +117,8 @@ impl Holds {
         self.count -= 1;
     }
 
-    /// A hold whose deadline has come, if there is one; `deadline_of` tells the deadline of a reservation. It stays in the wheel until its
-    /// event is applied.
+    /// A hold whose deadline has come, if there is one; `deadline_of` tells the deadline of a reservation. It stays in
+    /// the wheel until its event is applied.
     pub(crate) fn due(
         &mut self,
         now: Timestamp,

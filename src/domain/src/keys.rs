@@ -14,7 +14,8 @@ use crate::Key;
 
 /// A shard is split when it holds this many entries: 7/8 of 4,096 buckets, where hashbrown would double it.
 const SHARD_ENTRY_COUNT_MAX: usize = 3584;
-/// The bits of a stored hash that choose the shard; hashbrown takes the bucket from those below and its tag from the top 7.
+/// The bits of a stored hash that choose the shard; hashbrown takes the bucket from those below and its tag from the
+/// top 7.
 const DIRECTORY_SHIFT: u32 = 12;
 /// Past this depth shards double instead of splitting: 28 million keys in one partition.
 const DEPTH_MAX: u32 = 13;
@@ -37,7 +38,8 @@ pub(crate) struct KeyTable {
     seed: u64,
 }
 
-/// hashbrown takes the bucket from the low bits of 64 and a tag from the high bits; both come from the 32 that are stored.
+/// hashbrown takes the bucket from the low bits of 64 and a tag from the high bits; both come from the 32 that are
+/// stored.
 #[inline]
 fn spread(hash: u32) -> u64 {
     u64::from(hash) << 32 | u64::from(hash)
@@ -58,8 +60,9 @@ impl KeyTable {
 
     #[inline]
     fn hash(&self, key: Key) -> u32 {
-        // A folded multiplication, as in wyhash: every bit of both halves reaches every bit of the result. The seed goes into
-        // both factors: a caller that knew a half for which one of them is 0 could make any number of keys that collide.
+        // A folded multiplication, as in wyhash: every bit of both halves reaches every bit of the result. The seed
+        // goes into both factors: a caller that knew a half for which one of them is 0 could make any number of keys
+        // that collide.
         let left = (key.0 >> 64) as u64 ^ self.seed;
         let right = key.0 as u64 ^ self.seed.rotate_left(32) ^ 0x9E37_79B9_7F4A_7C15;
         let product = u128::from(left) * u128::from(right);

@@ -1,8 +1,8 @@
 //! Pools and reservations: decide and apply, without any environment.
 //!
-//! [`State`] is what one core knows. [`State::decide`] takes a command and the time, and answers with the event that the command
-//! causes, with what already stands, or with a refusal. [`State::apply`] takes the event into the state; it cannot fail and reads neither
-//! clock nor random source, so that the same events always give the same state.
+//! [`State`] is what one core knows. [`State::decide`] takes a command and the time, and answers with the event that
+//! the command causes, with what already stands, or with a refusal. [`State::apply`] takes the event into the state; it
+//! cannot fail and reads neither clock nor random source, so that the same events always give the same state.
 #![no_std]
 extern crate alloc;
 

@@ -1,7 +1,7 @@
 //! What happens by itself: holds expire, pools retire, and what belonged to them is forgotten.
 //!
-//! Each function here says what is next, as an event that the caller records and applies like that of a command. What it says follows from the
-//! state and the time, so that it may be called again after an event found no room.
+//! Each function here says what is next, as an event that the caller records and applies like that of a command. What
+//! it says follows from the state and the time, so that it may be called again after an event found no room.
 
 use crate::{
     Event, Moved, PartitionId, PoolId, PoolRetired, ReservationId, ResizeCause, Resized, State, Swept, Timestamp,
@@ -29,8 +29,8 @@ impl State {
         }))
     }
 
-    /// The next hold whose deadline passed while nobody could confirm it, as the event that moves its deadline to `expires_at`, which is later
-    /// than now.
+    /// The next hold whose deadline passed while nobody could confirm it, as the event that moves its deadline to
+    /// `expires_at`, which is later than now.
     pub fn next_extension(&mut self, now: Timestamp, expires_at: Timestamp) -> Option<Event> {
         let (partition, slot) = self.next_due(now)?;
         let partition = self.partition(partition)?;
@@ -67,8 +67,8 @@ impl State {
         Some((partition.reservations.view(partition.id, slot, pool).id, pool))
     }
 
-    /// The next pool whose life is over, as the event that retires it: its end and its last event are long ago, and nothing is held. Looks at a
-    /// few pools only: `None` may mean that it goes on with others at the next call.
+    /// The next pool whose life is over, as the event that retires it: its end and its last event are long ago, and
+    /// nothing is held. Looks at a few pools only: `None` may mean that it goes on with others at the next call.
     pub fn next_retirement(&mut self, now: Timestamp) -> Option<Event> {
         let wait = self.options.retire_after_micros.max(self.options.key_retention_micros);
         for _ in 0..POOLS_LOOKED_AT {

@@ -50,9 +50,10 @@ impl Partition {
         Some((slot, entry, self.pool_of(entry)?))
     }
 
-    /// Forgets what belongs to retired pools in a range of slots, and as many of the reservations that ended longest ago. At the end of a
-    /// round the slots of pools that were retired before it can be used again, since no reservation names them any more: none was
-    /// made since, live ones were freed, and ended ones, which leave their queue in its order only, lost their pool's name.
+    /// Forgets what belongs to retired pools in a range of slots, and as many of the reservations that ended longest
+    /// ago. At the end of a round the slots of pools that were retired before it can be used again, since no
+    /// reservation names them any more: none was made since, live ones were freed, and ended ones, which leave their
+    /// queue in its order only, lost their pool's name.
     pub(crate) fn apply_swept(&mut self, event: &Swept) {
         assert_eq!(event.from, self.sweep.next, "a sweep goes on where it was");
         if event.from == 0 {

@@ -317,7 +317,8 @@ impl Pool {
         self.shadow
     }
 
-    /// The law: an event that adds units in an enforcing pool leaves it at its ceiling or below in every dimension that it adds to.
+    /// The law: an event that adds units in an enforcing pool leaves it at its ceiling or below in every dimension that
+    /// it adds to.
     #[inline]
     pub(crate) fn assert_not_oversold(&self, added: &Units) {
         for (dimension, unit) in added.0.iter().enumerate() {

@@ -173,8 +173,8 @@ impl Pools {
         !self.retired.is_empty()
     }
 
-    /// No reservation names the pools any more that were retired up to this event: their slots can be used again. Sees to at most `count` of
-    /// them, and says whether those were all.
+    /// No reservation names the pools any more that were retired up to this event: their slots can be used again. Sees
+    /// to at most `count` of them, and says whether those were all.
     pub(crate) fn free_retired(&mut self, upto: u64, count: u32) -> bool {
         let mut left = count;
         while let Some(&slot) = self.retired.front() {
@@ -198,8 +198,8 @@ impl Pools {
         true
     }
 
-    /// Whether the list of free slots and the queue of retired ones are what a table can have: in a table from outside they may be anything
-    /// that names existing slots.
+    /// Whether the list of free slots and the queue of retired ones are what a table can have: in a table from outside
+    /// they may be anything that names existing slots.
     pub(crate) fn check_lists(&self) -> Result<(), &'static str> {
         let free_count = self.slots.iter().filter(|slot| matches!(slot, PoolSlot::Free { .. }));
         let (mut free_left, mut free) = (free_count.count(), self.first_free);

@@ -2,7 +2,8 @@
 
 use crate::Counters;
 
-/// A business refusal: the command has no effect and leaves no trace. When several apply, the order of this list decides.
+/// A business refusal: the command has no effect and leaves no trace. When several apply, the order of this list
+/// decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// The key belongs to another request.

@@ -2,8 +2,8 @@
 //!
 //! Invariants:
 //! - A slot is used by one reservation at a time; `generation` counts its uses.
-//! - An ended reservation is in the queue of ended ones, oldest first, until its slot is used again. The queue is in the order of time, since
-//!   event times never go back.
+//! - An ended reservation is in the queue of ended ones, oldest first, until its slot is used again. The queue is in
+//!   the order of time, since event times never go back.
 //! - A slot that was swept is in the list of free ones until it is used again.
 
 use alloc::collections::BTreeMap;
@@ -71,8 +71,8 @@ const WOULD_REFUSE: u32 = 1 << 20;
 /// Its deadline is not the one that was asked for first.
 const MOVED_DEADLINE: u32 = 1 << 21;
 
-/// What a partition keeps of a reservation; one cache line. The units of dimensions past the second stand apart, and so do the reference and,
-/// of one whose units were changed, the units that were asked for first.
+/// What a partition keeps of a reservation; one cache line. The units of dimensions past the second stand apart, and so
+/// do the reference and, of one whose units were changed, the units that were asked for first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredReservation {
     /// The caller's key.
@@ -89,7 +89,8 @@ pub struct StoredReservation {
     pub pool_slot: u32,
     /// The hold that was asked for first, the state, and two flags.
     pub bits: u32,
-    /// Ended: the next one in the queue. Free: the next one in the list. Held: its node in the timer wheel, which means nothing elsewhere.
+    /// Ended: the next one in the queue. Free: the next one in the list. Held: its node in the timer wheel, which means
+    /// nothing elsewhere.
     pub link: u32,
     /// Counts the uses of the slot.
     pub generation: u16,
@@ -305,8 +306,8 @@ impl Reservations {
         self.get(self.ends.oldest_ended)
     }
 
-    /// Where the next reservation goes: a free slot, that of the reservation that ended longest ago if that was before `forget_before`, else a
-    /// new one.
+    /// Where the next reservation goes: a free slot, that of the reservation that ended longest ago if that was before
+    /// `forget_before`, else a new one.
     #[inline]
     pub(crate) fn next_slot(&self, forget_before: Timestamp) -> Option<FreeSlot> {
         if let Some(free) = self.get(self.ends.first_free) {
@@ -327,8 +328,8 @@ impl Reservations {
         Some(FreeSlot { slot, generation: 0 })
     }
 
-    /// Takes whatever has this slot, which is about to be used again, out of the queue or the list, and returns the key of an ended
-    /// reservation.
+    /// Takes whatever has this slot, which is about to be used again, out of the queue or the list, and returns the key
+    /// of an ended reservation.
     pub(crate) fn vacate(&mut self, slot: u32) -> Option<Key> {
         let entry = self.entries.get(slot as usize)?;
         if entry.is_free() {
@@ -365,7 +366,8 @@ impl Reservations {
         }
     }
 
-    /// Makes the slot free, whatever has it, and returns the key that it had. An ended one must be the first of the queue.
+    /// Makes the slot free, whatever has it, and returns the key that it had. An ended one must be the first of the
+    /// queue.
     pub(crate) fn free(&mut self, slot: u32) -> Key {
         if self.get(slot).expect("a slot in use").state().is_ended() {
             self.unqueue_oldest(slot);

@@ -1,8 +1,8 @@
 //! Making a state from the pieces of a snapshot.
 //!
-//! The pieces come from a file, so nothing about them is assumed. What is taken is kept as it came until all of it is there: the counts of a
-//! partition ask for no memory before there are as many pages. A state that is given out keeps every invariant of its parts: queues and
-//! lists name each of their entries once and end, and counters are sums.
+//! The pieces come from a file, so nothing about them is assumed. What is taken is kept as it came until all of it is
+//! there: the counts of a partition ask for no memory before there are as many pages. A state that is given out keeps
+//! every invariant of its parts: queues and lists name each of their entries once and end, and counters are sums.
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -223,8 +223,8 @@ fn is_sound(entry: &StoredReservation, units: &Units, image: &PartitionImage, di
         && !units.is_zero()
 }
 
-/// Whether the queue of ended reservations and the list of free slots are what a table can have: in a table from outside they may be
-/// anything that names existing slots.
+/// Whether the queue of ended reservations and the list of free slots are what a table can have: in a table from
+/// outside they may be anything that names existing slots.
 fn check_lists(reservations: &Reservations) -> Check {
     let ends = reservations.ends();
     let (mut free_left, mut ended_left) = (0_usize, 0_usize);

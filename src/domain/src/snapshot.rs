@@ -1,10 +1,11 @@
 //! Taking a snapshot beside the traffic; `restore` makes a state from one.
 //!
-//! A snapshot is of one moment, and is copied piece by piece afterwards. Pages that are about to be written to are copied first (`stamps`), so
-//! that no call copies more than what it changes itself or is told to. What follows from the rest is not part of it: names, the key table,
-//! the timer wheel, the order in which pools retire.
+//! A snapshot is of one moment, and is copied piece by piece afterwards. Pages that are about to be written to are
+//! copied first (`stamps`), so that no call copies more than what it changes itself or is told to. What follows from
+//! the rest is not part of it: names, the key table, the timer wheel, the order in which pools retire.
 //!
-//! Invariant: the pieces of a partition are one [`PartitionImage`] and every page of it exactly once; the image comes first.
+//! Invariant: the pieces of a partition are one [`PartitionImage`] and every page of it exactly once; the image comes
+//! first.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -160,8 +161,8 @@ impl State {
         self.snapshot.is_some()
     }
 
-    /// Copies about this many bytes of the snapshot that is being taken, and whatever was copied because it was about to be written to, to the end
-    /// of `pieces`. True when that was all of it.
+    /// Copies about this many bytes of the snapshot that is being taken, and whatever was copied because it was about
+    /// to be written to, to the end of `pieces`. True when that was all of it.
     pub fn copy_snapshot(&mut self, byte_count: usize, pieces: &mut Vec<SnapshotPiece>) -> bool {
         let Some(mut cursor) = self.snapshot.take() else {
             return true;

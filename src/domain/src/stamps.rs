@@ -1,7 +1,7 @@
 //! Which pages of a table the snapshot that is being taken still needs.
 //!
-//! A page is a few neighbouring entries. While a snapshot is being taken, a page is copied before it is written to for the first time; what is
-//! left is copied between batches.
+//! A page is a few neighbouring entries. While a snapshot is being taken, a page is copied before it is written to for
+//! the first time; what is left is copied between batches.
 
 use alloc::vec::Vec;
 

@@ -32,7 +32,8 @@ pub struct StateOptions {
 }
 
 impl StateOptions {
-    /// With this many dimensions, a day of key retention, 35 days until pools retire, and no bounds but those of the ids.
+    /// With this many dimensions, a day of key retention, 35 days until pools retire, and no bounds but those of the
+    /// ids.
     pub fn new(dimension_count: usize) -> StateOptions {
         StateOptions {
             dimension_count,
@@ -136,7 +137,8 @@ impl State {
         self.slot_count
     }
 
-    /// Moves the pools that events have changed since the last call to the end of `pools`, each once. A retired one is among them.
+    /// Moves the pools that events have changed since the last call to the end of `pools`, each once. A retired one is
+    /// among them.
     pub fn take_touched(&mut self, pools: &mut Vec<PoolId>) {
         pools.append(&mut self.touched);
         self.touch_collection += 1;

@@ -1,8 +1,8 @@
 //! Reading ahead what commands will read.
 //!
-//! With a million reservations nearly every command finds its reservation and its key outside of the cache, one after the other. Read for a
-//! few commands at once, before they are decided, these reads overlap. Nothing is decided here, and the results only keep the compiler
-//! from leaving the reads out.
+//! With a million reservations nearly every command finds its reservation and its key outside of the cache, one after
+//! the other. Read for a few commands at once, before they are decided, these reads overlap. Nothing is decided here,
+//! and the results only keep the compiler from leaving the reads out.
 
 use crate::{Command, State};
 
@@ -33,7 +33,8 @@ impl State {
         }
     }
 
-    /// Reads where the key of the reservation stands whose slot the command may use; after [`State::touch`] of all of them.
+    /// Reads where the key of the reservation stands whose slot the command may use; after [`State::touch`] of all of
+    /// them.
     #[inline]
     pub fn touch_forgotten(&self, command: &Command) -> u64 {
         let Command::Reserve(reserve) = command else { return 0 };

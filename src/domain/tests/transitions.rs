@@ -1,7 +1,7 @@
 //! Every transition of a reservation, as a table, and a walk through all of it.
 //!
-//! A row says what some commands lead to, in some states of the reservation and of its pool. Every combination of the three is in
-//! exactly one row, and the walk brings each of them about.
+//! A row says what some commands lead to, in some states of the reservation and of its pool. Every combination of the
+//! three is in exactly one row, and the walk brings each of them about.
 
 use std::mem::discriminant;
 use std::ops::RangeInclusive;

@@ -1,9 +1,9 @@
 //! Random commands against a naive model.
 //!
-//! The model keeps every pool and every reservation there ever was in plain lists, and computes sums and free slots by going
-//! through all of them. Each outcome of the domain is compared with the model's, events and refusals in full; after each step
-//! everything that shows to callers is compared and the counters are checked. At the end the events are replayed, and a snapshot that was
-//! taken along the way, copied between later steps, is restored and continued.
+//! The model keeps every pool and every reservation there ever was in plain lists, and computes sums and free slots by
+//! going through all of them. Each outcome of the domain is compared with the model's, events and refusals in full;
+//! after each step everything that shows to callers is compared and the counters are checked. At the end the events are
+//! replayed, and a snapshot that was taken along the way, copied between later steps, is restored and continued.
 
 mod faults;
 mod naive;

@@ -119,8 +119,8 @@ impl Churn {
         id
     }
 
-    /// One reservation that is confirmed, one that was resized and is confirmed, one that is released and two that expire, one of them
-    /// with a name of its own.
+    /// One reservation that is confirmed, one that was resized and is confirmed, one that is released and two that
+    /// expire, one of them with a name of its own.
     fn fill(&mut self, pool: PoolId) {
         let confirmed = self.reserve(pool, 1, 600, None);
         self.change(&Command::Confirm(Confirm {

@@ -34,8 +34,8 @@ fn two_hundred_thousand_pools_take_the_room_of_those_that_live() {
     );
 }
 
-/// The retention was lengthened between a pool's retirement and the sweep: what ended in it is within the retention then, and must not pass
-/// to the next pool in the slot.
+/// The retention was lengthened between a pool's retirement and the sweep: what ended in it is within the retention
+/// then, and must not pass to the next pool in the slot.
 #[test]
 fn ended_reservations_do_not_pass_to_the_next_pool_in_the_slot() {
     let options = |key_retention_micros| StateOptions {
