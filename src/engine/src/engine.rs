@@ -380,11 +380,13 @@ impl<S: Storage, F: Framing> Engine<S, F> {
         self.publications.as_of(now.max(Timestamp(self.journal.last_time())))
     }
 
-    /// Begins a snapshot of this moment, between two turns; nothing when one is being taken, when there is nothing to cover yet, or after a failed
+    /// Begins a snapshot of this moment, between two turns; nothing when one is being taken, before the first batch of this run, or after a failed
     /// sync. It may be used once the journal is durable up to its LSN.
     pub fn begin_snapshot(&mut self) -> Option<SnapshotMoment> {
         let lsn = self.journal.last_lsn();
-        if self.poisoned || self.state.is_taking_snapshot() || lsn == Lsn(0) {
+        // Before the first batch of this run the last record lies in a segment that recovery has read, not in the active one.
+        let is_new = self.journal.bytes_appended() > 0;
+        if self.poisoned || self.state.is_taking_snapshot() || !is_new {
             return None;
         }
         self.state.begin_snapshot();
