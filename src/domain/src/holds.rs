@@ -133,15 +133,41 @@ impl Holds {
         self.cursor = self.cursor.max(last - BUCKET_COUNT as i64);
         // The bucket of now waits until it is over: its holds would be gone through again and again.
         while self.cursor < last {
-            let mut index = self.heads[place_of(self.cursor)];
-            while index != NONE {
-                let node = self.nodes.get(index as usize).expect("nodes name existing nodes");
-                if deadline_of(node.partition, node.slot) <= now {
-                    return Some((node.partition, node.slot));
-                }
-                index = node.next;
+            let due = self.due_in(self.cursor, now, &deadline_of);
+            if due.is_some() {
+                return due;
             }
             self.cursor += 1;
+        }
+        None
+    }
+
+    /// Like [`Holds::due`], and without waiting for the bucket of now: for those few that are looked for once.
+    pub(crate) fn due_at_once(
+        &mut self,
+        now: Timestamp,
+        deadline_of: impl Fn(PartitionId, u32) -> Timestamp,
+    ) -> Option<(PartitionId, u32)> {
+        let due = self.due(now, &deadline_of);
+        if due.is_some() || self.count == 0 {
+            return due;
+        }
+        self.due_in(bucket_of(now), now, &deadline_of)
+    }
+
+    fn due_in(
+        &self,
+        bucket: i64,
+        now: Timestamp,
+        deadline_of: &impl Fn(PartitionId, u32) -> Timestamp,
+    ) -> Option<(PartitionId, u32)> {
+        let mut index = self.heads[place_of(bucket)];
+        while index != NONE {
+            let node = self.nodes.get(index as usize).expect("nodes name existing nodes");
+            if deadline_of(node.partition, node.slot) <= now {
+                return Some((node.partition, node.slot));
+            }
+            index = node.next;
         }
         None
     }
@@ -189,6 +215,17 @@ mod tests {
             }
         }
         assert!(deadlines.is_empty() && holds.len() == 0);
+    }
+
+    #[test]
+    fn what_is_looked_for_once_need_not_wait_for_its_bucket() {
+        let mut holds = Holds::new();
+        let deadline = Timestamp(1_000_000);
+        holds.insert(deadline, PartitionId(3), 4);
+        let deadline_of = |_, _| deadline;
+        assert_eq!(holds.due_at_once(Timestamp(999_999), deadline_of), None);
+        assert_eq!(holds.due(deadline, deadline_of), None);
+        assert_eq!(holds.due_at_once(deadline, deadline_of), Some((PartitionId(3), 4)));
     }
 
     #[test]

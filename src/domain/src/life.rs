@@ -3,6 +3,9 @@
 //! Each function here says what is next, as an event that the caller records and applies like that of a command. What
 //! it says follows from the state and the time, so that it may be called again after an event found no room.
 
+use alloc::boxed::Box;
+
+use crate::partition::Partition;
 use crate::{
     Event, Moved, PartitionId, PoolId, PoolRetired, ReservationId, ResizeCause, Resized, State, Swept, Timestamp,
     TurnedAway,
@@ -13,10 +16,20 @@ const SWEPT_SLOT_COUNT: u32 = 1024;
 /// How many pools are looked at in search of one that may retire.
 const POOLS_LOOKED_AT: usize = 16;
 
+/// The deadlines of held reservations.
+fn deadlines(partitions: &[Option<Box<Partition>>]) -> impl Fn(PartitionId, u32) -> Timestamp {
+    |partition, slot| {
+        let partition = partitions[partition.index()].as_deref();
+        let entry = partition.and_then(|partition| partition.reservations.get(slot));
+        entry.expect("the timer wheel names existing reservations").moment
+    }
+}
+
 impl State {
     /// The next hold whose deadline has come, as the event that ends it.
     pub fn next_expiry(&mut self, now: Timestamp) -> Option<Event> {
-        let (partition, slot) = self.next_due(now)?;
+        let deadline_of = deadlines(&self.partitions);
+        let (partition, slot) = self.holds.due(now, deadline_of)?;
         let partition = self.partition(partition)?;
         let (reservation, pool) = self.held(partition.id, slot)?;
         Some(Event::Expired(Moved {
@@ -32,7 +45,8 @@ impl State {
     /// The next hold whose deadline passed while nobody could confirm it, as the event that moves its deadline to
     /// `expires_at`, which is later than now.
     pub fn next_extension(&mut self, now: Timestamp, expires_at: Timestamp) -> Option<Event> {
-        let (partition, slot) = self.next_due(now)?;
+        let deadline_of = deadlines(&self.partitions);
+        let (partition, slot) = self.holds.due_at_once(now, deadline_of)?;
         let partition = self.partition(partition)?;
         let (reservation, pool) = self.held(partition.id, slot)?;
         let units = partition.reservations.units(slot);
@@ -50,15 +64,6 @@ impl State {
             would_refuse: false,
             occurred_at: Timestamp::ABSENT,
         }))
-    }
-
-    fn next_due(&mut self, now: Timestamp) -> Option<(PartitionId, u32)> {
-        let partitions = &self.partitions;
-        self.holds.due(now, |partition, slot| {
-            let partition = partitions[partition.index()].as_deref();
-            let entry = partition.and_then(|partition| partition.reservations.get(slot));
-            entry.expect("the timer wheel names existing reservations").moment
-        })
     }
 
     fn held(&self, partition: PartitionId, slot: u32) -> Option<(ReservationId, PoolId)> {

@@ -41,6 +41,15 @@ pub(crate) struct Housekeeping {
 }
 
 impl Housekeeping {
+    /// A core has started with what this model knows.
+    pub(crate) fn start(model: &Model) -> Housekeeping {
+        Housekeeping {
+            is_extending: model.rules.grace_micros > 0,
+            lost: BTreeMap::new(),
+            sweeps_left: SWEEPS_PER_POOL_MAX * model.retired_count() as u64,
+        }
+    }
+
     /// A reserve was refused for want of capacity.
     pub(crate) fn turned_away(&mut self, pool: u64, units: &Units, now: i64) {
         let counts = self.lost.entry(pool).or_default();

@@ -17,6 +17,7 @@ use crate::clients::{Client, Ledger, Progress};
 use crate::dice::Dice;
 use crate::disk::SimDisk;
 use crate::faults::FaultMix;
+use crate::housekeeping::Housekeeping;
 use crate::log::Log;
 use crate::mirror::Mirror;
 use crate::model::{Model, Rules};
@@ -95,7 +96,7 @@ impl<F: Framing> Core<F> {
 
     pub(crate) fn start(&mut self, engine: Engine<SimStorage, F>, now: i64) {
         self.clock = engine.journal().last_time();
-        self.mirror.housekeeping.is_extending = self.model.rules.grace_micros > 0;
+        self.mirror.housekeeping = Housekeeping::start(&self.model);
         self.readers.start(&self.model, engine.journal().last_lsn().0, now);
         self.engine = Some(engine);
     }

@@ -208,6 +208,10 @@ impl Model {
         self.held.len()
     }
 
+    pub(crate) fn retired_count(&self) -> usize {
+        self.retired.len()
+    }
+
     /// A pool whose life is over and that is still there.
     pub(crate) fn overdue_pool(&self, now: i64) -> Option<&ModelPool> {
         self.pools.values().find(|pool| self.is_pool_over(pool, now))
