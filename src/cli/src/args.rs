@@ -7,12 +7,19 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::engine::ArgValueCompleter;
 use plimsoll_server::Cores;
 
+use crate::availability::AvailabilityArguments;
+use crate::backup::BackupArguments;
+use crate::completions::pool_names;
 use crate::demo::DemoArguments;
+use crate::pool_export::ExportArguments;
+use crate::pool_set::{NameArguments, SetArguments};
+use crate::resize::ResizeArguments;
 use crate::serve::{parse_connection_memory, parse_timeout};
 use crate::values::{
-    DimensionNames, UnitsByName, parse_cores, parse_dimensions, parse_duration, parse_size, parse_units,
+    DimensionNames, UnitsByName, parse_cores, parse_dimensions, parse_duration, parse_hold, parse_size, parse_units,
 };
 
 const EXAMPLES: &str = "\
@@ -20,8 +27,9 @@ Examples:
   plimsoll demo --seconds 10                              see it work, nothing is kept
   plimsoll serve --data ./slots --dimensions orders,items
   plimsoll pool import slots.csv
-  plimsoll reserve zone-7:monday --units orders=1,items=12
-  plimsoll pool list
+  plimsoll availability --zone north --units orders=1
+  plimsoll reserve zone-7:monday --units orders=1,items=12 --hold 10m
+  plimsoll confirm 01ARZ3NDEKTSV4RRFFQ69G5FAV
 
 Exit codes:
   0 done, 1 failed, 2 wrong usage, 3 refused (full, closed), 4 outcome unknown, 10-29 fatal (see 'plimsoll serve --help')
@@ -53,20 +61,28 @@ pub(crate) enum Command {
     Serve(ServeArguments),
     /// Try it: an engine on a temporary directory, with example pools and live traffic
     Demo(DemoArguments),
-    /// Import and show pools
+    /// Import, export, change and show pools
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Pool {
         #[command(subcommand)]
         command: PoolCommand,
     },
-    /// Take units from a pool
+    /// Show which pools sell in a window, and how much is left
+    Availability(AvailabilityArguments),
+    /// Take units from a pool, for good or for a while
     Reserve(ReserveArguments),
+    /// Make a hold permanent; again does no harm
+    Confirm(ReservationArguments),
+    /// Change a reservation's units, or how long it is held
+    Resize(ResizeArguments),
     /// Give a reservation's units back; again does no harm
     Release(ReservationArguments),
     /// Show a reservation
     Show(ReservationArguments),
     /// Drive a file of orders through a running engine, in the order of time
     Orders(OrdersArguments),
+    /// Copy a data directory, also under a running server
+    Backup(BackupArguments),
     /// Print a completion script for a shell
     Completions(CompletionsArguments),
 }
@@ -75,10 +91,18 @@ pub(crate) enum Command {
 pub(crate) enum PoolCommand {
     /// Create and change pools from a file, all or nothing
     Import(ImportArguments),
+    /// Write all pools to a file that can be edited and imported
+    Export(ExportArguments),
     /// List all pools by name
     List(ListArguments),
     /// Show one pool
     Get(GetArguments),
+    /// Change some of a pool's definition
+    Set(SetArguments),
+    /// Stop selling; nothing is cancelled
+    Close(NameArguments),
+    /// Sell again
+    Open(NameArguments),
 }
 
 #[derive(Debug, Args)]
@@ -132,9 +156,25 @@ pub(crate) struct ServeArguments {
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_duration, env = "PLIMSOLL_SERVE_KEY_RETENTION")]
     pub(crate) key_retention: Duration,
 
+    /// How long a pool stays after its end and its last event; then it leaves memory, and only history knows it
+    #[arg(long, value_name = "TIME", default_value = "35d", value_parser = parse_duration, env = "PLIMSOLL_SERVE_RETIRE_AFTER")]
+    pub(crate) retire_after: Duration,
+
+    /// How long a hold still lasts, from the start on, whose deadline passed while the server was down
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration, env = "PLIMSOLL_SERVE_HOLD_GRACE")]
+    pub(crate) hold_grace: Duration,
+
     /// Size of the journal's segments, on a new directory
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_size, env = "PLIMSOLL_SERVE_SEGMENT_SIZE")]
     pub(crate) segment_size: u64,
+
+    /// A snapshot of a core is taken after so many bytes of its journal: more makes a start slower, less costs more beside the traffic
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = parse_size, env = "PLIMSOLL_SERVE_SNAPSHOT_AFTER")]
+    pub(crate) snapshot_after: u64,
+
+    /// How much disk the segments of each core may take; they are used again once they are archived
+    #[arg(long, value_name = "SIZE", default_value = "4GiB", value_parser = parse_size, env = "PLIMSOLL_SERVE_JOURNAL_SPACE")]
+    pub(crate) journal_space: u64,
 
     /// The most connections [default: what the limit of open files allows, at most 16384 for each core]
     #[arg(long, value_name = "N", env = "PLIMSOLL_SERVE_CONNECTIONS")]
@@ -165,6 +205,9 @@ pub(crate) struct ServeArguments {
     pub(crate) insecure_listen: bool,
 }
 
+/// Where the engine is, unless it is said otherwise.
+pub(crate) const ENGINE: &str = "127.0.0.1:7440";
+
 /// What every command takes that talks to an engine.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Options of client commands")]
@@ -173,7 +216,7 @@ pub(crate) struct ClientArguments {
     #[arg(
         long,
         value_name = "ADDR",
-        default_value = "127.0.0.1:7440",
+        default_value = ENGINE,
         env = "PLIMSOLL_CLIENT_ENGINE"
     )]
     pub(crate) engine: String,
@@ -191,14 +234,15 @@ pub(crate) struct ClientArguments {
 #[command(after_help = "\
 The file is CSV with a header (.csv; separated by , or ;) or one JSON object on a line (.ndjson), each also compressed (.gz).
 CSV columns: name, zone, kind, starts_at, ends_at and one for each dimension with the limit; optional opens_at, closes_at,
-coverage (prefixes separated by spaces), state (open, closed), mode (enforce, shadow). held_D, confirmed_D and remaining_D are
-ignored; any other column is an error. Times are Unix seconds or RFC 3339 with an offset.
+coverage (prefixes separated by spaces), state (open, closed), mode (enforce, shadow), and overbook_D, the overbooking
+allowance in dimension D. held_D, confirmed_D and remaining_D are ignored, so that an export can be edited and imported; any
+other column is an error. Times are Unix seconds or RFC 3339 with an offset.
 
 Everything is checked first; with any error nothing is changed.
 
 Examples:
   plimsoll pool import slots.csv
-  plimsoll pool list --json > pools.ndjson && plimsoll pool import pools.ndjson")]
+  plimsoll pool export pools.csv && plimsoll pool import pools.csv --dry-run")]
 pub(crate) struct ImportArguments {
     /// The file of pools: .csv, .ndjson, .csv.gz or .ndjson.gz
     pub(crate) file: PathBuf,
@@ -233,6 +277,7 @@ pub(crate) struct ListArguments {
 #[derive(Debug, Args)]
 pub(crate) struct GetArguments {
     /// The pool's name
+    #[arg(add = ArgValueCompleter::new(pool_names))]
     pub(crate) name: String,
 
     #[command(flatten)]
@@ -244,16 +289,24 @@ pub(crate) struct GetArguments {
 With --key the command can be repeated safely: at most one reservation comes of it, and a repeat shows that one as it is now.
 Without, a fresh key is drawn; it is named when the outcome stays unknown.
 
+With --hold the units are only held: 'plimsoll confirm ID' makes them permanent, otherwise they are free again at the deadline.
+
 Examples:
   plimsoll reserve zone-7:monday --units orders=1,items=12
+  plimsoll reserve zone-7:monday --units orders=1 --hold 10m
   plimsoll reserve zone-7:monday --units orders=1 --key order-4711 --reference 4711")]
 pub(crate) struct ReserveArguments {
     /// The pool's name
+    #[arg(add = ArgValueCompleter::new(pool_names))]
     pub(crate) pool: String,
 
     /// How much to take in each dimension; what is not named is 0
     #[arg(long, value_name = "NAME=N[,NAME=N..]", value_parser = parse_units)]
     pub(crate) units: UnitsByName,
+
+    /// Hold it for so long, 1s to 24h in whole seconds, instead of taking it for good
+    #[arg(long, value_name = "TIME", value_parser = parse_hold)]
+    pub(crate) hold: Option<Duration>,
 
     /// Idempotency key: a UUID or any text of 1 to 255 visible ASCII characters
     #[arg(long)]
@@ -290,8 +343,12 @@ figures are printed.
 It ends with 0 when the whole file was processed, whatever was refused; with 1 when it was stopped; with 4 when the engine did
 not come back within --patience.
 
+With --hold each order is held first and confirmed by a second command, before the next line of its pool. A hold that expires
+before it is confirmed, since something was down for longer, is tried again; the figures are the same.
+
 Examples:
   plimsoll orders orders.csv.gz
+  plimsoll orders orders.csv.gz --hold
   plimsoll orders orders.csv.gz --dimensions rooms --progress /var/tmp/orders.progress --json")]
 pub(crate) struct OrdersArguments {
     /// The file of orders: .csv, .ndjson, .csv.gz or .ndjson.gz
@@ -300,6 +357,10 @@ pub(crate) struct OrdersArguments {
     /// The columns to take; other dimensions are 0. Without it, a column for each dimension of the engine
     #[arg(long, value_name = "NAMES", value_parser = parse_dimensions)]
     pub(crate) dimensions: Option<DimensionNames>,
+
+    /// Hold each order first, then confirm it; holds last for TIME, 1s to 24h in whole seconds
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "30s", value_parser = parse_hold)]
+    pub(crate) hold: Option<Duration>,
 
     /// Where to keep what became of each line [default: the name of FILE with .progress, in the current directory]
     #[arg(long, value_name = "FILE")]
@@ -319,7 +380,8 @@ pub(crate) struct OrdersArguments {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The script is static: print it again after an update.
+The script asks plimsoll itself how a command line goes on, the names of pools included: those of the engine that
+PLIMSOLL_CLIENT_ENGINE names, or of the one on this machine.
 
 Examples:
   source <(plimsoll completions bash)

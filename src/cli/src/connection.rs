@@ -69,13 +69,16 @@ pub(crate) fn refused(refusal: &Refusal) -> Failure {
             | Status::PoolNotOpenYet
             | Status::PoolPastClosing
             | Status::ReservationEnded
-            | Status::HoldExpired,
+            | Status::HoldExpired
+            | Status::ChangedMeanwhile
+            | Status::NotHeld,
         ) => Exit::Refused,
         _ => Exit::Failed,
     };
     let failure = Failure::new(exit, refusal_text(refusal));
     match refusal.status.known() {
         Some(Status::PoolNotFound) => failure.help("'plimsoll pool list' shows the pools there are"),
+        Some(Status::ChangedMeanwhile) => failure.help("look at what stands now, then change that"),
         Some(Status::KeyReused) => failure.help("use a new key for a new request"),
         _ if refusal.retryable() => failure.help("try again in a moment"),
         _ => failure,
@@ -112,6 +115,7 @@ mod tests {
         check(Status::InsufficientCapacity.into(), Exit::Refused);
         check(Status::PoolClosed.into(), Exit::Refused);
         check(Status::PoolPastClosing.into(), Exit::Refused);
+        check(Status::ChangedMeanwhile.into(), Exit::Refused);
         check(Status::PoolNotFound.into(), Exit::Failed);
         check(Status::KeyReused.into(), Exit::Failed);
         check(Status::Overloaded.into(), Exit::Failed);

@@ -66,7 +66,7 @@ impl Input {
     }
 }
 
-fn form_of(path: &Path) -> Option<(Form, bool)> {
+pub(crate) fn form_of(path: &Path) -> Option<(Form, bool)> {
     let name = path.file_name()?.to_str()?.to_ascii_lowercase();
     let (name, compressed) = match name.strip_suffix(".gz") {
         Some(inner) => (inner, true),

@@ -1,8 +1,11 @@
 //! The binary `plimsoll`.
 
 mod args;
+mod availability;
+mod backup;
 mod completions;
 mod config;
+mod confirm;
 mod connection;
 mod demo;
 mod failure;
@@ -12,11 +15,14 @@ mod logging;
 mod orders;
 mod output;
 mod pool;
+mod pool_export;
 mod pool_file;
 mod pool_form;
+mod pool_set;
 mod release;
 mod reservation_form;
 mod reserve;
+mod resize;
 mod serve;
 mod show;
 mod values;
@@ -31,6 +37,7 @@ use config::Parsed;
 use failure::Failure;
 
 fn main() -> ExitCode {
+    completions::complete();
     let line: Vec<OsString> = std::env::args_os().collect();
     match config::parse(config::command(), &line) {
         Ok(Parsed::Run(arguments)) => match run(*arguments) {
@@ -57,19 +64,23 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         Command::Serve(serve) => serve::run(serve),
         Command::Demo(demo) => demo::run(&demo),
-        Command::Pool {
-            command: PoolCommand::Import(import),
-        } => pool::import(&import),
-        Command::Pool {
-            command: PoolCommand::List(list),
-        } => pool::list(&list),
-        Command::Pool {
-            command: PoolCommand::Get(get),
-        } => pool::get(&get),
+        Command::Pool { command } => match command {
+            PoolCommand::Import(import) => pool::import(&import),
+            PoolCommand::Export(export) => pool_export::run(&export),
+            PoolCommand::List(list) => pool::list(&list),
+            PoolCommand::Get(get) => pool::get(&get),
+            PoolCommand::Set(set) => pool_set::set(&set),
+            PoolCommand::Close(close) => pool_set::close(&close),
+            PoolCommand::Open(open) => pool_set::open(&open),
+        },
+        Command::Availability(availability) => availability::run(&availability),
         Command::Reserve(reserve) => reserve::run(&reserve),
+        Command::Confirm(confirm) => confirm::run(&confirm),
+        Command::Resize(resize) => resize::run(&resize),
         Command::Release(release) => release::run(&release),
         Command::Show(show) => show::run(&show),
         Command::Orders(orders) => orders::run(&orders),
+        Command::Backup(backup) => backup::run(&backup),
         Command::Completions(completions) => completions::run(&completions),
     }
 }

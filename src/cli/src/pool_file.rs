@@ -49,6 +49,7 @@ enum Field {
     State,
     Mode,
     Limit(usize),
+    Overbook(usize),
 }
 
 const FIELDS: [(&str, Field); 10] = [
@@ -63,6 +64,9 @@ const FIELDS: [(&str, Field); 10] = [
     ("state", Field::State),
     ("mode", Field::Mode),
 ];
+
+/// What the column of a dimension's overbooking allowance begins with.
+const OVERBOOK: &str = "overbook_";
 
 const REQUIRED: [&str; 5] = ["name", "zone", "kind", "starts_at", "ends_at"];
 
@@ -103,12 +107,9 @@ impl PoolFile<'_> {
     fn columns_of(&mut self, header: &[String]) -> Vec<(usize, Field)> {
         let mut columns = Vec::new();
         for (index, name) in header.iter().enumerate() {
-            let limit = self
-                .dimensions
-                .iter()
-                .position(|dimension| dimension == name)
-                .map(Field::Limit);
-            match field_of(name).or(limit) {
+            let place = |name: &str| self.dimensions.iter().position(|dimension| dimension == name);
+            let overbook = name.strip_prefix(OVERBOOK).and_then(place).map(Field::Overbook);
+            match field_of(name).or(place(name).map(Field::Limit)).or(overbook) {
                 Some(field) => columns.push((index, field)),
                 None if self.is_figure(name) => {}
                 None if name.is_empty() => self.errors.add(1, "", format!("column {} has no name", index + 1)),
@@ -293,6 +294,11 @@ impl Draft {
                 Ok(amount) => assign(&mut definition.limits.0[dimension], amount),
                 Err(error) => Err(error.to_string()),
             },
+            Field::Overbook(_) if cell.is_empty() => Ok(()),
+            Field::Overbook(dimension) => match parse_amount(cell) {
+                Ok(amount) => assign(&mut definition.overbook.0[dimension], amount),
+                Err(error) => Err(error.to_string()),
+            },
         };
         if let Err(detail) = outcome {
             self.wrong(&column_of(field, dimensions), detail);
@@ -357,6 +363,7 @@ impl Draft {
 fn column_of(field: Field, dimensions: &[String]) -> String {
     match field {
         Field::Limit(dimension) => dimensions[dimension].clone(),
+        Field::Overbook(dimension) => format!("{OVERBOOK}{}", dimensions[dimension]),
         named => FIELDS
             .iter()
             .find(|(_, field)| *field == named)
@@ -428,7 +435,8 @@ mod tests {
     fn optional_columns() {
         let pools = parse(
             Form::Csv,
-            b"name,zone,kind,starts_at,ends_at,rooms,guests,opens_at,closes_at,coverage,state,mode\na,z,k,1,2,3,4,5,6,10 2,closed,shadow\n",
+            b"name,zone,kind,starts_at,ends_at,rooms,guests,opens_at,closes_at,coverage,state,mode,overbook_guests,overbook_rooms\n\
+              a,z,k,1,2,3,4,5,6,10 2,closed,shadow,7,\n",
         );
         let pool = &pools.unwrap()[0];
         assert_eq!(
@@ -437,6 +445,7 @@ mod tests {
         );
         assert_eq!(pool.coverage, ["10".into(), "2".into()]);
         assert!(pool.closed && pool.shadow);
+        assert_eq!(pool.overbook, Units::from_slice(&[0, 7]));
     }
 
     fn check_errors(form: Form, text: &str, expected: &[&str]) {
@@ -454,10 +463,10 @@ mod tests {
     fn a_header_is_judged_as_a_whole() {
         check_errors(
             Form::Csv,
-            "name,zone,colour,starts_at,ends_at,rooms,held_beds,\nx",
+            "name,zone,colour,starts_at,ends_at,rooms,overbook_beds,\nx",
             &[
                 "line 1, colour: no such column",
-                "line 1, held_beds: no such column",
+                "line 1, overbook_beds: no such column",
                 "line 1: column 8 has no name",
                 "line 1, kind: the column is missing",
                 "line 1, guests: the column is missing",

@@ -49,8 +49,8 @@ impl<'a> PoolForm<'a> {
             opens_at: format_time(definition.opens_at),
             closes_at: format_time(definition.closes_at),
             coverage: &definition.coverage,
-            state: if definition.closed { "closed" } else { "open" },
-            mode: if definition.shadow { "shadow" } else { "enforce" },
+            state: state_of(definition.closed),
+            mode: mode_of(definition.shadow),
             limits: ByDimension {
                 dimensions,
                 values: definition.limits.clone(),
@@ -163,6 +163,60 @@ pub(crate) fn table_row(pool: &Pool) -> Vec<String> {
     row
 }
 
+/// The columns of a CSV file of pools, those that an import ignores last.
+pub(crate) fn csv_header(dimensions: &[String]) -> Vec<String> {
+    const TEXTS: [&str; 10] = [
+        "name",
+        "zone",
+        "kind",
+        "starts_at",
+        "ends_at",
+        "opens_at",
+        "closes_at",
+        "coverage",
+        "state",
+        "mode",
+    ];
+    let mut header: Vec<String> = TEXTS.map(str::to_owned).into();
+    for prefix in ["", "overbook_", "held_", "confirmed_", "remaining_"] {
+        header.extend(dimensions.iter().map(|dimension| format!("{prefix}{dimension}")));
+    }
+    header
+}
+
+/// A pool's row under [`csv_header`].
+pub(crate) fn csv_row(pool: &Pool, dimension_count: usize) -> Vec<String> {
+    let definition = &pool.definition;
+    let time = |time| format_time(time).unwrap_or_default();
+    let mut row = vec![
+        definition.name.clone(),
+        definition.zone.clone(),
+        definition.kind.clone(),
+        time(definition.starts_at),
+        time(definition.ends_at),
+        time(definition.opens_at),
+        // Empty: never.
+        time(definition.closes_at),
+        definition.coverage.join(" "),
+        state_of(definition.closed).to_owned(),
+        mode_of(definition.shadow).to_owned(),
+    ];
+    row.extend(definition.limits.iter().map(ToString::to_string));
+    row.extend(overbook_of(pool, dimension_count).iter().map(ToString::to_string));
+    for values in [&pool.held, &pool.confirmed, &pool.remaining()] {
+        row.extend(values.iter().map(ToString::to_string));
+    }
+    row
+}
+
+fn state_of(closed: bool) -> &'static str {
+    if closed { "closed" } else { "open" }
+}
+
+fn mode_of(shadow: bool) -> &'static str {
+    if shadow { "shadow" } else { "enforce" }
+}
+
 #[cfg(test)]
 mod tests {
     use plimsoll_client::{PoolDefinition, PoolId};
@@ -214,6 +268,28 @@ mod tests {
                 ..pool().definition
             }
         );
+    }
+
+    #[test]
+    fn a_csv_row_can_be_imported() {
+        let exported = Pool {
+            definition: PoolDefinition {
+                coverage: vec!["10".into(), "2".into()],
+                opens_at: 5_000_000,
+                closed: true,
+                shadow: true,
+                overbook: vec![0, 3],
+                ..pool().definition
+            },
+            ..pool()
+        };
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        writer.write_record(csv_header(&dimensions())).unwrap();
+        writer.write_record(csv_row(&exported, 2)).unwrap();
+        let text = writer.into_inner().unwrap();
+        let input = crate::input::Input::new(std::path::Path::new("x"), crate::input::Form::Csv, text);
+        let rows = crate::pool_file::read(&input, &dimensions()).unwrap();
+        assert_eq!(crate::pool::wire_form(&rows[0].definition, 2), exported.definition);
     }
 
     #[test]

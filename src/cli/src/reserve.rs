@@ -20,6 +20,7 @@ pub(crate) fn run(arguments: &ReserveArguments) -> Result<(), Failure> {
             .in_order_of(&dimensions)
             .map_err(|error| Failure::usage(format!("--units: {error}")))?;
         let reserve = Reserve {
+            hold: arguments.hold,
             reference: arguments.reference.as_deref(),
             ..Reserve::new(&arguments.pool, Units::InOrder(&units), key)
         };

@@ -46,6 +46,8 @@ fn options_of(arguments: ServeArguments) -> Options {
         retire_after: arguments.retire_after,
         hold_grace: arguments.hold_grace,
         segment_size: arguments.segment_size,
+        snapshot_after: arguments.snapshot_after,
+        journal_space: arguments.journal_space,
         connections: ConnectionOptions {
             count_max: arguments.connections.map(NonZeroUsize::get),
             memory_per_core: arguments.connection_memory,

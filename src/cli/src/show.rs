@@ -2,36 +2,34 @@
 
 use plimsoll_client::{Client, Refusal, ReservationDetails, ReservationId, Status};
 
-use crate::args::ReservationArguments;
+use crate::args::{ClientArguments, ReservationArguments};
 use crate::connection::{block_on, connect, read_failure, refused};
 use crate::failure::Failure;
 use crate::reservation_form::ReservationForm;
 
 pub(crate) fn run(arguments: &ReservationArguments) -> Result<(), Failure> {
-    let id = id_of(arguments)?;
+    let id = id_of(&arguments.id)?;
     block_on(async {
         let client = connect(&arguments.client).await?;
-        let details = details_of(&client, id, arguments).await?;
+        let details = details_of(&client, id, &arguments.client).await?;
         ReservationForm::new(&details, &client.dimensions()).print(arguments.client.json)
     })
 }
 
-pub(crate) fn id_of(arguments: &ReservationArguments) -> Result<ReservationId, Failure> {
-    arguments
-        .id
-        .parse()
-        .map_err(|error| Failure::usage(format!("{:?} is no reservation id", arguments.id)).because(error))
+pub(crate) fn id_of(text: &str) -> Result<ReservationId, Failure> {
+    text.parse()
+        .map_err(|error| Failure::usage(format!("{text:?} is no reservation id")).because(error))
 }
 
 pub(crate) async fn details_of(
     client: &Client,
     id: ReservationId,
-    arguments: &ReservationArguments,
+    arguments: &ClientArguments,
 ) -> Result<ReservationDetails, Failure> {
     let found = client
         .reservations(&[id])
         .await
-        .map_err(|error| read_failure(error, &arguments.client.engine))?;
+        .map_err(|error| read_failure(error, &arguments.engine))?;
     found
         .into_iter()
         .next()

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::civil::DateTime;
 use jiff::{SignedDuration, Span, SpanRelativeTo};
+use plimsoll_client::protocol::limits::HOLD_SECONDS_MAX;
 use plimsoll_domain::limits::{DIMENSION_COUNT_MAX, TIME_MAX, UNITS_MAX};
 use plimsoll_server::Cores;
 
@@ -40,6 +41,17 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, ValueError> {
         Ok(duration) if duration <= DURATION_MAX => Ok(duration),
         Ok(_) => Err(ValueError::new("expected a duration of at most ten years")),
         Err(_) => Err(ValueError::new("expected a duration that is not negative")),
+    }
+}
+
+/// How long a hold lasts: whole seconds, up to a day.
+pub(crate) fn parse_hold(text: &str) -> Result<Duration, ValueError> {
+    let hold = parse_duration(text)?;
+    let range = Duration::from_secs(1)..=Duration::from_secs(HOLD_SECONDS_MAX.into());
+    if range.contains(&hold) && hold.subsec_nanos() == 0 {
+        Ok(hold)
+    } else {
+        Err(ValueError::new("expected whole seconds from 1s to 24h"))
     }
 }
 
@@ -148,7 +160,17 @@ pub(crate) fn parse_amount(text: &str) -> Result<u32, ValueError> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct UnitsByName(pub(crate) Vec<(String, u32)>);
 
+/// Units of which at least one is above 0.
 pub(crate) fn parse_units(text: &str) -> Result<UnitsByName, ValueError> {
+    let units = parse_amounts(text)?;
+    if units.0.iter().all(|(_, amount)| *amount == 0) {
+        return Err(ValueError::new("expected at least one amount above 0"));
+    }
+    Ok(units)
+}
+
+/// Units of which each may be 0.
+pub(crate) fn parse_amounts(text: &str) -> Result<UnitsByName, ValueError> {
     let mut units: Vec<(String, u32)> = Vec::new();
     for part in text.split(',').map(str::trim) {
         let (name, amount) = part
@@ -159,13 +181,14 @@ pub(crate) fn parse_units(text: &str) -> Result<UnitsByName, ValueError> {
         }
         units.push((name.to_owned(), parse_amount(amount)?));
     }
-    if units.iter().all(|(_, amount)| *amount == 0) {
-        return Err(ValueError::new("expected at least one amount above 0"));
-    }
     Ok(UnitsByName(units))
 }
 
 impl UnitsByName {
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.0.iter().map(|(name, amount)| (name.as_str(), *amount))
+    }
+
     /// A value for each dimension of the engine, in its order; what is not named is 0.
     pub(crate) fn in_order_of(&self, dimensions: &[String]) -> Result<Vec<u32>, ValueError> {
         let mut values = vec![0; dimensions.len()];
@@ -252,6 +275,16 @@ mod tests {
     }
 
     #[test]
+    fn holds() {
+        for (text, seconds) in [("1s", 1), ("10m", 600), ("24h", 86_400), ("1d", 86_400)] {
+            check(&parse_hold(text), Some(&Duration::from_secs(seconds)));
+        }
+        for wrong in ["0s", "1500ms", "86401s", "2d", "10"] {
+            check(&parse_hold(wrong), None);
+        }
+    }
+
+    #[test]
     fn sizes() {
         check(&parse_size("65536"), Some(&65_536));
         check(&parse_size("16MiB"), Some(&(16 << 20)));
@@ -290,6 +323,7 @@ mod tests {
             "rooms=-1",
         ] {
             check(&parse_units(wrong), None);
+            assert_eq!(parse_amounts(wrong).is_ok(), wrong == "rooms=0", "{wrong}");
         }
     }
 
@@ -345,7 +379,7 @@ mod tests {
         #[test]
         fn any_text_is_a_value_or_an_error(text in any::<String>()) {
             let _ = (parse_duration(&text), parse_size(&text), parse_cores(&text), parse_units(&text));
-            let _ = (parse_dimensions(&text), parse_time(&text));
+            let _ = (parse_dimensions(&text), parse_time(&text), parse_hold(&text), parse_amounts(&text));
         }
 
         #[test]

@@ -45,7 +45,10 @@ fn help_teaches_and_offers_only_what_works() {
         "serve",
         "demo",
         "pool",
+        "availability",
         "reserve",
+        "confirm",
+        "resize",
         "release",
         "show",
         "orders",
@@ -55,13 +58,18 @@ fn help_teaches_and_offers_only_what_works() {
     ] {
         assert!(help.contains(part), "{part}");
     }
-    for part in ["replay", "export", "backup", "availability", "confirm"] {
+    for part in ["replay", "backup"] {
         assert!(!help.contains(part), "{part}");
     }
     for command in [
         &["pool", "import"][..],
         &["pool", "list"],
+        &["pool", "export"],
+        &["pool", "set"],
+        &["pool", "close"],
+        &["availability"],
         &["reserve"],
+        &["resize"],
         &["orders"],
         &["serve"],
         &["demo"],
@@ -88,7 +96,31 @@ fn wrong_usage_is_2() {
         &["serve", "--engine", "127.0.0.1:1"],
         &["reserve", "pool"],
         &["reserve", "pool", "--units", "rooms"],
-        &["reserve", "pool", "--units", "rooms=1", "--hold", "10m"],
+        &["reserve", "pool", "--units", "rooms=1", "--hold", "0s"],
+        &["reserve", "pool", "--units", "rooms=1", "--hold", "2d"],
+        &["confirm"],
+        &["resize", "01ARZ3NDEKTSV4RRFFQ69G5FAV"],
+        &["resize", "01ARZ3NDEKTSV4RRFFQ69G5FAV", "--version", "3"],
+        &[
+            "resize",
+            "01ARZ3NDEKTSV4RRFFQ69G5FAV",
+            "--units",
+            "rooms=1",
+            "--version",
+            "65536",
+        ],
+        &["availability"],
+        &["availability", "--kind", "slot"],
+        &["availability", "--zone", "z", "--from", "tomorrow"],
+        &["availability", "--zone", "z", "--units", "rooms=0"],
+        &["availability", "--zone", "z", "--limit", "0"],
+        &["pool", "set", "pool"],
+        &["pool", "set", "pool", "--state", "ajar"],
+        &["pool", "set", "pool", "--limits", "rooms=-1"],
+        &["pool", "close"],
+        &["pool", "export"],
+        &["pool", "export", "pools.txt"],
+        &["orders", "a.csv", "--hold=1500ms"],
         &["pool", "list", "--used", "--json"],
         &["orders", "a.csv", "--window", "0"],
         &["demo", "--seconds", "0"],
@@ -103,11 +135,17 @@ fn wrong_usage_is_2() {
         2,
         &["error: --key: a key has visible ASCII"],
     );
-    check(
-        &mut plimsoll(&["show", "xyz"]),
-        2,
-        &["error: \"xyz\" is no reservation id: a reservation id has 26 characters"],
-    );
+    for line in [
+        &["show", "xyz"][..],
+        &["confirm", "xyz"],
+        &["resize", "xyz", "--hold", "10m"],
+    ] {
+        check(
+            &mut plimsoll(line),
+            2,
+            &["error: \"xyz\" is no reservation id: a reservation id has 26 characters"],
+        );
+    }
 }
 
 #[test]
@@ -195,6 +233,27 @@ fn a_completion_script_for_each_shell() {
             "{shell}"
         );
     }
+}
+
+/// What the scripts of the shells call.
+#[test]
+fn a_command_line_is_completed() {
+    let completed = |line: &[&str]| {
+        let mut command = plimsoll(&["--", "plimsoll"]);
+        command
+            .args(line)
+            .env("PLIMSOLL_COMPLETE", "bash")
+            .env("PLIMSOLL_CLIENT_ENGINE", nobody())
+            .env("_CLAP_COMPLETE_INDEX", line.len().to_string())
+            .env("_CLAP_COMPLETE_COMP_TYPE", "9")
+            .env("_CLAP_IFS", "\n");
+        check(&mut command, 0, &[])
+    };
+    assert_eq!(completed(&["conf"]), "confirm");
+    assert_eq!(completed(&["pool", "cl"]), "close");
+    assert_eq!(completed(&["availability", "--zo"]), "--zone");
+    // Names of pools, of which there are none when no engine answers.
+    assert_eq!(completed(&["pool", "close", "north"]), "");
 }
 
 #[test]

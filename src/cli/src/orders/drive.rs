@@ -1,22 +1,21 @@
 //! Sends the lines that are ready, keeps their outcomes, and tries again what got no answer.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use plimsoll_client::{
-    Client, Error, PoolId, Refusal, Releasing, ReservationId, Reserve, Reserving, Status, Units, Unknown, UnknownCause,
-};
+use plimsoll_client::{Client, PoolId, Refusal, Status};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::file::{OrderFile, OrderLine};
+use super::file::OrderFile;
 use super::key_of;
 use super::meter::Meter;
-use super::plan::{LineIndex, Outcome, Plan, Step};
+use super::plan::{LineIndex, Plan, Step};
 use super::progress::{Progress, ProgressError};
+use super::send::{Answer, Order, refused_reserve, release};
 use crate::failure::{Exit, Failure};
 
 /// Between two attempts at the lines that got no answer. The client itself has tried for its `--timeout` before.
@@ -43,6 +42,8 @@ pub(crate) struct Drive<'a> {
     pub(crate) window: usize,
     /// How long no line at all may come to anything.
     pub(crate) patience: Duration,
+    /// How long each order is held before it is confirmed; `None`: it is confirmed at once.
+    pub(crate) hold: Option<Duration>,
 }
 
 /// How a run ended that did not fail.
@@ -50,19 +51,6 @@ pub(crate) enum Ending {
     Finished,
     /// By SIGINT or SIGTERM.
     Interrupted,
-}
-
-/// What came of sending a line.
-enum Answer {
-    Known {
-        outcome: Outcome,
-        /// The engine knew the line's key from an earlier attempt.
-        repeated: bool,
-    },
-    /// No effect, or nobody can tell: send it again with the same key.
-    Again { why: String, unknown: bool },
-    /// Sending it again would not help.
-    Stop(Failure),
 }
 
 /// A time in which no line came to anything.
@@ -84,6 +72,8 @@ struct Running<'a, 'p> {
     again: Vec<(LineIndex, Step)>,
     again_at: Instant,
     in_flight: usize,
+    /// How many holds of a line have expired before they were confirmed.
+    expired: HashMap<LineIndex, u32>,
     /// Lines that may have taken effect without our knowing.
     unknown: HashSet<LineIndex>,
     trouble: Option<Trouble>,
@@ -97,6 +87,7 @@ impl Drive<'_> {
         plan: &mut Plan<'_>,
         progress: Progress,
         mut left: Vec<(LineIndex, Step)>,
+        expired: HashMap<LineIndex, u32>,
     ) -> Result<Ending, Failure> {
         left.reverse();
         let meter = Meter::new(self.file.lines.len(), plan.settled());
@@ -109,6 +100,7 @@ impl Drive<'_> {
             again: Vec::new(),
             again_at: Instant::now(),
             in_flight: 0,
+            expired,
             unknown: HashSet::new(),
             trouble: None,
             repeated_count: 0,
@@ -157,14 +149,22 @@ impl Running<'_, '_> {
             };
             self.in_flight += 1;
             let (client, file) = (self.drive.client.clone(), Arc::clone(self.drive.file));
-            let input = self.drive.input;
-            let pool = self.drive.pools[file.lines[index.index()].pool.index()];
+            let line = &file.lines[index.index()];
+            let pool = self.drive.pools[line.pool.index()];
+            let expired = self.expired.get(&index).copied().unwrap_or(0);
+            let key = key_of(&self.drive.input, line.number, expired);
             let answers = answers.clone();
+            let order = Order {
+                file,
+                index,
+                key,
+                hold: self.drive.hold,
+            };
             tokio::spawn(async move {
                 let answer = match (step, pool) {
-                    (Step::Reserve, Some(pool)) => reserve(&client, &file, &input, index, pool).await,
+                    (Step::Reserve, Some(pool)) => order.reserve(&client, pool).await,
                     (Step::Reserve, None) => refused_reserve(&Refusal::new(Status::PoolNotFound), 0),
-                    (Step::Release(reservation), _) => release(&client, &file.lines[index.index()], reservation).await,
+                    (Step::Release(reservation), _) => release(&client, order.line(), reservation).await,
                 };
                 // Nobody listens any more when the run was stopped.
                 let _ = answers.send((index, step, answer)).await;
@@ -176,6 +176,7 @@ impl Running<'_, '_> {
     fn take(&mut self, batch: &mut Vec<(LineIndex, Step, Answer)>) -> Result<(), Failure> {
         self.in_flight -= batch.len();
         let mut known = Vec::with_capacity(batch.len());
+        let mut expired = false;
         let mut stop = None;
         for (index, step, answer) in batch.drain(..) {
             match answer {
@@ -184,31 +185,34 @@ impl Running<'_, '_> {
                     self.note_repeated(repeated);
                     known.push((index, outcome));
                 }
+                Answer::Expired => {
+                    let count = self.expired.entry(index).or_default();
+                    *count += 1;
+                    // Kept before the next key is used: this one may be forgotten by then.
+                    self.progress
+                        .add_expired(self.drive.file.lines[index.index()].number, *count);
+                    expired = true;
+                    self.unknown.remove(&index);
+                    self.try_again(index, step, "a hold expired before it was confirmed".to_owned());
+                }
                 Answer::Again { why, unknown } => {
                     if unknown {
                         self.unknown.insert(index);
                     }
-                    self.again.push((index, step));
-                    self.again_at = Instant::now() + RETRY_PAUSE;
-                    let since = Instant::now();
-                    self.trouble
-                        .get_or_insert(Trouble {
-                            since,
-                            why: String::new(),
-                            said: false,
-                        })
-                        .why = why;
+                    self.try_again(index, step, why);
                 }
                 Answer::Stop(failure) => stop = Some(failure),
             }
         }
+        for (index, outcome) in &known {
+            self.progress.add(self.drive.file.lines[index.index()].number, *outcome);
+        }
+        if expired || !known.is_empty() {
+            self.progress
+                .write()
+                .map_err(|error| cannot_keep(error, self.progress.path()))?;
+        }
         if !known.is_empty() {
-            for (index, outcome) in &known {
-                self.progress.add(self.drive.file.lines[index.index()].number, *outcome);
-            }
-            if let Err(error) = self.progress.write() {
-                return Err(cannot_keep(error, self.progress.path()));
-            }
             for (index, outcome) in known {
                 let settled = self.plan.settle(index, outcome);
                 assert!(
@@ -225,6 +229,19 @@ impl Running<'_, '_> {
             Some(failure) => Err(failure),
             None => Ok(()),
         }
+    }
+
+    fn try_again(&mut self, index: LineIndex, step: Step, why: String) {
+        self.again.push((index, step));
+        self.again_at = Instant::now() + RETRY_PAUSE;
+        let since = Instant::now();
+        self.trouble
+            .get_or_insert(Trouble {
+                since,
+                why: String::new(),
+                said: false,
+            })
+            .why = why;
     }
 
     /// After a crash, the lines that were in flight are known to the engine. More than that means that the progress of an earlier
@@ -283,119 +300,7 @@ fn interruption() -> Result<impl Future<Output = ()>, Failure> {
     })
 }
 
-async fn reserve(client: &Client, file: &OrderFile, input: &[u8; 32], index: LineIndex, pool: PoolId) -> Answer {
-    let line = &file.lines[index.index()];
-    let reserve = Reserve {
-        reference: Some(&file.orders[line.order.index()]),
-        occurred_at: Some(line.at),
-        ..Reserve::new(
-            pool,
-            Units::InOrder(file.units(index.index())),
-            key_of(input, line.number),
-        )
-    };
-    match client.reserve(&reserve).await {
-        Ok(Reserving::Reserved(reservation)) => Answer::Known {
-            outcome: Outcome::Accepted(reservation.id),
-            repeated: reservation.repeated,
-        },
-        Ok(Reserving::Refused(refusal)) => refused_reserve(&refusal, line.number),
-        Ok(Reserving::Unknown(unknown)) => unknown_answer(&unknown),
-        Err(error) => error_answer(error),
-    }
-}
-
-async fn release(client: &Client, line: &OrderLine, reservation: ReservationId) -> Answer {
-    match client.release(reservation, Some(line.at)).await {
-        Ok(Releasing::Released(_)) => Answer::Known {
-            outcome: Outcome::Released,
-            repeated: false,
-        },
-        Ok(Releasing::Refused(refusal)) => refused_release(&refusal, line.number),
-        Ok(Releasing::Unknown(unknown)) => unknown_answer(&unknown),
-        Err(error) => error_answer(error),
-    }
-}
-
-/// The statuses that are an outcome of business: the line is rejected.
-fn is_rejection(refusal: &Refusal) -> bool {
-    match refusal.status.known() {
-        Some(Status::PoolNotFound | Status::InsufficientCapacity) => true,
-        Some(Status::PoolClosed | Status::PoolNotOpenYet | Status::PoolPastClosing) => true,
-        Some(_) => false,
-        // The range of refusals, in which later releases add numbers.
-        None => (16..48).contains(&refusal.status.0),
-    }
-}
-
-fn refused_reserve(refusal: &Refusal, number: u64) -> Answer {
-    if is_rejection(refusal) {
-        return Answer::Known {
-            outcome: Outcome::Rejected(refusal.status.0),
-            repeated: false,
-        };
-    }
-    if refusal.retryable() {
-        return Answer::Again {
-            why: format!("the engine answers {refusal}"),
-            unknown: false,
-        };
-    }
-    let failure = Failure::failed(format!("line {number}: the engine answers {refusal}"));
-    Answer::Stop(if refusal.is(Status::KeyReused) {
-        failure.help("this file was driven through this engine before with other --dimensions; use those again")
-    } else {
-        failure.help("mend the cause and run the same command again: it goes on where it was")
-    })
-}
-
-fn refused_release(refusal: &Refusal, number: u64) -> Answer {
-    // Its reservation was accepted in this data directory, so one that is ended, or ended so long ago that it is forgotten, was
-    // released: by an attempt of ours whose outcome was lost, most likely.
-    if refusal.is(Status::ReservationNotFound) || refusal.is(Status::ReservationEnded) {
-        return Answer::Known {
-            outcome: Outcome::Released,
-            repeated: false,
-        };
-    }
-    if refusal.retryable() {
-        return Answer::Again {
-            why: format!("the engine answers {refusal}"),
-            unknown: false,
-        };
-    }
-    Answer::Stop(
-        Failure::failed(format!("line {number}: the engine answers {refusal}"))
-            .help("mend the cause and run the same command again: it goes on where it was"),
-    )
-}
-
-fn unknown_answer(unknown: &Unknown) -> Answer {
-    match unknown.cause {
-        UnknownCause::DirectoryChanged => Answer::Stop(other_directory()),
-        _ => Answer::Again {
-            why: unknown.to_string(),
-            unknown: true,
-        },
-    }
-}
-
-fn error_answer(error: Error) -> Answer {
-    match error {
-        Error::DirectoryChanged => Answer::Stop(other_directory()),
-        Error::NotSent { .. } | Error::NotConnected { .. } => Answer::Again {
-            why: "the engine does not answer".to_owned(),
-            unknown: false,
-        },
-        error if error.retryable() => Answer::Again {
-            why: error.to_string(),
-            unknown: false,
-        },
-        error => Answer::Stop(Failure::failed("a line cannot be sent").because(error)),
-    }
-}
-
-fn other_directory() -> Failure {
+pub(super) fn other_directory() -> Failure {
     Failure::failed("the engine came back on another data directory")
         .help("start it on the directory that it had, and run the same command again: it goes on where it was")
 }
@@ -407,57 +312,4 @@ fn cannot_keep(error: ProgressError, path: &Path) -> Failure {
     ))
     .because(error)
     .help("make room, and run the same command again: it goes on where it was")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_refused_reserve_comes_to() {
-        let check = |status: u16, expected: &str| {
-            let refusal = Refusal::new(plimsoll_client::StatusNumber(status));
-            let found = match refused_reserve(&refusal, 1) {
-                Answer::Known {
-                    outcome: Outcome::Rejected(kept),
-                    ..
-                } if kept == status => "rejected",
-                Answer::Known { .. } => "known",
-                Answer::Again { unknown: false, .. } => "again",
-                Answer::Again { unknown: true, .. } => "unknown",
-                Answer::Stop(_) => "stop",
-            };
-            assert_eq!(found, expected, "{status}");
-        };
-        for status in [16, 18, 19, 20, 21, 40] {
-            check(status, "rejected");
-        }
-        for status in [22, 48, 49, 70] {
-            check(status, "stop");
-        }
-        for status in [54, 80, 81, 82, 100] {
-            check(status, "again");
-        }
-    }
-
-    #[test]
-    fn a_release_of_what_is_gone_is_done() {
-        for status in [Status::ReservationNotFound, Status::ReservationEnded] {
-            let answer = refused_release(&Refusal::new(status), 1);
-            assert!(
-                matches!(
-                    answer,
-                    Answer::Known {
-                        outcome: Outcome::Released,
-                        ..
-                    }
-                ),
-                "{status}"
-            );
-        }
-        assert!(matches!(
-            refused_release(&Refusal::new(Status::Overloaded), 1),
-            Answer::Again { .. }
-        ));
-    }
 }

@@ -5,6 +5,7 @@ mod file;
 mod meter;
 mod plan;
 mod progress;
+mod send;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -68,6 +69,7 @@ async fn run_with(arguments: &OrdersArguments, input: Input) -> Result<(), Failu
         input: hexadecimal(&input.digest),
         directory: welcome.directory_id.clone(),
         dimensions: columns.join(","),
+        hold_seconds: arguments.hold.map_or(0, |hold| hold.as_secs()),
     };
     let path = progress_path(arguments)?;
     let (progress, known) = Progress::open(&path, &run).map_err(|error| cannot_use(error, &path))?;
@@ -83,9 +85,14 @@ async fn run_with(arguments: &OrdersArguments, input: Input) -> Result<(), Failu
         ))
         .help("it is damaged; what the engine holds can no longer be told from it")
     };
-    let mut outcomes = HashMap::with_capacity(known.len());
-    for (number, outcome) in known {
-        outcomes.insert(*by_number.get(&number).ok_or_else(|| damaged(number))?, outcome);
+    let index_of = |number: u64| by_number.get(&number).copied().ok_or_else(|| damaged(number));
+    let mut outcomes = HashMap::with_capacity(known.outcomes.len());
+    for (number, outcome) in known.outcomes {
+        outcomes.insert(index_of(number)?, outcome);
+    }
+    let mut expired = HashMap::with_capacity(known.expired.len());
+    for (number, count) in known.expired {
+        expired.insert(index_of(number)?, count);
     }
     let is_fresh = outcomes.is_empty();
     let mut plan = Plan::new(&file.lines);
@@ -111,8 +118,9 @@ async fn run_with(arguments: &OrdersArguments, input: Input) -> Result<(), Failu
             directory: &run.directory,
             window: arguments.window as usize,
             patience: arguments.patience,
+            hold: arguments.hold,
         };
-        match drive.run(&mut plan, progress, ready).await? {
+        match drive.run(&mut plan, progress, ready, expired).await? {
             Ending::Finished => {}
             Ending::Interrupted => {
                 return Err(Failure::failed(format!(
@@ -255,14 +263,15 @@ fn hexadecimal(bytes: &[u8]) -> String {
 }
 
 /// The idempotency key of a line: the first 16 bytes of the SHA-256 of the input's SHA-256 (32 bytes) and the line's number (8 bytes,
-/// least significant first). So it is the same in every run over the same content, and in no other.
-fn key_of(input: &[u8; 32], number: u64) -> plimsoll_client::Key {
-    let hash = Sha256::new()
-        .chain_update(input)
-        .chain_update(number.to_le_bytes())
-        .finalize();
+/// least significant first). So it is the same in every run over the same content, and in no other. A line of which so many holds
+/// have expired goes on with another key: their number follows (4 bytes, least significant first) when it is not 0.
+fn key_of(input: &[u8; 32], number: u64, expired: u32) -> plimsoll_client::Key {
+    let mut hash = Sha256::new().chain_update(input).chain_update(number.to_le_bytes());
+    if expired > 0 {
+        hash.update(expired.to_le_bytes());
+    }
     let mut first = [0; 16];
-    first.copy_from_slice(&hash[..16]);
+    first.copy_from_slice(&hash.finalize()[..16]);
     plimsoll_client::Key::from_bytes(first)
 }
 
@@ -273,8 +282,15 @@ mod tests {
     #[test]
     fn the_key_of_a_line_is_fixed() {
         // As Python says: sha256(bytes(32) + (1).to_bytes(8, "little")).hexdigest()[:32]
-        assert_eq!(key_of(&[0; 32], 1).0, 0x19ea_44be_89ee_ce0f_d4ec_7482_049f_472a);
-        assert_ne!(key_of(&[0; 32], 1), key_of(&[0; 32], 2));
-        assert_ne!(key_of(&[0; 32], 1), key_of(&[1; 32], 1));
+        assert_eq!(key_of(&[0; 32], 1, 0).0, 0x19ea_44be_89ee_ce0f_d4ec_7482_049f_472a);
+        let key = key_of(&[0; 32], 1, 0);
+        for other in [
+            key_of(&[0; 32], 2, 0),
+            key_of(&[1; 32], 1, 0),
+            key_of(&[0; 32], 1, 1),
+            key_of(&[0; 32], 1, 2),
+        ] {
+            assert_ne!(key, other);
+        }
     }
 }

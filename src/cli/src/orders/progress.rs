@@ -3,7 +3,8 @@
 //! What always holds:
 //! - The first line names the input (SHA-256 of its decompressed content), the engine's data directory and the dimensions taken. A
 //!   file of another run is never appended to.
-//! - Each further line is one outcome: the line's number in the input, then `A` and the reservation, `R` and the status, or `L`.
+//! - Each further line is one outcome: the line's number in the input, then `A` and the reservation, `R` and the status, or `L`;
+//!   or it says that so many holds of a line have expired: the line's number, `E`, and how many.
 //! - It is only appended to, a batch of lines at a time, each batch synced before the next is written. So only its last batch can be
 //!   torn: what follows the last line feed, or the first zero byte, is cut off when it is opened again.
 //! - One process at a time writes to it; the lock goes with the process.
@@ -28,24 +29,38 @@ pub(crate) struct Run {
     pub(crate) directory: String,
     /// The dimensions taken, separated by commas.
     pub(crate) dimensions: String,
+    /// How many seconds each order is held before it is confirmed; 0 when it is not held.
+    pub(crate) hold_seconds: u64,
 }
 
 impl Run {
     fn header(&self) -> String {
-        format!(
+        let mut header = format!(
             "{MAGIC} input={} directory={} dimensions={}",
             self.input, self.directory, self.dimensions
-        )
+        );
+        if self.hold_seconds > 0 {
+            header.push_str(&format!(" hold={}", self.hold_seconds));
+        }
+        header
     }
 
     fn parse(header: &str) -> Option<Run> {
-        let mut words = header.strip_prefix(MAGIC)?.strip_prefix(' ')?.splitn(3, ' ');
-        let mut word = |key: &str| words.next()?.strip_prefix(key)?.strip_prefix('=').map(str::to_owned);
-        Some(Run {
-            input: word("input")?,
-            directory: word("directory")?,
-            dimensions: word("dimensions")?,
-        })
+        let mut words = header.strip_prefix(MAGIC)?.strip_prefix(' ')?.split(' ');
+        let value = |word: &str, key: &str| word.strip_prefix(key)?.strip_prefix('=').map(str::to_owned);
+        let mut word = |key: &str| value(words.next()?, key);
+        let (input, directory, dimensions) = (word("input")?, word("directory")?, word("dimensions")?);
+        let hold_seconds = match words.next() {
+            Some(word) => value(word, "hold")?.parse().ok()?,
+            None => 0,
+        };
+        let run = Run {
+            input,
+            directory,
+            dimensions,
+            hold_seconds,
+        };
+        words.next().is_none().then_some(run)
     }
 }
 
@@ -76,8 +91,13 @@ pub(crate) struct Progress {
     batch: String,
 }
 
-/// The outcomes that a progress file holds, by the line's number in the input.
-pub(crate) type Known = HashMap<u64, Outcome>;
+/// What a progress file holds, by the line's number in the input.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub(crate) outcomes: HashMap<u64, Outcome>,
+    /// How many holds of a line have expired before they were confirmed.
+    pub(crate) expired: HashMap<u64, u32>,
+}
 
 impl Progress {
     /// Opens the progress file of a run, or makes it, and gives back what it holds.
@@ -115,7 +135,7 @@ impl Progress {
                         file,
                         batch: String::new(),
                     },
-                    Known::new(),
+                    Known::default(),
                 ));
             }
             None => return Err(ProgressError::Foreign),
@@ -143,6 +163,12 @@ impl Progress {
             Outcome::Rejected(status) => writeln!(self.batch, "{line} R {status}"),
             Outcome::Released => writeln!(self.batch, "{line} L"),
         };
+        assert!(written.is_ok(), "a String takes what is written to it");
+    }
+
+    /// Adds to the batch that so many holds of a line have expired.
+    pub(crate) fn add_expired(&mut self, line: u64, count: u32) {
+        let written = writeln!(self.batch, "{line} E {count}");
         assert!(written.is_ok(), "a String takes what is written to it");
     }
 
@@ -197,21 +223,46 @@ fn parse(content: &[u8], run: &Run) -> Result<Option<Known>, ProgressError> {
         ("input", &found.input, &run.input),
         ("engine", &found.directory, &run.directory),
         ("choice of dimensions", &found.dimensions, &run.dimensions),
+        ("--hold", &hold_text(found.hold_seconds), &hold_text(run.hold_seconds)),
     ] {
         if theirs != ours {
             let (theirs, ours) = (theirs.clone(), ours.clone());
             return Err(ProgressError::OtherRun { what, theirs, ours });
         }
     }
-    let mut known = Known::new();
+    let mut known = Known::default();
     for (index, line) in lines.enumerate() {
         let damaged = || ProgressError::Damaged { line: index + 2 };
+        if let Some((number, count)) = parse_expired(line) {
+            // Later lines count further.
+            if known
+                .expired
+                .insert(number, count)
+                .is_some_and(|before| before >= count)
+            {
+                return Err(damaged());
+            }
+            continue;
+        }
         let (number, outcome) = parse_outcome(line).ok_or_else(damaged)?;
-        if known.insert(number, outcome).is_some() {
+        if known.outcomes.insert(number, outcome).is_some() {
             return Err(damaged());
         }
     }
     Ok(Some(known))
+}
+
+fn hold_text(seconds: u64) -> String {
+    if seconds == 0 {
+        "none".to_owned()
+    } else {
+        format!("{seconds}s")
+    }
+}
+
+fn parse_expired(line: &str) -> Option<(u64, u32)> {
+    let (number, count) = line.split_once(" E ")?;
+    Some((number.parse().ok()?, count.parse().ok()?))
 }
 
 fn parse_outcome(line: &str) -> Option<(u64, Outcome)> {
@@ -238,6 +289,7 @@ mod tests {
             input: "ab12".into(),
             directory: "cd34".into(),
             dimensions: "rooms,guests".into(),
+            hold_seconds: 0,
         }
     }
 
@@ -252,7 +304,7 @@ mod tests {
     /// A progress file with these outcomes, one batch each.
     fn write(path: &Path, outcomes: &[(u64, Outcome)]) {
         let (mut progress, known) = Progress::open(path, &run()).unwrap();
-        assert_eq!(known.len(), 0);
+        assert_eq!(known, Known::default());
         for (line, outcome) in outcomes {
             progress.add(*line, *outcome);
             progress.write().unwrap();
@@ -268,13 +320,38 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.progress");
         write(&path, &some_outcomes());
-        assert_eq!(known_at(&path), some_outcomes().into_iter().collect());
+        assert_eq!(known_at(&path).outcomes, some_outcomes().into_iter().collect());
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(
             text,
             "plimsoll-orders 1 input=ab12 directory=cd34 dimensions=rooms,guests\n\
              2 A 00000000000000000000000007\n9 R 18\n4 L\n"
         );
+    }
+
+    #[test]
+    fn expired_holds_are_counted() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.progress");
+        let run = Run {
+            hold_seconds: 30,
+            ..run()
+        };
+        let (mut progress, _) = Progress::open(&path, &run).unwrap();
+        progress.add_expired(4, 1);
+        progress.add_expired(9, 1);
+        progress.add_expired(4, 2);
+        progress.add(9, Outcome::Rejected(18));
+        progress.write().unwrap();
+        drop(progress);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(
+            text,
+            "plimsoll-orders 1 input=ab12 directory=cd34 dimensions=rooms,guests hold=30\n4 E 1\n9 E 1\n4 E 2\n9 R 18\n"
+        );
+        let known = Progress::open(&path, &run).unwrap().1;
+        assert_eq!(known.expired, [(4, 2), (9, 1)].into());
+        assert_eq!(known.outcomes, [(9, Outcome::Rejected(18))].into());
     }
 
     #[test]
@@ -290,11 +367,15 @@ mod tests {
                 std::fs::write(&path, &torn).unwrap();
                 let (mut progress, known) = Progress::open(&path, &run()).unwrap();
                 let lines = whole[..size].iter().filter(|byte| **byte == b'\n').count();
-                assert_eq!(known.len(), lines.saturating_sub(1), "cut at {size}");
+                assert_eq!(known.outcomes.len(), lines.saturating_sub(1), "cut at {size}");
                 progress.add(100, Outcome::Released);
                 progress.write().unwrap();
                 drop(progress);
-                assert_eq!(known_at(&path).len(), known.len() + 1, "cut at {size}");
+                assert_eq!(
+                    known_at(&path).outcomes.len(),
+                    known.outcomes.len() + 1,
+                    "cut at {size}"
+                );
             }
         }
     }
@@ -326,6 +407,13 @@ mod tests {
                     ..run()
                 },
                 "another choice of dimensions: rooms,guests, not rooms",
+            ),
+            (
+                Run {
+                    hold_seconds: 30,
+                    ..run()
+                },
+                "another --hold: none, not 30s",
             ),
         ] {
             let error = Progress::open(&path, &other).unwrap_err().to_string();
@@ -360,7 +448,7 @@ mod tests {
     fn damage_in_the_middle_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.progress");
-        for bad in ["2 A", "2 X", "A", "2 L L", "x L", "1 L\n1 L"] {
+        for bad in ["2 A", "2 X", "2 E", "2 E 1\n2 E 1", "A", "2 L L", "x L", "1 L\n1 L"] {
             std::fs::write(&path, format!("{}\n{bad}\n3 L\n", run().header())).unwrap();
             assert!(
                 matches!(Progress::open(&path, &run()), Err(ProgressError::Damaged { .. })),

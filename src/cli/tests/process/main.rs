@@ -6,8 +6,11 @@
 
 mod bad_input;
 mod demo;
+mod export;
 mod flow;
+mod holds;
 mod kill;
+mod lasting;
 mod limits;
 mod orders;
 mod startup;

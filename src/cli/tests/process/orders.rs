@@ -10,12 +10,12 @@ use sha2::{Digest, Sha256};
 use crate::support::{Random, Server, bookings, plimsoll, seed, succeed, wait};
 
 /// What a sequential run over the orders ends with.
-fn expected(name: &str) -> Option<Value> {
+pub(crate) fn expected(name: &str) -> Option<Value> {
     let text = std::fs::read(bookings("resort-expected.json")?).unwrap();
     Some(serde_json::from_slice::<Value>(&text).unwrap()[name].clone())
 }
 
-fn import(server: &Server) {
+pub(crate) fn import(server: &Server) {
     let pools = bookings("resort-pools.csv").unwrap();
     succeed(server, &["pool", "import", pools.to_str().unwrap()]);
 }
@@ -28,26 +28,27 @@ fn used_digest(server: &Server, dimensions: &str) -> String {
         .collect()
 }
 
-fn orders(engine: &str, dimensions: &str, progress: &Path) -> Child {
+pub(crate) fn orders(engine: &str, dimensions: &str, progress: &Path, options: &[&str]) -> Child {
     let file = bookings("resort-orders.csv.gz").unwrap();
     plimsoll()
         .arg("orders")
         .arg(file)
         .args(["--dimensions", dimensions, "--engine", engine, "--json", "--progress"])
         .arg(progress)
+        .args(options)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .unwrap()
 }
 
-fn figures(child: &mut Child) -> Value {
+pub(crate) fn figures(child: &mut Child) -> Value {
     assert!(wait(child).success());
     let text = std::io::read_to_string(child.stdout.take().unwrap()).unwrap();
     serde_json::from_str(text.lines().last().unwrap()).unwrap()
 }
 
-fn check(server: &Server, dimensions: &str, figures: &Value, expected: &Value) {
+pub(crate) fn check(server: &Server, dimensions: &str, figures: &Value, expected: &Value) {
     for figure in ["accepted", "rejected", "released", "release_of_rejected", "live"] {
         assert_eq!(figures[figure], expected[figure], "{figure}");
     }
@@ -57,7 +58,7 @@ fn check(server: &Server, dimensions: &str, figures: &Value, expected: &Value) {
     );
 }
 
-fn every_order_gets_its_outcome(cores: &str, dimensions: &str, name: &str) {
+fn every_order_gets_its_outcome(cores: &str, dimensions: &str, name: &str, held: &[&str]) {
     let Some(expected) = expected(name) else { return };
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
@@ -65,7 +66,7 @@ fn every_order_gets_its_outcome(cores: &str, dimensions: &str, name: &str) {
     let server = Server::start(&data, &options);
     import(&server);
     let progress = directory.path().join("progress");
-    let figures = figures(&mut orders(&server.engine(), dimensions, &progress));
+    let figures = figures(&mut orders(&server.engine(), dimensions, &progress, held));
     check(&server, dimensions, &figures, &expected);
     // After a clean stop the same stands there.
     assert_eq!(server.terminate(), Some(0));
@@ -75,27 +76,36 @@ fn every_order_gets_its_outcome(cores: &str, dimensions: &str, name: &str) {
 
 #[test]
 fn rooms_on_one_core() {
-    every_order_gets_its_outcome("1", "rooms", "first_night_rooms");
+    every_order_gets_its_outcome("1", "rooms", "first_night_rooms", &[]);
 }
 
 #[test]
 fn rooms_on_two_cores() {
-    every_order_gets_its_outcome("2", "rooms", "first_night_rooms");
+    every_order_gets_its_outcome("2", "rooms", "first_night_rooms", &[]);
 }
 
 #[test]
 fn rooms_and_guests_on_one_core() {
-    every_order_gets_its_outcome("1", "rooms,guests", "first_night_rooms_guests");
+    every_order_gets_its_outcome("1", "rooms,guests", "first_night_rooms_guests", &[]);
 }
 
 #[test]
 fn rooms_and_guests_on_two_cores() {
-    every_order_gets_its_outcome("2", "rooms,guests", "first_night_rooms_guests");
+    every_order_gets_its_outcome("2", "rooms,guests", "first_night_rooms_guests", &[]);
+}
+
+#[test]
+fn rooms_held_and_confirmed_on_one_core() {
+    every_order_gets_its_outcome("1", "rooms", "first_night_rooms", &["--hold"]);
+}
+
+#[test]
+fn rooms_and_guests_held_and_confirmed_on_two_cores() {
+    every_order_gets_its_outcome("2", "rooms,guests", "first_night_rooms_guests", &["--hold=10m"]);
 }
 
 /// Kills the engine under a running client, and the client too; both are started again until every order has its outcome.
-#[test]
-fn orders_survive_kills_of_the_engine_and_of_the_client() {
+fn orders_survive_kills_of_the_engine_and_of_the_client(held: &[&str]) {
     let Some(expected) = expected("first_night_rooms_guests") else {
         return;
     };
@@ -104,11 +114,20 @@ fn orders_survive_kills_of_the_engine_and_of_the_client() {
     let data = directory.path().join("data");
     let progress = directory.path().join("progress");
     let dimensions = "rooms,guests";
-    let options = ["--dimensions", dimensions, "--cores", "2", "--segment-size", "1048576"];
+    let options = [
+        "--dimensions",
+        dimensions,
+        "--cores",
+        "2",
+        "--segment-size",
+        "1048576",
+        "--hold-grace",
+        "1s",
+    ];
     let mut server = Server::start(&data, &options);
     import(&server);
     let listen = server.engine();
-    let mut client = orders(&listen, dimensions, &progress);
+    let mut client = orders(&listen, dimensions, &progress, held);
     let (mut engine_kills, mut client_kills) = (0, 0);
     while client.try_wait().unwrap().is_none() && engine_kills + client_kills < 24 {
         std::thread::sleep(Duration::from_millis(50 + random.below(150)));
@@ -119,7 +138,7 @@ fn orders_survive_kills_of_the_engine_and_of_the_client() {
         } else {
             client.kill().unwrap();
             client.wait().unwrap();
-            client = orders(&listen, dimensions, &progress);
+            client = orders(&listen, dimensions, &progress, held);
             client_kills += 1;
         }
     }
@@ -131,6 +150,17 @@ fn orders_survive_kills_of_the_engine_and_of_the_client() {
     );
     check(&server, dimensions, &figures, &expected);
     // Once more: everything is known, nothing happens again.
-    let again = crate::orders::figures(&mut orders(&listen, dimensions, &progress));
+    let again = crate::orders::figures(&mut orders(&listen, dimensions, &progress, held));
     check(&server, dimensions, &again, &expected);
+}
+
+#[test]
+fn orders_survive_kills() {
+    orders_survive_kills_of_the_engine_and_of_the_client(&[]);
+}
+
+/// With holds that expire while the client or the engine is down, so that some orders need another key.
+#[test]
+fn held_orders_survive_kills() {
+    orders_survive_kills_of_the_engine_and_of_the_client(&["--hold=1s"]);
 }

@@ -139,6 +139,24 @@ pub(crate) fn succeed(server: &Server, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// The same, which must fail with this exit code and say this on standard error.
+pub(crate) fn fail(server: &Server, arguments: &[&str], code: i32, expected: &str) {
+    let output = run(server, arguments);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {error}");
+    assert!(
+        error.contains(expected),
+        "{arguments:?}: {expected:?} is not in {error}"
+    );
+    assert!(output.stdout.is_empty(), "{arguments:?} printed something");
+}
+
+/// What a command prints with `--json`, one object on a line.
+pub(crate) fn json(server: &Server, arguments: &[&str]) -> Vec<serde_json::Value> {
+    let text = succeed(server, &[arguments, &["--json"]].concat());
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
 /// A file of the real bookings, which are not part of the project.
 pub(crate) fn bookings(name: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
