@@ -16,6 +16,7 @@ pub(crate) struct Clock {
     time: i64,
     at: Instant,
     jumped_at: Option<Instant>,
+    was_set_ahead: bool,
 }
 
 impl Clock {
@@ -24,7 +25,13 @@ impl Clock {
             time: system_time(),
             at: Instant::now(),
             jumped_at: None,
+            was_set_ahead: false,
         }
+    }
+
+    /// Whether a jump ahead was followed since the last call. Deadlines of holds that passed by it are not their customers' fault.
+    pub(crate) fn take_set_ahead(&mut self) -> bool {
+        std::mem::take(&mut self.was_set_ahead)
     }
 
     pub(crate) fn now(&mut self) -> Timestamp {
@@ -46,6 +53,7 @@ impl Clock {
                 time: found,
                 at,
                 jumped_at: None,
+                was_set_ahead: self.was_set_ahead || (!is_even && found > expected),
             };
             return Timestamp(found);
         }
@@ -79,6 +87,7 @@ mod tests {
             time: 1000 * SECOND,
             at: begun,
             jumped_at: None,
+            was_set_ahead: false,
         };
         let mut check = |seconds: u64, found: i64, expected: i64| {
             let told = clock.tell(found * SECOND, begun + Duration::from_secs(seconds));
@@ -97,5 +106,11 @@ mod tests {
         check(40, 1041 - 3600, 1041);
         check(99, 1100 - 3600, 1100);
         check(100, 1101 - 3600, 1101 - 3600);
+        // An hour ahead again, and it stays: that is told, once.
+        check(101, 1102, 1102 - 3600);
+        check(160, 1161, 1161 - 3600);
+        check(161, 1162, 1162);
+        assert!(clock.take_set_ahead());
+        assert!(!clock.take_set_ahead());
     }
 }
