@@ -323,12 +323,12 @@ impl<F: Framing + 'static> World<F> {
         }
         core.model = model;
         core.start(engine, self.now);
-        if self.fault_dice.permille(300) {
+        if self.fault_dice.permille(100) {
             self.examine(index, probe, digest)?;
         }
         self.tension = TENSE_STEPS / 2;
         // Everything that was handed out is durable, and a recovery more changes nothing.
-        if self.fault_dice.permille(400) {
+        if self.fault_dice.permille(200) {
             let mut copy = self.cores[index].disk.borrow().copy();
             if self.fault_dice.coin() {
                 copy.lose_everything();

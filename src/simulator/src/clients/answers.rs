@@ -6,7 +6,7 @@ use super::{Client, ENDED_COUNT_MAX, Intent, Ledger, Origin, Progress, Wish, res
 use crate::checkers::{Promise, Violation, violation};
 
 /// Attempts after which a client takes it that there is no room.
-const ATTEMPT_COUNT_MAX: u32 = 25;
+const ATTEMPT_COUNT_MAX: u32 = 6;
 
 impl Ledger {
     /// An outcome has reached its client. True when the wish stays open.
@@ -53,6 +53,7 @@ impl Ledger {
             Wish::Reserve { .. } | Wish::Release { of: None, .. } => {}
             Wish::Release { of: Some(of), .. } => {
                 self.intents[of].release_done |= status == Status::Ok;
+                self.intents[of].release_answered = true;
                 end(client, of);
             }
             Wish::Confirm { of, .. } => {
@@ -130,7 +131,7 @@ impl Ledger {
                     Status::Ok if outcome.state() == wire::State::released => None,
                     Status::Ok if outcome.state() == wire::State::expired && may_have_ended => None,
                     Status::Ok => Some((Promise::OneEffect, "what was released is not")),
-                    _ if intent.attempts > 1 || may_have_ended || self.intents[*of].release_done => None,
+                    _ if intent.attempts > 1 || may_have_ended || self.intents[*of].release_answered => None,
                     _ => Some((
                         Promise::Durable,
                         "a reservation that was acknowledged cannot be released",

@@ -100,6 +100,8 @@ pub(crate) struct Intent {
     holding: Holding,
     release_attempted: bool,
     release_done: bool,
+    /// Whatever the answer was: it does not live any more.
+    release_answered: bool,
     confirm_done: bool,
 }
 
@@ -274,6 +276,7 @@ impl Ledger {
             },
             release_attempted: false,
             release_done: false,
+            release_answered: false,
             confirm_done: false,
         });
     }
