@@ -31,7 +31,7 @@ use crate::runtime::{self, Executor, Listener};
 use crate::shared::Shared;
 use crate::snapshots::Snapshots;
 use crate::stats::{CoreCounters, Stats};
-use crate::{archive, core_count, heartbeat, host, listen, snapshots, sync};
+use crate::{archive, availability, core_count, heartbeat, host, listen, snapshots, sync};
 
 /// A running server.
 pub struct Server {
@@ -408,6 +408,8 @@ fn start_core(setup: CoreSetup) -> Result<(Rc<Core>, Listener, ArchivedJournal, 
         connections,
         random(),
     ));
+    // Before anybody asks: what recovery brought back is durable.
+    core.with(|inner| availability::publish(inner, now));
     runtime::spawn_local(sync::run(Rc::clone(&core), journal.directory));
     Ok((core, listener, archived, options.drain_timeout))
 }
