@@ -159,7 +159,9 @@ impl Housekeeping {
         if room.prepared_count >= 1 {
             let first_deadline = model.first_deadline().unwrap_or(i64::MAX);
             hold(!was_extending || first_deadline > now, Promise::Time, || {
-                format!("the deadline {first_deadline} passed before {now}, while nobody could confirm, and is not moved")
+                format!(
+                    "the deadline {first_deadline} passed before {now}, while nobody could confirm, and is not moved"
+                )
             })?;
             let is_on_time = first_deadline > now - LATENESS_MICROS_MAX || expired == EXPIRIES_PER_TURN_MAX;
             hold(is_on_time, Promise::Time, || {
@@ -176,7 +178,10 @@ impl Housekeeping {
             && let Some(pool) = self.untold(now)
         {
             return violation(Promise::LostDemand, || {
-                format!("what pool {pool:#x} turned away is not told at {now}: {:?}", self.lost[&pool])
+                format!(
+                    "what pool {pool:#x} turned away is not told at {now}: {:?}",
+                    self.lost[&pool]
+                )
             });
         }
         Ok(())

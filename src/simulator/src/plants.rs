@@ -206,7 +206,9 @@ impl Plant {
             Plant::SnapshotBeforeDurable => "uses a snapshot before the journal is durable up to its LSN",
             Plant::SnapshotLosesKey => "writes wrong keys into snapshots",
             Plant::SnapshotLosesRequest => "leaves out of snapshots what was asked for before a resize",
-            Plant::SnapshotLosesDeadline => "writes no deadlines into snapshots, so that nothing expires after a restore",
+            Plant::SnapshotLosesDeadline => {
+                "writes no deadlines into snapshots, so that nothing expires after a restore"
+            }
             Plant::SnapshotLosesCounter => "writes pools into snapshots as if nothing were held",
             Plant::SnapshotLosesLastEvent => "writes pools into snapshots as if nothing had happened in them for long",
             Plant::SnapshotTailSkipped => "a recovery that takes a snapshot for later than it is",
@@ -235,10 +237,7 @@ impl Plant {
         match self {
             Plant::GraceForgotten => options.hold_grace_micros = 0,
             Plant::KeyRetentionShort => options.state.key_retention_micros /= 2,
-            Plant::RetiresEarly => {
-                options.state.key_retention_micros /= 4;
-                options.state.retire_after_micros = 0;
-            }
+            Plant::RetiresEarly => options.state.retire_after_micros = 0,
             _ => {}
         }
     }

@@ -104,9 +104,7 @@ impl Readers {
     /// The engine gives something out.
     pub(crate) fn take(&mut self, publication: &Publication, durable: u64) -> Result<(), Violation> {
         let Some(expected) = self.expected.pop_front() else {
-            return violation(Promise::Fresh, || {
-                format!("a publication of nothing: {publication:?}")
-            });
+            return violation(Promise::Fresh, || format!("a publication of nothing: {publication:?}"));
         };
         hold(expected.upto <= durable, Promise::Fresh, || {
             format!("the batch up to LSN {} is published at {durable}", expected.upto)
@@ -147,6 +145,19 @@ impl Readers {
         Ok(())
     }
 
+    /// Planted: what a batch changed is told when it is closed.
+    pub(crate) fn take_early(&mut self) {
+        while let Some(expected) = self.expected.pop_front() {
+            self.published_upto = self.published_upto.max(expected.upto);
+            for (pool, seen) in expected.pools {
+                match seen {
+                    Some(seen) => self.seen.insert(pool, seen),
+                    None => self.seen.remove(&pool),
+                };
+            }
+        }
+    }
+
     /// A reply that rests on this LSN leaves: whoever has it must see its change everywhere.
     pub(crate) fn reply(&self, upto: u64) -> Result<(), Violation> {
         let first = self.expected.front().map_or(u64::MAX, |expected| expected.upto);
@@ -163,7 +174,10 @@ impl Readers {
             format!("readers see everything up to {as_of}, and not what happened at {oldest}; it is {now}")
         })?;
         hold(now < self.asked_at || as_of >= self.as_of, Promise::Fresh, || {
-            format!("readers see everything up to {as_of}, and once did up to {}", self.as_of)
+            format!(
+                "readers see everything up to {as_of}, and once did up to {}",
+                self.as_of
+            )
         })?;
         let is_fresh = !self.expected.is_empty() || as_of >= now;
         hold(is_fresh, Promise::Fresh, || {

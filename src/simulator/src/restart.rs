@@ -394,11 +394,9 @@ impl<F: Framing + 'static> World<F> {
             for happened in probe.events.iter().filter(|happened| happened.lsn > lsn) {
                 state.apply(&happened.event);
             }
-            hold(
-                state.digest(Timestamp::ABSENT) == digest,
-                Promise::Snapshot,
-                || format!("core {index} is another one from its snapshot of LSN {lsn}"),
-            )?;
+            hold(state.digest(Timestamp::ABSENT) == digest, Promise::Snapshot, || {
+                format!("core {index} is another one from its snapshot of LSN {lsn}")
+            })?;
             core.model.examine(state, core.clock)?;
         }
         Ok(())

@@ -296,15 +296,25 @@ impl<F: Framing + 'static> World<F> {
             Some(Plant::AgeNotTold) => Timestamp(now),
             _ => core.engine().published_as_of(Timestamp(now)),
         };
-        core.readers.tell_age(as_of, now, core.clock)?;
+        // What was told too early has no age.
+        if plant != Some(Plant::PublishBeforeSync) {
+            core.readers.tell_age(as_of, now, core.clock)?;
+        }
         self.replies(index, durable)
     }
 
     fn publications(&mut self, index: usize, durable: u64) -> Result<(), Violation> {
         let plant = self.plant;
         let core = &mut self.cores[index];
+        if plant == Some(Plant::PublishBeforeSync) {
+            core.readers.take_early();
+            core.floor = core.floor.max(core.readers.published_upto);
+        }
         let engine = core.engine.as_mut().expect("the process runs");
         while let Some(publication) = engine.next_publication() {
+            if plant == Some(Plant::PublishBeforeSync) {
+                continue;
+            }
             if plant == Some(Plant::PublicationLost) && self.fault_dice.permille(50) {
                 continue;
             }
@@ -423,6 +433,15 @@ impl<F: Framing + 'static> World<F> {
     pub(crate) fn flood(&mut self, owner: usize) -> Result<(), Violation> {
         note("flood", [owner as u64, 0, 0, 0]);
         let size = self.fault_dice.pick(&[1, 8192]);
+        // Until nothing fits any more, even where a sync does not come to its end and turns go on.
+        for _ in 0..3 {
+            self.flood_once(owner, size)?;
+            self.turn(owner)?;
+        }
+        Ok(())
+    }
+
+    fn flood_once(&mut self, owner: usize, size: u32) -> Result<(), Violation> {
         // No core sends as this one, and nobody waits for its frames.
         let sender = self.cores.len();
         for number in 0..=INBOX_MESSAGE_COUNT_MAX as u32 {

@@ -119,7 +119,10 @@ impl Snapshots {
             plimsoll_record::encode_piece(piece, dimension_count, &mut taking.bytes);
         }
         if is_complete {
-            note("snapshot complete", [taking.moment.lsn.0, taking.bytes.len() as u64, 0, 0]);
+            note(
+                "snapshot complete",
+                [taking.moment.lsn.0, taking.bytes.len() as u64, 0, 0],
+            );
             self.ready = self.taking.take();
         }
     }
@@ -148,12 +151,7 @@ impl Snapshots {
     }
 
     /// The journal is durable up to this LSN: what is complete may count.
-    pub(crate) fn durable(
-        &mut self,
-        upto: u64,
-        plant: Option<Plant>,
-        options: StateOptions,
-    ) -> Result<(), Violation> {
+    pub(crate) fn durable(&mut self, upto: u64, plant: Option<Plant>, options: StateOptions) -> Result<(), Violation> {
         let is_early = plant == Some(Plant::SnapshotBeforeDurable);
         if let Some(file) = self.ready.take_if(|file| file.moment.lsn.0 <= upto || is_early) {
             file.restore(options)?;
@@ -181,7 +179,11 @@ fn spoil(piece: &mut SnapshotPiece, plant: Plant) {
         (SnapshotPiece::Reservations(_, page), Plant::SnapshotLosesRequest) => page.first_requests.clear(),
         (SnapshotPiece::Reservations(_, page), Plant::SnapshotLosesDeadline) => {
             // A deadline that is in no wheel never comes.
-            for entry in page.entries.iter_mut().filter(|entry| entry.moment.0 > entry.created_at.0) {
+            for entry in page
+                .entries
+                .iter_mut()
+                .filter(|entry| entry.moment.0 > entry.created_at.0)
+            {
                 entry.moment = Timestamp::NEVER;
             }
         }

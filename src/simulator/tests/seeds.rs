@@ -20,22 +20,36 @@ fn seeds_hold_and_every_fault_strikes() {
     // A fault that never strikes tests nothing.
     for what in [
         "bit flips",
+        "clock jumps",
+        "confirmed",
         "connection lost",
         "crash in recovery",
         "crash in the turn",
+        "deadline moved",
         "disk full",
         "effect stands",
         "flood",
+        "hold expires",
+        "hold_expired",
         "insufficient capacity",
         "key_reused",
         "kill",
         "no room to start",
+        "pause",
+        "pool retires",
         "power loss",
+        "resized",
         "ring exhausted",
         "shadow reserve",
         "slot used again",
+        "snapshot counts",
+        "snapshot lost",
+        "snapshot used",
         "storage full",
+        "sweep",
         "sync fails",
+        "time passes",
+        "turned away",
     ] {
         assert!(happened.contains_key(what), "{what} never happened: {happened:?}");
     }
@@ -93,19 +107,19 @@ fn check(plant: Plant, seed_count: u64, promises: &[Promise]) {
 
 #[test]
 fn ack_before_sync() {
-    check(Plant::AckBeforeSync, 5, &[Promise::Durable, Promise::BadDisk]);
+    check(Plant::AckBeforeSync, 20, &[Promise::Durable, Promise::BadDisk]);
 }
 
 #[test]
 fn checksum_without_length() {
-    check(Plant::ChecksumWithoutLength, 40, &[Promise::BadDisk]);
+    check(Plant::ChecksumWithoutLength, 150, &[Promise::BadDisk]);
 }
 
 #[test]
 fn seed_without_incarnation() {
     check(
         Plant::SeedWithoutIncarnation,
-        20,
+        100,
         &[Promise::Forgotten, Promise::Durable, Promise::BadDisk],
     );
 }
@@ -114,59 +128,188 @@ fn seed_without_incarnation() {
 fn incarnation_reused() {
     check(
         Plant::IncarnationReused,
-        20,
+        100,
         &[Promise::Forgotten, Promise::Durable, Promise::BadDisk],
     );
 }
 
 #[test]
 fn sync_skips_last_segment() {
-    check(Plant::SyncSkipsLastSegment, 30, &[Promise::Durable, Promise::BadDisk]);
+    check(Plant::SyncSkipsLastSegment, 150, &[Promise::Durable, Promise::BadDisk]);
 }
 
 #[test]
 fn sync_loses_page() {
-    check(Plant::SyncLosesPage, 5, &[Promise::Durable, Promise::BadDisk]);
+    check(Plant::SyncLosesPage, 30, &[Promise::Durable, Promise::BadDisk]);
 }
 
 #[test]
 fn control_before_segment() {
-    check(Plant::ControlBeforeSegment, 5, &[Promise::BadDisk]);
+    check(Plant::ControlBeforeSegment, 30, &[Promise::BadDisk]);
 }
 
 #[test]
 fn control_not_synced() {
-    check(Plant::ControlNotSynced, 100, &[Promise::Durable]);
+    check(Plant::ControlNotSynced, 150, &[Promise::Durable]);
 }
 
 #[test]
 fn tickets_out_of_order() {
-    check(Plant::TicketsOutOfOrder, 5, &[Promise::Assertion]);
+    check(Plant::TicketsOutOfOrder, 20, &[Promise::Assertion]);
 }
 
 #[test]
 fn failed_sync_retried() {
-    check(Plant::FailedSyncRetried, 60, &[Promise::Durable, Promise::BadDisk]);
+    check(Plant::FailedSyncRetried, 100, &[Promise::Durable, Promise::BadDisk]);
 }
 
 #[test]
 fn reply_lost_key_changed() {
-    check(Plant::ReplyLostKeyChanged, 5, &[Promise::OneEffect]);
+    check(Plant::ReplyLostKeyChanged, 20, &[Promise::OneEffect]);
 }
 
 #[test]
 fn recovery_without_rewrite() {
-    check(Plant::RecoveryWithoutRewrite, 60, &[Promise::Durable, Promise::BadDisk]);
+    check(
+        Plant::RecoveryWithoutRewrite,
+        100,
+        &[Promise::Durable, Promise::BadDisk],
+    );
 }
 
 #[test]
 fn replies_out_of_order() {
-    check(Plant::RepliesOutOfOrder, 5, &[Promise::Order]);
+    check(Plant::RepliesOutOfOrder, 20, &[Promise::Order]);
 }
 
 #[test]
 fn frame_forgotten() {
     check(Plant::FrameForgotten, 200, &[Promise::Order]);
+}
+
+#[test]
+fn publish_before_sync() {
+    check(Plant::PublishBeforeSync, 30, &[Promise::Durable]);
+}
+
+#[test]
+fn reply_before_publication() {
+    check(Plant::ReplyBeforePublication, 5, &[Promise::Fresh]);
+}
+
+#[test]
+fn publication_lost() {
+    check(Plant::PublicationLost, 10, &[Promise::Fresh]);
+}
+
+#[test]
+fn age_not_told() {
+    check(Plant::AgeNotTold, 5, &[Promise::Fresh]);
+}
+
+#[test]
+fn deadline_not_checked() {
+    check(Plant::DeadlineNotChecked, 30, &[Promise::Answer]);
+}
+
+#[test]
+fn expires_early() {
+    check(Plant::ExpiresEarly, 30, &[Promise::Time]);
+}
+
+#[test]
+fn expiry_forgotten() {
+    check(
+        Plant::ExpiryForgotten,
+        10,
+        &[Promise::Time, Promise::Order, Promise::Forgotten],
+    );
+}
+
+#[test]
+fn grace_forgotten() {
+    check(Plant::GraceForgotten, 40, &[Promise::Time]);
+}
+
+#[test]
+fn jump_not_told() {
+    check(Plant::JumpNotTold, 100, &[Promise::Time]);
+}
+
+#[test]
+fn key_retention_short() {
+    check(
+        Plant::KeyRetentionShort,
+        20,
+        &[Promise::Forgotten, Promise::OneEffect, Promise::Answer],
+    );
+}
+
+#[test]
+fn retires_early() {
+    check(Plant::RetiresEarly, 60, &[Promise::Time]);
+}
+
+#[test]
+fn version_not_checked() {
+    check(Plant::VersionNotChecked, 30, &[Promise::Answer]);
+}
+
+#[test]
+fn lost_demand_twice() {
+    check(Plant::LostDemandTwice, 10, &[Promise::LostDemand]);
+}
+
+#[test]
+fn snapshot_without_copies() {
+    check(Plant::SnapshotWithoutCopies, 20, &[Promise::Snapshot]);
+}
+
+#[test]
+fn snapshot_before_durable() {
+    check(
+        Plant::SnapshotBeforeDurable,
+        100,
+        &[Promise::Snapshot, Promise::BadDisk],
+    );
+}
+
+#[test]
+fn snapshot_loses_key() {
+    check(Plant::SnapshotLosesKey, 20, &[Promise::Snapshot]);
+}
+
+#[test]
+fn snapshot_loses_request() {
+    check(Plant::SnapshotLosesRequest, 40, &[Promise::OneEffect, Promise::Answer]);
+}
+
+#[test]
+fn snapshot_loses_deadline() {
+    check(
+        Plant::SnapshotLosesDeadline,
+        30,
+        &[Promise::Snapshot, Promise::Assertion],
+    );
+}
+
+#[test]
+fn snapshot_loses_counter() {
+    check(Plant::SnapshotLosesCounter, 30, &[Promise::Snapshot]);
+}
+
+#[test]
+fn snapshot_loses_last_event() {
+    check(Plant::SnapshotLosesLastEvent, 200, &[Promise::Time]);
+}
+
+#[test]
+fn snapshot_tail_skipped() {
+    check(
+        Plant::SnapshotTailSkipped,
+        20,
+        &[Promise::BadDisk, Promise::Assertion, Promise::Forgotten],
+    );
 }
 
 #[test]

@@ -21,6 +21,12 @@ use crate::memory::{Files, JOURNAL, MemoryStorage, SIZE};
 const STEP_COUNT_MAX: usize = 200;
 const SEGMENT_COUNT_MAX: usize = 6;
 
+const COMMIT_TAG: Tag = Tag {
+    kind: COMMIT_KIND,
+    partition: 0,
+    detail: 0,
+};
+
 /// Writes what an input says.
 struct Writer {
     files: Files,
@@ -115,10 +121,18 @@ impl Writer {
 
     fn record(&mut self, input: &mut Input<'_>) {
         let flags = input.u8();
-        let tag = Tag {
-            kind: input.u16(),
-            partition: input.u16(),
-            detail: input.u32(),
+        let tag = match flags >> 2 & 3 {
+            // What only looks like a commit record, and other kinds that are the journal's own.
+            1 => COMMIT_TAG,
+            2 => Tag {
+                kind: 0xFF00 | u16::from(input.u8()),
+                ..COMMIT_TAG
+            },
+            _ => Tag {
+                kind: input.u16(),
+                partition: input.u16(),
+                detail: input.u32(),
+            },
         };
         let lsn = if flags & 1 == 0 { self.lsn } else { input.u64() };
         let size = usize::from(if flags & 2 == 0 {
@@ -148,12 +162,7 @@ impl Writer {
         body[..8].copy_from_slice(&first_lsn.to_le_bytes());
         body[8..12].copy_from_slice(&count.to_le_bytes());
         body[16..].copy_from_slice(&durable_lsn.to_le_bytes());
-        let tag = Tag {
-            kind: COMMIT_KIND,
-            partition: 0,
-            detail: 0,
-        };
-        self.append(self.lsn, i64::from(input.u32()), tag, &body);
+        self.append(self.lsn, i64::from(input.u32()), COMMIT_TAG, &body);
         self.lsn = self.lsn.wrapping_add(1);
         self.first_lsn = self.lsn;
     }

@@ -117,10 +117,9 @@ impl Ledger {
                     Origin::Same(first) if firm(*first) && !is_done(*first) => {
                         Some((Promise::OneEffect, "a repetition does not get the first outcome"))
                     }
-                    Origin::Conflict(first) if firm(*first) && status != Status::KeyReused => Some((
-                        Promise::OneEffect,
-                        "another request under a used key is not refused",
-                    )),
+                    Origin::Conflict(first) if firm(*first) && status != Status::KeyReused => {
+                        Some((Promise::OneEffect, "another request under a used key is not refused"))
+                    }
                     _ => None,
                 }
             }

@@ -17,8 +17,7 @@ impl Ledger {
             let is_right = match found {
                 Some(found) => {
                     found.version() > pool.acked_version
-                        || found.version() == pool.acked_version
-                            && Some(&**found.definition()) == pool.acked.as_ref()
+                        || found.version() == pool.acked_version && Some(&**found.definition()) == pool.acked.as_ref()
                 }
                 None => self.may_be_retired(number, id),
             };
@@ -58,8 +57,7 @@ impl Ledger {
         let found = state.reservation(id, Timestamp::ABSENT);
         let lives =
             found.is_some_and(|found| matches!(found.state, ReservationState::Held | ReservationState::Confirmed));
-        let is_same =
-            found.is_none_or(|found| intent.holding.units.contains(&found.units) && found.pool == *pool);
+        let is_same = found.is_none_or(|found| intent.holding.units.contains(&found.units) && found.pool == *pool);
         let is_right = is_same && (lives || intent.release_attempted || self.may_have_ended(index));
         hold(is_right, Promise::Durable, || {
             format!("wish {index} was acknowledged: {intent:?}, and its reservation is {found:?}")
@@ -76,7 +74,10 @@ impl Ledger {
     /// When everything is answered: each wish has at most one effect, and no effect is unknown to its client; what clients hold fits.
     pub(crate) fn check_effects(&self, model: &Model, state: &State) -> Result<(), Violation> {
         let mut effects = BTreeMap::new();
-        for view in state.reservations(Timestamp::ABSENT).filter(|view| !view.state.is_ended()) {
+        for view in state
+            .reservations(Timestamp::ABSENT)
+            .filter(|view| !view.state.is_ended())
+        {
             let Some(found) = model.reservation(view.id.0) else {
                 continue;
             };

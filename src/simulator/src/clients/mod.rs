@@ -382,10 +382,7 @@ impl Ledger {
                     random,
                     reference: reference.clone(),
                 };
-                (
-                    Some(self.pools[*pool].core),
-                    plimsoll_domain::Command::Reserve(reserve),
-                )
+                (Some(self.pools[*pool].core), plimsoll_domain::Command::Reserve(reserve))
             }
             Wish::Confirm { reservation, .. } => {
                 let confirm = plimsoll_domain::Confirm {

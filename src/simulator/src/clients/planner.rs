@@ -88,8 +88,8 @@ impl Ledger {
         let may_be_new = self.pools[pool].id.is_none_or(|id| self.may_be_retired(pool, id));
         let ledger = &mut self.pools[pool];
         let is_new = ledger.id != Some(PoolId(result.pool));
-        let is_right = result.status == Status::Ok
-            && (is_new && may_be_new || !is_new && result.version >= ledger.acked_version);
+        let is_right =
+            result.status == Status::Ok && (is_new && may_be_new || !is_new && result.version >= ledger.acked_version);
         hold(is_right, Promise::Durable, || {
             format!(
                 "pool {} was acknowledged in version {}, and now {result:?}",

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use plimsoll_domain::{
-    Event, Moved, PoolDefined, PoolRetired, Released, Reserved, ReservationState, ResizeCause, Resized, Swept,
+    Event, Moved, PoolDefined, PoolRetired, Released, ReservationState, Reserved, ResizeCause, Resized, Swept,
     TurnedAway, Units, partition_of,
 };
 
@@ -178,11 +178,9 @@ impl Model {
                     && event.expires_at.is_some_and(|time| time.0 == event.at.0 + grace_micros)
             }
         };
-        hold(
-            is_right && event.expires_at.is_some() == is_held,
-            Promise::Time,
-            || format!("{event:?} does not follow {found:?}, with {grace_micros} us of grace"),
-        )?;
+        hold(is_right && event.expires_at.is_some() == is_held, Promise::Time, || {
+            format!("{event:?} does not follow {found:?}, with {grace_micros} us of grace")
+        })?;
         let mut grown = event.units;
         for (unit, before) in grown.0.iter_mut().zip(event.previous_units.0) {
             *unit = unit.saturating_sub(before);
@@ -249,7 +247,10 @@ impl Model {
             });
         };
         hold(self.is_pool_over(&pool, at), Promise::Time, || {
-            format!("a pool retires at {at}, before its life is over: {pool:?}, {:?}", self.rules)
+            format!(
+                "a pool retires at {at}, before its life is over: {pool:?}, {:?}",
+                self.rules
+            )
         })?;
         self.names.remove(&pool.name);
         self.retired.insert(event.pool.0);
@@ -265,10 +266,8 @@ impl Model {
     }
 
     fn apply_turned_away(&self, event: &TurnedAway, at: i64) -> Result<(), Violation> {
-        let is_right = self.pools.contains_key(&event.pool.0)
-            && event.refusals > 0
-            && event.since <= event.at
-            && event.at.0 == at;
+        let is_right =
+            self.pools.contains_key(&event.pool.0) && event.refusals > 0 && event.since <= event.at && event.at.0 == at;
         hold(is_right, Promise::LostDemand, || {
             format!("lost demand at {at} that nobody can have: {event:?}")
         })
@@ -276,20 +275,19 @@ impl Model {
 }
 
 fn add(sums: &mut [i64; 8], units: &Units) {
-    sums.iter_mut().zip(units.0).for_each(|(sum, units)| *sum += i64::from(units));
+    sums.iter_mut()
+        .zip(units.0)
+        .for_each(|(sum, units)| *sum += i64::from(units));
 }
 
 fn subtract(sums: &mut [i64; 8], units: &Units) {
-    sums.iter_mut().zip(units.0).for_each(|(sum, units)| *sum -= i64::from(units));
+    sums.iter_mut()
+        .zip(units.0)
+        .for_each(|(sum, units)| *sum -= i64::from(units));
 }
 
 /// What was added leaves an enforcing pool at its ceiling or below, and the event says whether it did.
-fn hold_law(
-    pool: &ModelPool,
-    added: &Units,
-    would_refuse: bool,
-    event: &dyn std::fmt::Debug,
-) -> Result<(), Violation> {
+fn hold_law(pool: &ModelPool, added: &Units, would_refuse: bool, event: &dyn std::fmt::Debug) -> Result<(), Violation> {
     let reserved = pool.reserved();
     let is_over = (0..8).any(|dimension| added.0[dimension] > 0 && reserved[dimension] > pool.ceiling(dimension));
     let is_shadow = pool.definition.shadow;

@@ -60,7 +60,9 @@ impl Model {
     /// every hold comes due.
     pub(crate) fn examine(&self, mut state: State, now: i64) -> Result<(), Violation> {
         for ((_, key), id) in &self.keys {
-            let Some(found) = self.remembered(*id, now) else { continue };
+            let Some(found) = self.remembered(*id, now) else {
+                continue;
+            };
             let reserve = plimsoll_domain::Reserve {
                 pool: found.event.pool,
                 key: plimsoll_domain::Key(*key),
@@ -80,7 +82,10 @@ impl Model {
             let found = state.reservation(plimsoll_domain::ReservationId(*id), Timestamp::ABSENT);
             let is_right = found.is_some_and(|found| found.expires_at == Some(Timestamp(*deadline)));
             hold(is_right, Promise::Time, || {
-                format!("the deadline of slot {:#x} is {deadline}, and not as in {found:?}", slot_of(*id))
+                format!(
+                    "the deadline of slot {:#x} is {deadline}, and not as in {found:?}",
+                    slot_of(*id)
+                )
             })?;
         }
         // Past the longest hold, the wheel has gone round.

@@ -57,7 +57,11 @@ impl Model {
             return SlotRoom::Sure;
         }
         let mut room = SlotRoom::None;
-        for (_, id) in self.slots.iter().filter(|(slot, _)| partition_of_slot(**slot) == partition) {
+        for (_, id) in self
+            .slots
+            .iter()
+            .filter(|(slot, _)| partition_of_slot(**slot) == partition)
+        {
             let reservation = &self.reservations[id];
             if self.is_forgotten(reservation, now) {
                 return SlotRoom::Sure;

@@ -10,7 +10,7 @@ mod decide;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use plimsoll_domain::{PoolDefinition, Reserved, ReservationState, ReservationView, Timestamp, Units};
+use plimsoll_domain::{PoolDefinition, ReservationState, ReservationView, Reserved, Timestamp, Units};
 use plimsoll_protocol::Status;
 
 /// What the engine was told, as far as it decides what happens.
