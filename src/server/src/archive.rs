@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use plimsoll_domain::{Event, Timestamp};
 use plimsoll_journal::{
-    DirectoryJournal, FileError, JournalId, Record, Recycler, SegmentNumber, SegmentSource, archive_segment,
-    check_history,
+    DirectoryJournal, FileError, JournalFiles, JournalId, Record, Recycler, SegmentNumber, SegmentSource,
+    archive_segment, check_history,
 };
 use plimsoll_record::RecordTag;
 
@@ -42,7 +42,7 @@ pub(crate) fn start(
     history: Vec<(DirectoryJournal, SegmentNumber)>,
 ) -> std::io::Result<JoinHandle<()>> {
     let mut archive = Archive {
-        archived_below: journals.iter().map(|_| SegmentNumber::FIRST).collect(),
+        archived_below: journals.iter().map(first_segment).collect(),
         segment_size,
         journals,
         shared,
@@ -191,6 +191,15 @@ impl Archive {
         while Instant::now() < until && !self.shared.is_finished() {
             std::thread::sleep(pause.min(INTERVAL));
         }
+    }
+}
+
+/// The oldest segment that is there: those before it went because they are archived.
+fn first_segment(journal: &ArchivedJournal) -> SegmentNumber {
+    match JournalFiles::read(&journal.directory) {
+        Ok(files) => files.segments.first().copied().unwrap_or(SegmentNumber::FIRST),
+        // The archive of each is looked for, which takes longer.
+        Err(_) => SegmentNumber::FIRST,
     }
 }
 
