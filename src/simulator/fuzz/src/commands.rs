@@ -171,16 +171,16 @@ impl Machine {
         state
     }
 
-    fn record(&mut self, event: Event) {
+    fn record(&mut self, event: &Event) {
         let mut body = Vec::new();
-        let tag = encode(&event, self.options.dimension_count, &mut body);
+        let tag = encode(event, self.options.dimension_count, &mut body);
         let found = decode(tag, self.now, &body, self.options.dimension_count);
-        assert_eq!(found.as_ref(), Ok(&event), "an event comes back as it was");
-        self.live.apply(&event);
+        assert_eq!(found.as_ref(), Ok(event), "an event comes back as it was");
+        self.live.apply(event);
         if let Some(twin) = &mut self.twin {
-            twin.apply(&event);
+            twin.apply(event);
         }
-        match &event {
+        match event {
             Event::PoolCreated(event) => {
                 self.pools.push(event.pool);
                 self.pools.drain(..self.pools.len().saturating_sub(POOL_COUNT_MAX));
@@ -205,7 +205,7 @@ impl Machine {
             assert_eq!(decision, twin.decide(command, self.now), "{command:?}");
         }
         if let Ok(Decision::Change(event)) = decision {
-            self.record(event);
+            self.record(&event);
         }
     }
 
@@ -289,8 +289,8 @@ impl Machine {
             assert_eq!(outcome, twin.decide_put(&put, self.now));
         }
         match outcome {
-            Ok(PutOutcome::Created(event)) => self.record(Event::PoolCreated(event)),
-            Ok(PutOutcome::Changed(event)) => self.record(Event::PoolChanged(event)),
+            Ok(PutOutcome::Created(event)) => self.record(&Event::PoolCreated(event)),
+            Ok(PutOutcome::Changed(event)) => self.record(&Event::PoolChanged(event)),
             Ok(PutOutcome::Unchanged { .. }) | Err(_) => {}
         }
     }
@@ -384,7 +384,7 @@ impl Machine {
                 }
             };
             let Some(event) = event else { break };
-            self.record(event);
+            self.record(&event);
         }
     }
 
@@ -396,7 +396,7 @@ impl Machine {
             .live
             .turned_away(pool, START, self.now, u64::from(input.u8()), units)
         {
-            self.record(event);
+            self.record(&event);
         }
     }
 
