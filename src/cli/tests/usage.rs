@@ -52,15 +52,14 @@ fn help_teaches_and_offers_only_what_works() {
         "release",
         "show",
         "orders",
+        "backup",
         "completions",
         "Examples:",
         "Exit codes:",
     ] {
         assert!(help.contains(part), "{part}");
     }
-    for part in ["replay", "backup"] {
-        assert!(!help.contains(part), "{part}");
-    }
+    assert!(!help.contains("replay"), "replay");
     for command in [
         &["pool", "import"][..],
         &["pool", "list"],

@@ -53,7 +53,8 @@ impl Order {
         match client.reserve(&reserve).await {
             Ok(Reserving::Reserved(reservation)) => match reservation.state {
                 State::Held => confirm(client, line, &reservation).await,
-                State::Expired => Answer::Expired,
+                // Before it was confirmed: the line would be settled otherwise.
+                State::Expired | State::Released if self.hold.is_some() => Answer::Expired,
                 // Confirmed at once, or by an earlier attempt.
                 _ => accepted(&reservation),
             },
@@ -74,9 +75,19 @@ fn accepted(reservation: &Reservation) -> Answer {
 async fn confirm(client: &Client, line: &OrderLine, held: &Reservation) -> Answer {
     match client.confirm(held.id, Some(line.at)).await {
         Ok(Confirming::Confirmed(_)) => accepted(held),
+        Ok(Confirming::Refused(refusal)) if refusal.is(Status::HoldExpired) => give_back(client, line, held.id).await,
         Ok(Confirming::Refused(refusal)) => refused_confirmation(&refusal, line.number),
         Ok(Confirming::Unknown(unknown)) => unknown_answer(&unknown),
         Err(error) => error_answer(error),
+    }
+}
+
+/// Releases a hold whose deadline has passed. The engine frees its units a moment later than it refuses to confirm it, and
+/// until then there may be no room for the same order under another key.
+async fn give_back(client: &Client, line: &OrderLine, id: ReservationId) -> Answer {
+    match release(client, line, id).await {
+        Answer::Known { .. } => Answer::Expired,
+        other => other,
     }
 }
 
@@ -118,15 +129,16 @@ pub(super) fn refused_reserve(refusal: &Refusal, number: u64) -> Answer {
     }
     let failure = Failure::failed(format!("line {number}: the engine answers {refusal}"));
     Answer::Stop(if refusal.is(Status::KeyReused) {
-        failure.help("this file was driven through this engine before with other --dimensions; use those again")
+        failure.help("this file was driven through this engine before with other --dimensions, or another --hold; use those again")
     } else {
         failure.help("mend the cause and run the same command again: it goes on where it was")
     })
 }
 
 fn refused_confirmation(refusal: &Refusal, number: u64) -> Answer {
-    // Nobody else has its id, so that one that is not known any more has expired, and that long ago.
-    if refusal.is(Status::HoldExpired) || refusal.is(Status::ReservationNotFound) {
+    // Nobody else has its id, so that one that is ended was given back by an earlier attempt, and one that is not known any
+    // more ended long ago.
+    if refusal.is(Status::ReservationEnded) || refusal.is(Status::ReservationNotFound) {
         return Answer::Expired;
     }
     if refusal.retryable() {
@@ -139,7 +151,7 @@ fn refused_confirmation(refusal: &Refusal, number: u64) -> Answer {
         Failure::failed(format!(
             "line {number}: its hold cannot be confirmed: the engine answers {refusal}"
         ))
-        .help("somebody else has released it; mend the cause and run the same command again"),
+        .help("mend the cause and run the same command again: it goes on where it was"),
     )
 }
 
@@ -222,8 +234,8 @@ mod tests {
     }
 
     #[test]
-    fn a_hold_that_expired_needs_another_key() {
-        for status in [Status::HoldExpired, Status::ReservationNotFound] {
+    fn a_hold_that_has_ended_needs_another_key() {
+        for status in [Status::ReservationEnded, Status::ReservationNotFound] {
             assert!(
                 matches!(refused_confirmation(&Refusal::new(status), 1), Answer::Expired),
                 "{status}"
@@ -231,8 +243,8 @@ mod tests {
         }
         let busy = refused_confirmation(&Refusal::new(Status::Unavailable), 1);
         assert!(matches!(busy, Answer::Again { unknown: false, .. }));
-        let ended = refused_confirmation(&Refusal::new(Status::ReservationEnded), 1);
-        assert!(matches!(ended, Answer::Stop(_)));
+        let wrong = refused_confirmation(&Refusal::new(Status::Invalid), 1);
+        assert!(matches!(wrong, Answer::Stop(_)));
     }
 
     #[test]

@@ -37,13 +37,17 @@ pub(crate) fn orders(engine: &str, dimensions: &str, progress: &Path, options: &
         .arg(progress)
         .args(options)
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
         .spawn()
         .unwrap()
 }
 
 pub(crate) fn figures(child: &mut Child) -> Value {
-    assert!(wait(child).success());
+    let status = wait(child);
+    assert!(
+        status.success(),
+        "ended with {:?}; why stands on standard error",
+        status.code()
+    );
     let text = std::io::read_to_string(child.stdout.take().unwrap()).unwrap();
     serde_json::from_str(text.lines().last().unwrap()).unwrap()
 }
@@ -129,7 +133,13 @@ fn orders_survive_kills_of_the_engine_and_of_the_client(held: &[&str]) {
     let listen = server.engine();
     let mut client = orders(&listen, dimensions, &progress, held);
     let (mut engine_kills, mut client_kills) = (0, 0);
-    while client.try_wait().unwrap().is_none() && engine_kills + client_kills < 24 {
+    while engine_kills + client_kills < 24 {
+        match client.try_wait().unwrap() {
+            Some(status) if status.success() => break,
+            // The engine was killed before the client had its first connection, which ends the command.
+            Some(_) => client = orders(&listen, dimensions, &progress, held),
+            None => {}
+        }
         std::thread::sleep(Duration::from_millis(50 + random.below(150)));
         if random.below(3) < 2 {
             server.kill();
@@ -141,6 +151,9 @@ fn orders_survive_kills_of_the_engine_and_of_the_client(held: &[&str]) {
             client = orders(&listen, dimensions, &progress, held);
             client_kills += 1;
         }
+    }
+    if !wait(&mut client).success() {
+        client = orders(&listen, dimensions, &progress, held);
     }
     let figures = figures(&mut client);
     eprintln!("{engine_kills} kills of the engine, {client_kills} of the client");
