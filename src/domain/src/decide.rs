@@ -211,7 +211,7 @@ impl State {
             units,
             previous_units,
             expires_at,
-            version: entry.version.checked_add(1).ok_or(Refusal::Full)?,
+            version: entry.version.checked_add(1).ok_or(Refusal::NoMoreVersions)?,
             cause: ResizeCause::Asked,
             would_refuse,
             occurred_at: resize.occurred_at,

@@ -36,6 +36,8 @@ pub(crate) struct Holds {
     count: usize,
     /// The first bucket, counted from 1970, that may hold something due.
     cursor: i64,
+    /// Where looking at once goes on, and in which bucket.
+    resume: (i64, u32),
 }
 
 /// A bucket's number, counted from 1970.
@@ -57,6 +59,7 @@ impl Holds {
             free: NONE,
             count: 0,
             cursor: i64::MAX,
+            resume: (i64::MIN, NONE),
         }
     }
 
@@ -111,6 +114,9 @@ impl Holds {
         if node.next != NONE {
             self.node_mut(node.next).previous = node.previous;
         }
+        if self.resume.1 == index {
+            self.resume.1 = node.next;
+        }
         let free = self.free;
         self.node_mut(index).next = free;
         self.free = index;
@@ -133,9 +139,9 @@ impl Holds {
         self.cursor = self.cursor.max(last - BUCKET_COUNT as i64);
         // The bucket of now waits until it is over: its holds would be gone through again and again.
         while self.cursor < last {
-            let due = self.due_in(self.cursor, now, &deadline_of);
-            if due.is_some() {
-                return due;
+            let first = self.heads[place_of(self.cursor)];
+            if let Some(index) = self.due_from(first, now, &deadline_of) {
+                return Some(self.hold_at(index));
             }
             self.cursor += 1;
         }
@@ -152,24 +158,37 @@ impl Holds {
         if due.is_some() || self.count == 0 {
             return due;
         }
-        self.due_in(bucket_of(now), now, &deadline_of)
+        // Not from the beginning each time: those that are not due yet may be many.
+        let bucket = bucket_of(now);
+        let first = match self.resume {
+            (resumed, index) if resumed == bucket => index,
+            _ => self.heads[place_of(bucket)],
+        };
+        let index = self.due_from(first, now, &deadline_of);
+        self.resume = (bucket, index.unwrap_or(NONE));
+        index.map(|index| self.hold_at(index))
     }
 
-    fn due_in(
+    /// The first node that is due, from this one on.
+    fn due_from(
         &self,
-        bucket: i64,
+        mut index: u32,
         now: Timestamp,
         deadline_of: &impl Fn(PartitionId, u32) -> Timestamp,
-    ) -> Option<(PartitionId, u32)> {
-        let mut index = self.heads[place_of(bucket)];
+    ) -> Option<u32> {
         while index != NONE {
             let node = self.nodes.get(index as usize).expect("nodes name existing nodes");
             if deadline_of(node.partition, node.slot) <= now {
-                return Some((node.partition, node.slot));
+                return Some(index);
             }
             index = node.next;
         }
         None
+    }
+
+    fn hold_at(&self, index: u32) -> (PartitionId, u32) {
+        let node = self.nodes.get(index as usize).expect("nodes name existing nodes");
+        (node.partition, node.slot)
     }
 
     fn node_mut(&mut self, index: u32) -> &mut Node {

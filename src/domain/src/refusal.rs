@@ -22,6 +22,8 @@ pub enum Refusal {
     NotHeld,
     /// The reservation would take nothing at all: that is a release.
     NoUnits,
+    /// It was resized 65,535 times.
+    NoMoreVersions,
     /// The planner closed the pool.
     PoolClosed,
     /// Before the pool's opening time.
@@ -35,6 +37,6 @@ pub enum Refusal {
         /// Limit plus allowance minus what is reserved; may be below zero.
         remaining: Counters,
     },
-    /// There is no room for another pool or reservation, or no number for another version.
+    /// There is no room for another pool or reservation.
     Full,
 }

@@ -11,14 +11,16 @@ use plimsoll_domain::{Event, SnapshotPiece, State, StateOptions, Timestamp};
 use plimsoll_journal::{
     CrcFraming, Framing, Journal, Lsn, RecoveryError, RecoveryStart, Segment, SegmentNumber, Storage, Summary, Ticket,
 };
+use plimsoll_protocol::Status;
 use plimsoll_record::{DecodeError, RecordTag};
 
 use crate::limits::{
-    EXPIRIES_PER_TURN_MAX, HOUSEKEEPING_PER_TURN_MAX, IDLE_MICROS, INBOX_COMMAND_COUNT_MAX, INBOX_MESSAGE_COUNT_MAX,
-    TICKETS_IN_FLIGHT_MAX, TURN_COMMAND_COUNT_MAX, WAITING_COMMAND_COUNT_MAX, WAITING_MESSAGE_COUNT_MAX,
+    EXPIRIES_PER_TURN_MAX, EXTENDING_MICROS_MAX, HOUSEKEEPING_PER_TURN_MAX, IDLE_MICROS, INBOX_COMMAND_COUNT_MAX,
+    INBOX_MESSAGE_COUNT_MAX, PUT_WEIGHT, TICKETS_IN_FLIGHT_MAX, TURN_COMMAND_COUNT_MAX, WAITING_COMMAND_COUNT_MAX,
+    WAITING_MESSAGE_COUNT_MAX,
 };
 use crate::lost_demand::LostDemand;
-use crate::message::Message;
+use crate::message::{Call, Message};
 use crate::process::Processing;
 use crate::publication::{Publication, Publications};
 
@@ -101,8 +103,8 @@ pub struct Engine<S: Storage, F: Framing = CrcFraming> {
     lost_demand: LostDemand,
     tickets_in_flight: usize,
     last_activity: Timestamp,
-    /// Deadlines that passed while nobody could confirm are moved before anything else happens.
-    is_extending: bool,
+    /// Deadlines that passed while nobody could confirm are moved before anything else happens, until this time at the latest.
+    extending_until: Option<Timestamp>,
     poisoned: bool,
     /// Where event bodies are encoded.
     body: Vec<u8>,
@@ -136,7 +138,9 @@ impl<S: Storage, F: Framing> Engine<S, F> {
                 detail: record.tag.detail,
             };
             let event = plimsoll_record::decode(tag, Timestamp(record.time), record.body, dimension_count)?;
-            state.check_fits(&event).map_err(|reason| RecordError::Misfit { reason })?;
+            state
+                .check_fits(&event)
+                .map_err(|reason| RecordError::Misfit { reason })?;
             state.apply(&event);
             Ok(())
         })?;
@@ -154,7 +158,7 @@ impl<S: Storage, F: Framing> Engine<S, F> {
             lost_demand: LostDemand::default(),
             tickets_in_flight: 0,
             last_activity: now,
-            is_extending: options.hold_grace_micros > 0,
+            extending_until: extending_until(options, now),
             poisoned: false,
             body: Vec::with_capacity(256),
             overloaded: Vec::new(),
@@ -198,7 +202,7 @@ impl<S: Storage, F: Framing> Engine<S, F> {
         let begun = Timestamp(self.journal.begin(now.0));
         let first_waiting = self.waiting.len();
         let mut event_count = self.extend_deadlines(begun);
-        if !self.is_extending {
+        if self.extending_until.is_none() {
             event_count += self.keep_house(begun);
             if self.inbox.is_empty() && event_count == 0 {
                 return self.idle_turn(now);
@@ -216,7 +220,7 @@ impl<S: Storage, F: Framing> Engine<S, F> {
         self.tickets_in_flight += usize::from(ticket.is_some());
         Effects {
             ticket,
-            more: !self.inbox.is_empty() && self.has_room_for_replies() || self.is_extending,
+            more: !self.inbox.is_empty() && self.has_room_for_replies() || self.extending_until.is_some(),
         }
     }
 
@@ -229,7 +233,7 @@ impl<S: Storage, F: Framing> Engine<S, F> {
             let count = command_count(&message);
             self.inbox_command_count -= count;
             self.waiting_command_count += count;
-            command_count_taken += count.max(1);
+            command_count_taken += turn_weight(&message);
             let mut processing = self.processing(now);
             match &mut message {
                 Message::Commands(batch) => processing.batch(batch),
@@ -260,11 +264,20 @@ impl<S: Storage, F: Framing> Engine<S, F> {
     fn extend_deadlines(&mut self, now: Timestamp) -> usize {
         let expires_at = now.plus_micros(self.options.hold_grace_micros);
         let mut count = 0;
-        while self.is_extending && count < TURN_COMMAND_COUNT_MAX {
-            let event = self.state.next_extension(now, expires_at);
-            // Without room for the events they expire as usual.
-            self.is_extending = event.is_some_and(|event| self.processing(now).record(&event).is_ok());
-            count += usize::from(self.is_extending);
+        while let Some(until) = self.extending_until
+            && count < TURN_COMMAND_COUNT_MAX
+        {
+            let Some(event) = self.state.next_extension(now, expires_at) else {
+                self.extending_until = None;
+                break;
+            };
+            match self.processing(now).record(&event) {
+                Ok(()) => count += 1,
+                // A segment is being prepared.
+                Err(Status::Overloaded) if now < until => break,
+                // Without room for the events they expire as usual.
+                Err(_) => self.extending_until = None,
+            }
         }
         count
     }
@@ -282,19 +295,26 @@ impl<S: Storage, F: Framing> Engine<S, F> {
         }
         count += retired;
         for _ in 0..HOUSEKEEPING_PER_TURN_MAX {
-            let Some(lost) = self.lost_demand.next(now) else { break };
-            let event = self
-                .state
-                .turned_away(lost.pool, lost.since, now, lost.refusals, lost.units);
-            if let Some(event) = event {
-                if self.processing(now).record(&event).is_err() {
-                    self.lost_demand.put_back(lost);
-                    break;
-                }
-                count += 1;
+            match self.record_lost_demand(now) {
+                Some(recorded) => count += recorded,
+                None => break,
             }
         }
         count
+    }
+
+    /// Records the refusals of the next pool, if there are some and there is room; returns how many events that were.
+    fn record_lost_demand(&mut self, now: Timestamp) -> Option<usize> {
+        let lost = self.lost_demand.next(now)?;
+        let event = self
+            .state
+            .turned_away(lost.pool, lost.since, now, lost.refusals, lost.units);
+        let Some(event) = event else { return Some(0) };
+        if self.processing(now).record(&event).is_err() {
+            self.lost_demand.put_back(lost);
+            return None;
+        }
+        Some(1)
     }
 
     /// Records what is next as long as there is something and there is room.
@@ -310,7 +330,7 @@ impl<S: Storage, F: Framing> Engine<S, F> {
 
     /// The clock was set ahead: deadlines that have passed by that are treated like those that passed while the server was down.
     pub fn clock_was_set_ahead(&mut self) {
-        self.is_extending = self.options.hold_grace_micros > 0;
+        self.extending_until = extending_until(self.options, Timestamp(self.journal.last_time()));
     }
 
     fn idle_turn(&mut self, now: Timestamp) -> Effects {
@@ -320,6 +340,20 @@ impl<S: Storage, F: Framing> Engine<S, F> {
         }
         self.last_activity = now;
         self.close(now)
+    }
+
+    /// Records the lost demand that has been counted so far, for a clean stop; [`Engine::close`] follows when that is durable.
+    pub fn finish(&mut self, now: Timestamp) -> Effects {
+        if self.poisoned {
+            return Effects::default();
+        }
+        let now = Timestamp(self.journal.begin(now.0));
+        self.lost_demand.end();
+        while self.record_lost_demand(now).is_some() {}
+        let ticket = self.journal.commit();
+        self.publications.gather(&mut self.state, self.journal.last_lsn(), now);
+        self.tickets_in_flight += usize::from(ticket.is_some());
+        Effects { ticket, more: false }
     }
 
     /// Writes a commit record that proves all before it durable, if there is none yet: for a clean stop, when every ticket is done.
@@ -432,6 +466,24 @@ impl<S: Storage, F: Framing> Engine<S, F> {
     /// The journal.
     pub fn journal(&self) -> &Journal<S, F> {
         &self.journal
+    }
+}
+
+fn extending_until(options: EngineOptions, now: Timestamp) -> Option<Timestamp> {
+    (options.hold_grace_micros > 0).then(|| now.plus_micros(EXTENDING_MICROS_MAX))
+}
+
+/// What a message takes of a turn, in commands.
+fn turn_weight(message: &Message) -> usize {
+    match message {
+        Message::Commands(batch) => batch.entries.len().max(1),
+        Message::Request(request) => match &request.call {
+            // A definition is recorded and published with all its texts.
+            Call::PutPools { puts, .. } => PUT_WEIGHT * puts.len().max(1),
+            Call::ResolvePools(names) | Call::GetPools(names) => names.len().max(1),
+            Call::ListPools { limit, .. } => (*limit).max(1),
+            Call::GetReservations(ids) => ids.len().max(1),
+        },
     }
 }
 

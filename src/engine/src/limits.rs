@@ -30,3 +30,7 @@ pub const LOST_DEMAND_POOL_COUNT_MAX: usize = 4096;
 pub const LOST_DEMAND_MICROS: i64 = 60_000_000;
 /// The most counts that wait to be recorded; past that, which takes a full disk, they are dropped.
 pub const LOST_DEMAND_BACKLOG_MAX: usize = 64 * 1024;
+/// A definition of a pool counts as so many commands of a turn: a thousand of them then take one.
+pub const PUT_WEIGHT: usize = 16;
+/// How long deadlines that passed during a downtime wait for a prepared segment before they expire as usual, in microseconds.
+pub const EXTENDING_MICROS_MAX: i64 = 5_000_000;

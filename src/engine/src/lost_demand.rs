@@ -49,10 +49,15 @@ impl LostDemand {
         let minute = now.0 / LOST_DEMAND_MICROS;
         if minute != self.current_minute || self.current.len() >= LOST_DEMAND_POOL_COUNT_MAX {
             self.current_minute = minute;
-            let room = LOST_DEMAND_BACKLOG_MAX - self.over.len();
-            self.over
-                .extend(std::mem::take(&mut self.current).into_values().take(room));
+            self.end();
         }
+    }
+
+    /// What has been counted so far is to be recorded, though its minute is not over.
+    pub(crate) fn end(&mut self) {
+        let room = LOST_DEMAND_BACKLOG_MAX - self.over.len();
+        self.over
+            .extend(std::mem::take(&mut self.current).into_values().take(room));
     }
 
     /// The next pool whose refusals are to be recorded.

@@ -29,7 +29,7 @@ fn refusal_status(refusal: &Refusal) -> Status {
         Refusal::ReservationEnded => Status::ReservationEnded,
         Refusal::HoldExpired => Status::HoldExpired,
         Refusal::NotHeld => Status::NotHeld,
-        Refusal::NoUnits => Status::Invalid,
+        Refusal::NoUnits | Refusal::NoMoreVersions => Status::Invalid,
         Refusal::Full => Status::Overloaded,
     }
 }
@@ -241,15 +241,13 @@ impl<S: Storage, F: Framing> Processing<'_, S, F> {
 /// What still finds room when the disk is nearly full: what frees capacity or keeps what was promised, and what the operator decides.
 fn priority(event: &Event) -> Priority {
     match event {
-        Event::Reserved(_) | Event::PoolCreated(_) | Event::TurnedAway(_) => Priority::Normal,
+        Event::Reserved(_) | Event::PoolCreated(_) | Event::PoolRetired(_) | Event::Swept(_) | Event::TurnedAway(_) => {
+            Priority::Normal
+        }
         Event::Resized(event) if grows(event) => Priority::Normal,
-        Event::Released(_)
-        | Event::Confirmed(_)
-        | Event::Expired(_)
-        | Event::Resized(_)
-        | Event::PoolChanged(_)
-        | Event::PoolRetired(_)
-        | Event::Swept(_) => Priority::Essential,
+        Event::Released(_) | Event::Confirmed(_) | Event::Expired(_) | Event::Resized(_) | Event::PoolChanged(_) => {
+            Priority::Essential
+        }
     }
 }
 

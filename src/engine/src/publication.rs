@@ -104,9 +104,10 @@ impl Publications {
         }
     }
 
-    /// The time up to which everything has been given out: that of the first batch that has not been, or now.
+    /// The time up to which everything has been given out: before that of the first batch that has not been, or now.
     pub(crate) fn as_of(&self, now: Timestamp) -> Timestamp {
-        self.waiting.front().map_or(now, |publication| publication.at)
+        let before = |publication: &Publication| publication.at.plus_micros(-1);
+        self.waiting.front().map_or(now, before)
     }
 }
 

@@ -1,9 +1,9 @@
-//! History: sealed segments are compressed into the archive, and then used again. A check of what recovery did not read comes first.
+//! History: sealed segments are compressed into the archive, and then used again. What recovery did not read is checked beside it.
 //!
-//! One plain thread of the lowest priority does it for all cores, a mebibyte or so at a time.
+//! Two plain threads of low priority do it for all cores, a quarter of a mebibyte or so at a time.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -15,13 +15,14 @@ use plimsoll_journal::{
 };
 use plimsoll_record::RecordTag;
 
+use crate::background::spawn;
 use crate::shared::Shared;
 
 /// How often the thread looks for a sealed segment.
 const INTERVAL: Duration = Duration::from_millis(200);
 /// After a failure it waits so long.
 const INTERVAL_AFTER_FAILURE: Duration = Duration::from_secs(10);
-/// The check of history sleeps between two steps: it reads a hundred megabytes a second at most.
+/// The check of history sleeps between two steps: it reads 25 megabytes a second at most.
 const CHECK_PAUSE: Duration = Duration::from_millis(10);
 
 /// What a core's journal needs.
@@ -33,54 +34,75 @@ pub(crate) struct ArchivedJournal {
     pub(crate) recycler: Option<Recycler>,
 }
 
-/// Starts the thread; it ends when the executors have. `history` are the journals that have no core any more, with their last segments, which
+/// Starts the threads, one that archives and one that checks; they end when the executors have. `history` are the journals that have no core any more, with their last segments, which
 /// stay as they are.
 pub(crate) fn start(
     shared: Arc<Shared>,
     segment_size: usize,
     journals: Vec<ArchivedJournal>,
     history: Vec<(DirectoryJournal, SegmentNumber)>,
-) -> std::io::Result<JoinHandle<()>> {
-    let mut archive = Archive {
-        archived_below: journals.iter().map(first_segment).collect(),
+) -> std::io::Result<[JoinHandle<()>; 2]> {
+    let archive = Archive {
         segment_size,
         journals,
         shared,
     };
-    std::thread::Builder::new().name("archive".into()).spawn(move || {
-        lower_priority();
-        archive.check(&history);
-        for (journal, last) in &history {
-            archive.archive_history(journal, *last);
-        }
-        while !archive.shared.is_finished() {
-            let pause = (0..archive.journals.len())
-                .map(|core| archive.step(core))
-                .min()
-                .unwrap_or(INTERVAL);
-            archive.sleep(pause);
-        }
-    })
+    let archive = Arc::new(archive);
+    let checking = Arc::clone(&archive);
+    let checked = history.clone();
+    let check = spawn("check", move || checking.check(&checked))?;
+    let archive = spawn("archive", move || archive.run(&history))?;
+    Ok([check, archive])
 }
 
 struct Archive {
     shared: Arc<Shared>,
     segment_size: usize,
     journals: Vec<ArchivedJournal>,
-    /// By core, the first segment that is not known to be archived.
-    archived_below: Vec<SegmentNumber>,
+}
+
+/// How far a core's segments are archived.
+struct Progress {
+    /// The first segment that is not known to be archived.
+    archived_below: SegmentNumber,
+    /// Not before this.
+    next_at: Instant,
 }
 
 impl Archive {
+    fn run(&self, history: &[(DirectoryJournal, SegmentNumber)]) {
+        for (journal, last) in history {
+            self.archive_history(journal, *last);
+        }
+        let progress = self.journals.iter().map(|journal| Progress {
+            archived_below: first_segment(journal),
+            next_at: Instant::now(),
+        });
+        let mut progress: Vec<_> = progress.collect();
+        while !self.shared.is_finished() {
+            let mut is_busy = false;
+            for (core, progress) in progress.iter_mut().enumerate() {
+                if Instant::now() >= progress.next_at {
+                    let pause = self.step(core, &mut progress.archived_below);
+                    progress.next_at = Instant::now() + pause;
+                    is_busy |= pause.is_zero();
+                }
+            }
+            if !is_busy {
+                std::thread::sleep(INTERVAL);
+            }
+        }
+    }
+
     /// Archives the next sealed segment of a core, if there is one, and gives up what is in no use any more. Returns how long to wait.
-    fn step(&mut self, core: usize) -> Duration {
+    fn step(&self, core: usize, archived_below: &mut SegmentNumber) -> Duration {
         let journal = &self.journals[core];
         let source = SegmentSource {
             directory: &journal.directory,
             journal: journal.id,
             segment_size: self.segment_size,
         };
-        let number = self.archived_below[core];
+        let number = *archived_below;
         let shared = &self.shared;
         let pause = |_| match shared.is_finished() {
             true => ControlFlow::Break(()),
@@ -91,10 +113,9 @@ impl Archive {
         match archive_segment(&source, number, keys, pause) {
             Ok(None) => INTERVAL,
             Ok(Some(_)) => {
-                self.archived_below[core] = SegmentNumber(number.0 + 1);
+                *archived_below = number.next();
                 if let Some(recycler) = &journal.recycler {
-                    let below = self.archived_below[core].min(shared.snapshots[core].needed_from());
-                    recycler.give_up(below);
+                    recycler.give_up(number.next().min(shared.snapshots[core].needed_from()));
                 }
                 Duration::ZERO
             }
@@ -103,6 +124,14 @@ impl Archive {
                     recycler.give_up(number.min(shared.snapshots[core].needed_from()));
                 }
                 INTERVAL
+            }
+            Err(FileError::Damaged(damage)) if is_archive(&damage.path, &journal.directory) => {
+                // The segment is still there, so its archive is written again.
+                tracing::error!(core, %damage, "an archive is damaged, and replaced");
+                match std::fs::remove_file(&damage.path) {
+                    Ok(()) => Duration::ZERO,
+                    Err(_) => INTERVAL_AFTER_FAILURE,
+                }
             }
             Err(error) => {
                 tracing::error!(
@@ -185,13 +214,11 @@ impl Archive {
             }
         }
     }
+}
 
-    fn sleep(&self, pause: Duration) {
-        let until = Instant::now() + pause;
-        while Instant::now() < until && !self.shared.is_finished() {
-            std::thread::sleep(pause.min(INTERVAL));
-        }
-    }
+/// Whether the file is one of the journal's archives, and not a segment.
+fn is_archive(path: &Path, journal: &Path) -> bool {
+    path.parent() != Some(journal)
 }
 
 /// The oldest segment that is there: those before it went because they are archived.
@@ -222,11 +249,4 @@ fn pool_of(record: &Record<'_>, dimension_count: usize) -> Option<u64> {
         Event::Swept(_) => return None,
     };
     Some(pool.0)
-}
-
-/// Gives this thread what the executors leave.
-pub(crate) fn lower_priority() {
-    if let Err(error) = rustix::process::setpriority_process(None, 19) {
-        tracing::warn!(%error, "a background thread keeps its priority");
-    }
 }

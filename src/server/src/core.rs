@@ -402,14 +402,16 @@ impl Core {
     /// The commit record that proves everything durable, for a clean stop.
     async fn close(&self, until: Instant) {
         self.settle(until).await;
-        let ticket = self.with(|inner| {
-            let now = inner.clock.now();
-            inner.engine.close(now).ticket
-        });
-        if let Some(ticket) = ticket {
-            self.with(|inner| inner.tickets.push_back(ticket));
-            self.unsynced.notify();
-            self.settle(until).await;
+        for close in [Engine::finish, Engine::close] {
+            let ticket = self.with(|inner| {
+                let now = inner.clock.now();
+                close(&mut inner.engine, now).ticket
+            });
+            if let Some(ticket) = ticket {
+                self.with(|inner| inner.tickets.push_back(ticket));
+                self.unsynced.notify();
+                self.settle(until).await;
+            }
         }
     }
 

@@ -59,6 +59,18 @@ pub enum Fatal {
         /// Those that are allowed.
         allowed: Vec<usize>,
     },
+    /// The journals would fill up before two snapshots are taken.
+    #[error(
+        "{found} bytes for the segments of a core are too little: snapshots after {snapshot_after} bytes need {needed}"
+    )]
+    JournalSpace {
+        /// What was granted, in bytes.
+        found: u64,
+        /// After so many bytes a snapshot is taken.
+        snapshot_after: u64,
+        /// The least that works, in bytes.
+        needed: u64,
+    },
     /// A journal could not be recovered.
     #[error("journal {} cannot be recovered", path.display())]
     Recovery {
@@ -124,7 +136,7 @@ pub struct CatalogueEntry {
 }
 
 /// By exit code, from 10 on; a number is never used again.
-static CATALOGUE: [CatalogueEntry; 13] = [
+static CATALOGUE: [CatalogueEntry; 14] = [
     CatalogueEntry {
         exit_code: 10,
         meaning: "io_uring is refused",
@@ -190,6 +202,11 @@ static CATALOGUE: [CatalogueEntry; 13] = [
         meaning: "a journal of another directory, or of a newer plimsoll",
         remedy: "start the version of plimsoll that wrote it, or put back the directory's own files",
     },
+    CatalogueEntry {
+        exit_code: 23,
+        meaning: "too little space for the journals",
+        remedy: "raise --journal-space, or lower --snapshot-after",
+    },
 ];
 
 impl Fatal {
@@ -209,6 +226,7 @@ impl Fatal {
                 RecoveryError::Refused(_) | RecoveryError::Record { .. } => 22,
                 _ => 17,
             },
+            Fatal::JournalSpace { .. } => 23,
             Fatal::Snapshot { .. } => 17,
             Fatal::Listen { .. } => 18,
             Fatal::InsecureListen { .. } => 19,

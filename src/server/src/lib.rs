@@ -6,6 +6,7 @@
 mod admission;
 mod archive;
 mod availability;
+mod background;
 mod clock;
 mod connection;
 mod connections;

@@ -66,8 +66,9 @@ pub(crate) const SPARE_FRAME_COUNT_MAX: usize = 4096;
 pub(crate) const SPARE_FRAME_COMMANDS_MAX: usize = 64;
 /// The most pools of one core: about 1 GiB.
 pub(crate) const POOLS_PER_CORE_MAX: usize = 1 << 20;
-/// What a reservation takes of memory at most, with its key and its hold, in bytes.
-pub(crate) const RESERVATION_SIZE: u64 = 128;
+/// What a reservation is reckoned to take of memory, in bytes: itself, its key and its hold (128), and some of a reference, of units past the second
+/// dimension, and of the copy that a snapshot makes of it.
+pub(crate) const RESERVATION_SIZE: u64 = 256;
 
 const _: () =
     assert!(CONNECTION_MEMORY_MIN / 4 * 3 / SHARE_DIVISOR >= 2 * FRAME_SIZE_BYTES_MAX as usize + READ_SIZE_MAX);

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use plimsoll_domain::limits::POOL_NAME_SIZE_MAX;
 use plimsoll_domain::{
     PoolDefinition, PutPool, ReservationId, Timestamp, Units, limits::DIMENSION_COUNT_MAX, partition_of,
 };
@@ -447,5 +448,13 @@ fn check_item_count(count: usize) -> Result<(), Refused> {
 
 fn texts(names: flatbuffers::Vector<'_, flatbuffers::ForwardsUOffset<&str>>) -> Result<Vec<Box<str>>, Refused> {
     check_item_count(names.len())?;
-    Ok(names.iter().map(Box::from).collect())
+    // No pool has a longer name, so it is not copied either.
+    let name = |name: &str| {
+        if name.len() > POOL_NAME_SIZE_MAX {
+            "".into()
+        } else {
+            name.into()
+        }
+    };
+    Ok(names.iter().map(name).collect())
 }

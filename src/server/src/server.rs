@@ -87,6 +87,7 @@ impl Server {
         let connection_count_max = host::connection_count_max(processors.len(), options.connections.count_max);
         let shared = Arc::new(Shared::new(&directory, connection_count_max));
         let heartbeat = heartbeat::start(Arc::clone(&shared)).map_err(|source| Fatal::Executor { core: 0, source })?;
+        check_journal_space(options, directory.segment_size() as u64)?;
         let manifest = directory.take_writer();
         let mut server = Server {
             address,
@@ -136,6 +137,7 @@ impl Server {
                 Err(_) => return server.abandon(None),
             }
         }
+        server.shared.serve();
         match server.start_background(manifest, archived.into_iter().flatten().collect()) {
             Ok(()) => Ok(server),
             Err(source) => server.abandon(Some(Fatal::Executor { core: 0, source })),
@@ -160,7 +162,7 @@ impl Server {
         });
         let history = history.collect();
         let segment_size = self.directory.segment_size();
-        self.threads.push(archive::start(
+        self.threads.extend(archive::start(
             Arc::clone(&self.shared),
             segment_size,
             journals,
@@ -304,6 +306,22 @@ fn engine_options(options: &Options, directory: &Directory) -> EngineOptions {
     }
 }
 
+/// Two snapshots and what comes while a third is written must fit, with the segments that are prepared.
+fn check_journal_space(options: &Options, segment_size: u64) -> Result<(), Fatal> {
+    let needed = options
+        .snapshot_after
+        .saturating_mul(3)
+        .saturating_add(segment_size.saturating_mul(6));
+    if options.journal_space >= needed {
+        return Ok(());
+    }
+    Err(Fatal::JournalSpace {
+        found: options.journal_space,
+        snapshot_after: options.snapshot_after,
+        needed,
+    })
+}
+
 fn ring(options: &Options, directory: &Directory) -> Ring {
     let file_count = options.journal_space / directory.segment_size() as u64;
     Ring::default().with_file_count_max(usize::try_from(file_count).unwrap_or(usize::MAX))
@@ -325,18 +343,25 @@ struct CoreSetup {
     socket: socket2::Socket,
 }
 
+/// How often a core that has started looks whether the others have.
+const BEFORE_SERVING: Duration = Duration::from_millis(1);
+
 /// Tells that a core has started, with what is done beside it.
 type Started = mpsc::Sender<Result<(usize, ArchivedJournal), Fatal>>;
 
 /// Recovers, listens, tells that it has started, and runs until the server stops.
 async fn run_core(setup: CoreSetup, started: Started) {
-    IS_SERVING.set(true);
+    panics_are_fatal();
     let index = setup.core;
     match start_core(setup) {
         Ok((core, listener, archived, drain_timeout)) => {
-            runtime::spawn_local(Rc::clone(&core).accept(listener));
             if started.send(Ok((index, archived))).is_ok() {
                 drop(started);
+                // Nobody is served, and no time runs, before every core's state is back.
+                while !core.shared.is_serving() && !core.shared.is_stopping() {
+                    runtime::sleep(BEFORE_SERVING).await;
+                }
+                runtime::spawn_local(Rc::clone(&core).accept(listener));
                 core.run(drain_timeout).await;
             }
         }
@@ -397,7 +422,8 @@ fn start_core(setup: CoreSetup) -> Result<(Rc<Core>, Listener, ArchivedJournal, 
         ..options.connections
     };
     let connections = Connections::new(connection_options, closer);
-    let snapshots = Snapshots::new(options.snapshot_after, recovered.summary.bytes);
+    let recycler = archived.recycler.clone();
+    let snapshots = Snapshots::new(options.snapshot_after, recovered.summary.bytes, recycler);
     let availability = Availability::new(&table, writer);
     let core = Rc::new(Core::new(
         core,
@@ -422,6 +448,11 @@ fn micros(duration: Duration) -> i64 {
 thread_local! {
     /// Whether this thread is an executor that has started.
     static IS_SERVING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// From now on a panic of this thread ends the process.
+pub(crate) fn panics_are_fatal() {
+    IS_SERVING.set(true);
 }
 
 /// A process with one dead core is worse than a restart, so a panic on an executor ends the process, in debug builds too.

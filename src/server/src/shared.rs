@@ -32,6 +32,7 @@ pub(crate) struct Shared {
     pub(crate) directory_id: String,
     /// Grows with every read that brought something, so that the heartbeat knows that the server is in use.
     pub(crate) asked: AtomicU64,
+    serving: AtomicBool,
     stopping: AtomicBool,
     /// The server did not come up: no core waits for the others.
     abandoned: AtomicBool,
@@ -60,6 +61,7 @@ impl Shared {
             connection_count: Arc::default(),
             directory_id: directory.id().iter().map(|byte| format!("{byte:02x}")).collect(),
             asked: AtomicU64::new(0),
+            serving: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
             drained: AtomicUsize::new(0),
@@ -70,6 +72,15 @@ impl Shared {
 
     pub(crate) fn core_count(&self) -> usize {
         self.mailboxes.len()
+    }
+
+    /// Every core's state is back: connections are accepted from now on.
+    pub(crate) fn serve(&self) {
+        self.serving.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_serving(&self) -> bool {
+        self.serving.load(Ordering::Acquire)
     }
 
     /// Asks every core to finish what it accepted and end.

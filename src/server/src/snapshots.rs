@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam::queue::ArrayQueue;
 use plimsoll_domain::SnapshotPiece;
 use plimsoll_engine::{Engine, SnapshotMoment};
-use plimsoll_journal::{JournalId, ManifestWriter, MmapStorage, SegmentNumber, SnapshotHeader};
+use plimsoll_journal::{JournalId, ManifestWriter, MmapStorage, Recycler, SegmentNumber, SnapshotHeader};
 
-use crate::archive::lower_priority;
+use crate::background::spawn;
 use crate::shared::Shared;
 use crate::snapshot_file::SnapshotFile;
 
@@ -24,6 +24,10 @@ const QUEUE_LENGTH: usize = 64;
 /// How often the writer looks, when there is nothing to do and when there is.
 const IDLE_INTERVAL: Duration = Duration::from_millis(50);
 const BUSY_INTERVAL: Duration = Duration::from_millis(1);
+/// Of one core at once, so that the others have their turn.
+const TOLD_PER_STEP_MAX: usize = QUEUE_LENGTH;
+/// After a snapshot that failed, or while the ring is at its end, another one is tried so soon.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// What a core tells the writer.
 enum Told {
@@ -37,6 +41,8 @@ pub(crate) struct SnapshotQueue {
     told: ArrayQueue<Told>,
     /// The writer still has to do with the last one.
     is_writing: AtomicBool,
+    /// The last one has failed.
+    has_failed: AtomicBool,
     /// The first segment that recovery from the older of two snapshots needs; 0 until there are two.
     needed_from: AtomicU64,
 }
@@ -46,6 +52,7 @@ impl Default for SnapshotQueue {
         SnapshotQueue {
             told: ArrayQueue::new(QUEUE_LENGTH),
             is_writing: AtomicBool::new(false),
+            has_failed: AtomicBool::new(false),
             needed_from: AtomicU64::new(0),
         }
     }
@@ -69,6 +76,8 @@ pub(crate) struct Snapshots {
     /// A snapshot is taken after so many bytes of journal.
     after: u64,
     next_at: u64,
+    begun_at: Option<Instant>,
+    recycler: Option<Recycler>,
     copying: Copying,
 }
 
@@ -81,10 +90,12 @@ enum Copying {
 
 impl Snapshots {
     /// `tail` is what recovery has read behind the last snapshot, in bytes.
-    pub(crate) fn new(after: u64, tail: u64) -> Snapshots {
+    pub(crate) fn new(after: u64, tail: u64, recycler: Option<Recycler>) -> Snapshots {
         Snapshots {
             after,
             next_at: after.saturating_sub(tail),
+            begun_at: None,
+            recycler,
             copying: Copying::Nothing,
         }
     }
@@ -112,15 +123,27 @@ impl Snapshots {
         more
     }
 
+    /// Whether one is wanted before its turn: the last has failed, or no segment can be used again without a newer one.
+    fn is_pressed(&self, queue: &SnapshotQueue) -> bool {
+        let is_early = self.begun_at.is_some_and(|begun_at| begun_at.elapsed() < RETRY_AFTER);
+        let is_at_end = || {
+            self.recycler
+                .as_ref()
+                .is_some_and(|recycler| recycler.status().is_at_end)
+        };
+        !is_early && (queue.has_failed.load(Ordering::Acquire) || is_at_end())
+    }
+
     fn begin(&mut self, engine: &mut Engine<MmapStorage>, queue: &SnapshotQueue) -> Copying {
         let appended = engine.journal().bytes_appended();
-        if appended < self.next_at || queue.is_writing.load(Ordering::Acquire) {
+        if queue.is_writing.load(Ordering::Acquire) || (appended < self.next_at && !self.is_pressed(queue)) {
             return Copying::Nothing;
         }
-        self.next_at = appended + self.after;
         let Some(moment) = engine.begin_snapshot() else {
             return Copying::Nothing;
         };
+        self.next_at = appended + self.after;
+        self.begun_at = Some(Instant::now());
         queue.is_writing.store(true, Ordering::Release);
         queue.tell(Told::Begun(moment));
         Copying::Some(moment)
@@ -144,8 +167,7 @@ pub(crate) fn start(
         data,
         shared,
     };
-    std::thread::Builder::new().name("snapshots".into()).spawn(move || {
-        lower_priority();
+    spawn("snapshots", move || {
         for core in 0..writer.cores.len() {
             writer.tell_needed(core);
         }
@@ -181,7 +203,8 @@ impl Writer {
     fn step(&mut self, core: usize) -> bool {
         let shared = Arc::clone(&self.shared);
         let queue = &shared.snapshots[core];
-        while let Some(told) = queue.told.pop() {
+        for _ in 0..TOLD_PER_STEP_MAX {
+            let Some(told) = queue.told.pop() else { break };
             let is_end = matches!(told, Told::Ended);
             if let Err(error) = self.take(core, told) {
                 self.cores[core].writing = Writing::Failed;
@@ -192,6 +215,8 @@ impl Writer {
                 );
             }
             if is_end {
+                let has_failed = matches!(self.cores[core].writing, Writing::Failed);
+                queue.has_failed.store(has_failed, Ordering::Release);
                 self.cores[core].writing = Writing::Nothing;
                 queue.is_writing.store(false, Ordering::Release);
             }
@@ -236,6 +261,7 @@ impl Writer {
 
     fn tell_needed(&self, core: usize) {
         let journal = self.cores[core].journal;
+        // With one alone there is nothing to fall back on, unless all is needed for going on.
         if self.manifest.snapshots(journal).len() < 2 {
             return;
         }
