@@ -6,6 +6,7 @@
 use alloc::boxed::Box;
 
 use crate::partition::Partition;
+use crate::reservation::ReservationState;
 use crate::{
     Event, Moved, PartitionId, PoolId, PoolRetired, ReservationId, ResizeCause, Resized, State, Swept, Timestamp,
     TurnedAway,
@@ -37,6 +38,24 @@ impl State {
             at: now,
             reservation,
             pool,
+            units: partition.reservations.units(slot),
+            occurred_at: Timestamp::ABSENT,
+        }))
+    }
+
+    /// The end of this hold, if its deadline has come: for whoever is told so before its turn.
+    pub fn expiry_of(&self, id: ReservationId, now: Timestamp) -> Option<Event> {
+        let parts = id.parts();
+        let partition = self.partition(parts.partition)?;
+        let (slot, entry) = partition.reservations.find(&parts)?;
+        if entry.state() != ReservationState::Held || now < entry.moment {
+            return None;
+        }
+        Some(Event::Expired(Moved {
+            sequence: partition.sequence + 1,
+            at: now,
+            reservation: id,
+            pool: partition.pool_of(entry)?,
             units: partition.reservations.units(slot),
             occurred_at: Timestamp::ABSENT,
         }))

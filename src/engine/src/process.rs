@@ -101,6 +101,7 @@ impl<S: Storage, F: Framing> Processing<'_, S, F> {
                     }
                     wire::Outcome::insufficient(short)
                 }
+                Err(Refusal::HoldExpired) => wire::Outcome::refused(self.expire(&entry.command)),
                 Err(refusal) => wire::Outcome::refused(refusal_status(&refusal)),
             };
             if outcome.status() == Status::Overloaded.number() {
@@ -109,6 +110,19 @@ impl<S: Storage, F: Framing> Processing<'_, S, F> {
             batch.outcomes.push(outcome);
         }
         self.overloaded[batch.sender] = overloaded;
+    }
+
+    /// Records that the hold has expired, if that is not recorded yet: once it is told, no downtime may give the hold more time.
+    fn expire(&mut self, command: &Command) -> Status {
+        let reservation = match command {
+            Command::Confirm(confirm) => confirm.reservation,
+            Command::Resize(resize) => resize.reservation,
+            Command::Reserve(_) | Command::Release(_) => return Status::HoldExpired,
+        };
+        match self.state.expiry_of(reservation, self.now) {
+            Some(event) => self.record(&event).err().unwrap_or(Status::HoldExpired),
+            None => Status::HoldExpired,
+        }
     }
 
     /// Reads ahead what the next commands will read.

@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use plimsoll_domain::{Command, Counters, Event, PutPool, Reserve, Reserved, ResizeCause, Timestamp};
-use plimsoll_engine::limits::{TURN_COMMAND_COUNT_MAX, WAITING_COMMAND_COUNT_MAX, WAITING_MESSAGE_COUNT_MAX};
+use plimsoll_engine::limits::{
+    PUT_WEIGHT, TURN_COMMAND_COUNT_MAX, WAITING_COMMAND_COUNT_MAX, WAITING_MESSAGE_COUNT_MAX,
+};
 use plimsoll_engine::{Answer, Call, Message, PoolReport, PutResult, ReservationReport, wire_state};
 use plimsoll_protocol::{Applies, Status, wire};
 
@@ -41,6 +43,8 @@ struct Waiting {
 pub(crate) struct Room {
     /// Segments prepared when the turn was over.
     pub(crate) prepared_count: usize,
+    /// The turn asks for another one.
+    pub(crate) wants_more: bool,
     /// How it is refused.
     pub(crate) status: Status,
 }
@@ -91,7 +95,11 @@ impl Mirror {
             return violation(Promise::Forgotten, || format!("a turn at {now} has written {other:?}"));
         }
         let mut events = VecDeque::from(events);
-        self.housekeeping.turn(model, &mut events, now, room)?;
+        if !self.housekeeping.turn(model, &mut events, now, room)? {
+            return hold(events.is_empty(), Promise::Time, || {
+                format!("deadlines are still to be moved, and something else comes first: {events:?}")
+            });
+        }
         let mut turn = Turn {
             model,
             housekeeping: &mut self.housekeeping,
@@ -107,7 +115,7 @@ impl Mirror {
         {
             let count = command_count(&message);
             self.inbox_command_count -= count;
-            taken += count.max(1);
+            taken += turn_weight(&message);
             let expected = match message {
                 Mirrored::Commands {
                     sender,
@@ -196,6 +204,18 @@ impl Mirror {
     }
 }
 
+/// What a message takes of a turn, in commands.
+fn turn_weight(message: &Mirrored) -> usize {
+    let weight = match message {
+        Mirrored::Commands { entries, .. } => entries.len(),
+        Mirrored::Request(Call::PutPools { puts, .. }) => PUT_WEIGHT * puts.len(),
+        Mirrored::Request(Call::ResolvePools(names) | Call::GetPools(names)) => names.len(),
+        Mirrored::Request(Call::ListPools { limit, .. }) => *limit,
+        Mirrored::Request(Call::GetReservations(ids)) => ids.len(),
+    };
+    weight.max(1)
+}
+
 fn command_count(message: &Mirrored) -> usize {
     match message {
         Mirrored::Commands { entries, .. } => entries.len(),
@@ -231,6 +251,7 @@ impl Turn<'_> {
                 }
                 return Ok(wire::Outcome::insufficient(*short));
             }
+            Prediction::Lapsed => return self.lapsed(command),
             Prediction::Reserve { .. } | Prediction::Move | Prediction::Resize { .. } => {}
         }
         let next = self.events.front().map(|happened| &happened.event);
@@ -273,6 +294,24 @@ impl Turn<'_> {
             &self.model.reservation(id.0).expect("just applied").view(),
             false,
         ))
+    }
+
+    /// A command comes too late for a hold that has not been ended yet: that it has ended is recorded before it is told.
+    fn lapsed(&mut self, command: &Command) -> Result<wire::Outcome, Violation> {
+        let id = match command {
+            Command::Confirm(confirm) => confirm.reservation,
+            Command::Resize(resize) => resize.reservation,
+            Command::Reserve(_) | Command::Release(_) => unreachable!("only a hold's own commands come too late"),
+        };
+        let next = self.events.front().map(|happened| &happened.event);
+        let is_end = matches!(next, Some(Event::Expired(event)) if event.reservation == id && event.at.0 == self.now);
+        if !is_end {
+            return self.no_room(1, command).map(wire::Outcome::refused);
+        }
+        let event = self.events.pop_front().expect("the event that was looked at").event;
+        self.model.apply(&event, self.now)?;
+        note("told too late", [0; 4]);
+        Ok(wire::Outcome::refused(Status::HoldExpired))
     }
 
     fn is_expected(&self, event: &Event, command: &Command, prediction: &Prediction) -> bool {

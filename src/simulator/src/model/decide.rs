@@ -80,7 +80,8 @@ impl Model {
                 ReservationState::Confirmed => Prediction::Standing(found.view()),
                 ReservationState::Released => Prediction::Refused(Status::ReservationEnded),
                 ReservationState::Held if now < found.deadline => Prediction::Move,
-                ReservationState::Held | ReservationState::Expired => Prediction::Refused(Status::HoldExpired),
+                ReservationState::Held => Prediction::Lapsed,
+                ReservationState::Expired => Prediction::Refused(Status::HoldExpired),
             },
         }
     }
@@ -99,7 +100,7 @@ impl Model {
             Some(found) => match found.state {
                 ReservationState::Released => Prediction::Refused(Status::ReservationEnded),
                 ReservationState::Expired => Prediction::Refused(Status::HoldExpired),
-                ReservationState::Held if found.deadline <= now => Prediction::Refused(Status::HoldExpired),
+                ReservationState::Held if found.deadline <= now => Prediction::Lapsed,
                 ReservationState::Held | ReservationState::Confirmed => self.decide_live_resize(found, resize, now),
             },
         }

@@ -128,6 +128,8 @@ pub(crate) enum Prediction {
         would_refuse: bool,
         slot_room: SlotRoom,
     },
+    /// The hold's deadline has passed, and its end is recorded before that is told.
+    Lapsed,
     /// A confirmation or a release.
     Move,
     Resize {
