@@ -239,11 +239,11 @@ mod tests {
         }
     }
 
-    fn check(changes: &Changes, expected: PoolDefinition) {
+    fn check(changes: &Changes, expected: &PoolDefinition) {
         let dimensions = ["rooms".to_owned(), "guests".to_owned()];
         let mut found = definition();
         changes.apply(&mut found, &dimensions).unwrap();
-        assert_eq!(found, expected);
+        assert_eq!(found, *expected);
     }
 
     #[test]
@@ -252,7 +252,7 @@ mod tests {
             overbook: vec![0, 0],
             ..definition()
         };
-        check(&Changes::default(), same.clone());
+        check(&Changes::default(), &same);
         let some = Changes {
             limits: Some(UnitsByName(vec![("guests".into(), 0)])),
             overbook: Some(UnitsByName(vec![("rooms".into(), 2)])),
@@ -271,7 +271,7 @@ mod tests {
             shadow: true,
             ..same
         };
-        check(&some, expected);
+        check(&some, &expected);
     }
 
     #[test]

@@ -172,7 +172,10 @@ pub(crate) fn start(
             writer.tell_needed(core);
         }
         while !writer.shared.is_finished() {
-            let is_busy = (0..writer.cores.len()).fold(false, |busy, core| writer.step(core) || busy);
+            let mut is_busy = false;
+            for core in 0..writer.cores.len() {
+                is_busy |= writer.step(core);
+            }
             std::thread::sleep(if is_busy { BUSY_INTERVAL } else { IDLE_INTERVAL });
         }
     })
@@ -181,7 +184,7 @@ pub(crate) fn start(
 /// One core's snapshot, as far as it is written.
 enum Writing {
     Nothing,
-    Open(SnapshotFile),
+    Open(Box<SnapshotFile>),
     /// Something went wrong; what still comes is dropped.
     Failed,
 }
@@ -238,7 +241,7 @@ impl Writer {
                     time: moment.time,
                 };
                 let dimension_count = self.shared.dimensions.len();
-                Writing::Open(SnapshotFile::create(&self.data, header, dimension_count)?)
+                Writing::Open(Box::new(SnapshotFile::create(&self.data, header, dimension_count)?))
             }
             (Writing::Open(mut file), Told::Copied(pieces)) => {
                 for piece in &pieces {
@@ -261,7 +264,7 @@ impl Writer {
 
     fn tell_needed(&self, core: usize) {
         let journal = self.cores[core].journal;
-        // With one alone there is nothing to fall back on, unless all is needed for going on.
+        // With one alone there is nothing to fall back on.
         if self.manifest.snapshots(journal).len() < 2 {
             return;
         }

@@ -144,7 +144,10 @@ fn a_backup_taken_half_way_goes_on_as_a_server_of_its_own() {
         .unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{error}");
-    assert!(error.is_empty() && output.stdout.is_empty(), "a backup is quiet: {error}");
+    assert!(
+        error.is_empty() && output.stdout.is_empty(),
+        "a backup is quiet: {error}"
+    );
     check(&server, DIMENSIONS, &figures(&mut client), &expected);
     drop(server);
     std::fs::remove_dir_all(&data).unwrap();
