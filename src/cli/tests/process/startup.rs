@@ -47,9 +47,9 @@ fn options_that_do_not_fit_are_refused_with_a_remedy() {
         &["rooms", "guests"],
     );
     check(
-        &refused(&data, "127.0.0.1:0", &["--cores", "2"]),
-        16,
-        &["1 journals", "2 cores"],
+        &refused(&data, "127.0.0.1:0", &["--journal-space", "512MiB"]),
+        23,
+        &["536870912 bytes", "--snapshot-after"],
     );
     check(
         &refused(&data, "127.0.0.1:0", &["--cores", "4000"]),
