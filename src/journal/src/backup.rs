@@ -15,7 +15,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::archive::{ARCHIVE_DIRECTORY, Batches, SegmentReader, SegmentSource, archive_path};
+use crate::archive::{ARCHIVE_DIRECTORY, ArchiveReader, Batches, SegmentReader, SegmentSource, archive_path};
 use crate::bytes::put;
 use crate::control::{CONTROL_HEADER_SIZE, ControlField, ControlValues, new_control_page};
 use crate::damage::{FileDamage, FileError, FileFault, SourceFile};
@@ -199,8 +199,13 @@ fn try_pin(from: &Path) -> Result<Result<Pinned, PathBuf>, BackupError> {
             journal: journal.id,
             segment_size: manifest.segment_size,
         };
-        let needed_from = manifest.snapshots_of(index).map(|snapshot| snapshot.segment).min();
-        match try_pin_journal(&source, needed_from.unwrap_or(SegmentNumber::FIRST))? {
+        let snapshots = manifest.snapshots_of(index).map(|snapshot| snapshot.segment);
+        let archived_below = match journal.core {
+            Some(_) => snapshots.min().unwrap_or(SegmentNumber::FIRST),
+            // Nothing recovers it, and its segments go once they are archived.
+            None => SegmentNumber(u64::MAX),
+        };
+        match try_pin_journal(&source, archived_below)? {
             Ok(journal) => journals.push(journal),
             Err(path) => return Ok(Err(path)),
         }
@@ -214,7 +219,7 @@ fn try_pin(from: &Path) -> Result<Result<Pinned, PathBuf>, BackupError> {
 
 fn try_pin_journal(
     source: &SegmentSource<'_>,
-    needed_from: SegmentNumber,
+    archived_below: SegmentNumber,
 ) -> Result<Result<PinnedJournal, PathBuf>, BackupError> {
     let mut control = source.control()?;
     let durable = control.durable_lsn;
@@ -226,7 +231,12 @@ fn try_pin_journal(
         if durable.0 == 0 {
             break;
         }
-        if number < needed_from && archive_path(source.directory, number).exists() {
+        let archive = archive_path(source.directory, number);
+        if number < archived_below && archive.exists() {
+            // A segment that could not be archived ends where this archive begins.
+            if let Some((_, last)) = segments.last_mut().filter(|(_, last)| *last == durable) {
+                *last = Lsn(ArchiveReader::open(&archive)?.summary().first_lsn.0 - 1);
+            }
             archived.push(number);
             continue;
         }
@@ -236,7 +246,7 @@ fn try_pin_journal(
         if reader.first_lsn() > durable {
             break;
         }
-        if let Some((_, last)) = segments.last_mut() {
+        if let Some((_, last)) = segments.last_mut().filter(|(_, last)| *last == durable) {
             *last = Lsn(reader.first_lsn().0 - 1);
         }
         segments.push((reader, durable));

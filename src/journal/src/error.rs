@@ -84,6 +84,12 @@ pub enum StorageError {
         /// The file.
         path: PathBuf,
     },
+    /// A chunk of a snapshot is empty or too large.
+    #[error("a chunk of {bytes} bytes: a snapshot's chunks have 1 to 1048576")]
+    ChunkSize {
+        /// The size.
+        bytes: usize,
+    },
     /// The size asked of segments is out of range.
     #[error("segments of {bytes} bytes: the size must be a multiple of 4096 from 65536 to 1073741824")]
     SegmentSize {
@@ -104,7 +110,7 @@ impl StorageError {
     fn source_error(&self) -> Option<&io::Error> {
         match self {
             StorageError::Io { source, .. } | StorageError::NoRoom { source, .. } => Some(source),
-            StorageError::InTheWay { .. } | StorageError::SegmentSize { .. } => None,
+            StorageError::InTheWay { .. } | StorageError::ChunkSize { .. } | StorageError::SegmentSize { .. } => None,
         }
     }
 

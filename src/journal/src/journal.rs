@@ -5,6 +5,7 @@
 //! - Behind the records of an open batch there is always room for its commit record.
 //! - `durable <= committed < batch_first <= next`: what is durable has been committed, and only the open batch is not.
 //! - A segment that is opened names the one before it and the LSN that follows all committed records.
+//! - While no segment is prepared, what is left of the active one belongs to essential records; only what a start finds open is shared, and of that half at most.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -20,9 +21,9 @@ use crate::storage::{Segment, Storage};
 /// How badly a record is needed when segments run out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Priority {
-    /// Opens a new segment only while at least two are prepared.
+    /// Opens a new segment only while at least two are prepared, and goes into the last one only while another is prepared behind it.
     Normal,
-    /// May open the last prepared segment too: records that free capacity, so that a full disk does not keep it.
+    /// May open the last prepared segment too, and fill it: records that free capacity, so that a full disk does not keep it.
     Essential,
 }
 
@@ -96,6 +97,10 @@ pub struct Journal<S: Storage, F: Framing = CrcFraming> {
     /// Where a record must end at the latest: behind it a commit record still fits.
     limit: usize,
     body_size_max: usize,
+    /// No segment was prepared behind the active one when that was last looked at: what is left of it is kept for essential records.
+    is_last: bool,
+    /// Where normal records end all the same in the last segment, as long as nothing says that no other can be had.
+    shared_limit: usize,
     /// The LSN of the next record.
     next: u64,
     /// The LSN of the first record of the open batch; `next` if it is empty.
@@ -135,6 +140,9 @@ impl<S: Storage, F: Framing> Journal<S, F> {
             offset: HEADER_PAGE_SIZE,
             limit: segment_size - COMMIT_SIZE,
             body_size_max: space.min(RECORD_SIZE_MAX) - RECORD_HEADER_SIZE,
+            is_last: true,
+            // A start does not wait for the first attempt to prepare a segment; if that finds the disk full, at least half is left.
+            shared_limit: HEADER_PAGE_SIZE + space / 2,
             next: start.last_lsn.0 + 1,
             batch_first: start.last_lsn.0 + 1,
             committed: start.last_lsn.0,
@@ -164,7 +172,8 @@ impl<S: Storage, F: Framing> Journal<S, F> {
     /// When the record does not fit the active segment, the batch so far is committed and the next segment is opened.
     ///
     /// # Errors
-    /// When there is no segment to open. Nothing has changed, and a later attempt may succeed.
+    /// When there is no segment to open, or none is prepared and what is left is kept for essential records. Nothing has changed, and a later attempt
+    /// may succeed.
     ///
     /// # Panics
     /// When the body is larger than [`Journal::max_body_size`] or the kind is one of the journal's own: the caller checks both.
@@ -173,6 +182,9 @@ impl<S: Storage, F: Framing> Journal<S, F> {
         assert!(body.len() <= self.body_size_max, "a body of {} bytes", body.len());
         assert!(tag.kind < OWN_KIND_MIN, "kind {:#x} is the journal's own", tag.kind);
         let size = padded(RECORD_HEADER_SIZE + body.len());
+        if self.is_last && priority == Priority::Normal {
+            self.share_last(size)?;
+        }
         if self.offset + size > self.limit {
             self.roll(priority)?;
         }
@@ -318,11 +330,7 @@ impl<S: Storage, F: Framing> Journal<S, F> {
             None
         };
         let Some(segment) = prepared else {
-            return Err(if self.storage.is_full() {
-                Full::Storage
-            } else {
-                Full::Ring
-            });
+            return Err(self.full());
         };
         assert_eq!(segment.number(), next, "the storage gave another segment");
         if self.next == self.batch_first {
@@ -335,8 +343,32 @@ impl<S: Storage, F: Framing> Journal<S, F> {
         self.storage.retire(full);
         self.number = next;
         self.offset = HEADER_PAGE_SIZE;
+        self.is_last = self.storage.prepared_count() == 0;
+        self.shared_limit = HEADER_PAGE_SIZE;
         self.open_active();
         Ok(())
+    }
+
+    /// Whether a normal record of this size may go into the active segment although none was prepared behind it.
+    #[cold]
+    #[inline(never)]
+    fn share_last(&mut self, size: usize) -> Result<(), Full> {
+        if self.storage.prepared_count() > 0 {
+            self.is_last = false;
+            return Ok(());
+        }
+        if self.offset + size <= self.shared_limit && !self.storage.is_exhausted() {
+            return Ok(());
+        }
+        Err(self.full())
+    }
+
+    fn full(&self) -> Full {
+        if self.storage.is_full() {
+            Full::Storage
+        } else {
+            Full::Ring
+        }
     }
 
     /// Writes the header of the active segment. `incarnation` still is that of the segment before it.

@@ -33,10 +33,14 @@ fn set_durable(journal: &DirectoryJournal, lsn: u64) {
 }
 
 fn snapshot(data: &Path, journal: JournalId, lsn: u64) -> FinishedSnapshot {
+    snapshot_in(data, journal, lsn, 1)
+}
+
+fn snapshot_in(data: &Path, journal: JournalId, lsn: u64, segment: u64) -> FinishedSnapshot {
     let header = SnapshotHeader {
         journal,
         lsn: Lsn(lsn),
-        segment: SegmentNumber(1),
+        segment: SegmentNumber(segment),
         time: 0,
     };
     let mut writer = SnapshotWriter::create(data, header).expect("a snapshot");
@@ -109,6 +113,55 @@ fn two_snapshots_are_kept() {
     let directory = Directory::open(path).expect("it is opened");
     assert_eq!(lsns(&directory, 0), [30, 20]);
     assert_eq!(lsns(&directory, 1), [0; 0]);
+}
+
+#[test]
+fn a_snapshot_that_was_passed_over_goes_before_a_good_one() {
+    // The damaged ones, the new one, and what is left; the last one has the file of a damaged one.
+    let cases: [(&[u64], u64, &[u64]); 5] = [
+        (&[], 40, &[40, 30]),
+        (&[30], 40, &[40, 20]),
+        (&[20], 40, &[40, 30]),
+        (&[30, 20], 40, &[40]),
+        (&[30], 30, &[30, 20]),
+    ];
+    for (damaged, new, expected) in cases {
+        let parent = tempfile::tempdir().expect("a directory for the test");
+        let path = parent.path();
+        let mut directory = made(path);
+        let mut writer = directory.take_writer().expect("the first");
+        let journals = directory.journals().to_vec();
+        for journal in &journals {
+            set_durable(journal, 40);
+            for lsn in [20, 30] {
+                let added = snapshot_in(path, journal.id, lsn, lsn / 10);
+                writer.add_snapshot(added).expect("it is added");
+            }
+        }
+        let lsns_of = |numbers: &[u64]| numbers.iter().copied().map(Lsn).collect::<Vec<_>>();
+        writer.passed_over(journals[0].id, &lsns_of(damaged));
+        let good: Vec<_> = [30, 20].into_iter().filter(|lsn| !damaged.contains(lsn)).collect();
+        let named = |writer: &ManifestWriter, journal: usize| -> Vec<_> {
+            let snapshots = writer.snapshots(journals[journal].id);
+            snapshots.iter().map(|snapshot| snapshot.lsn.0).collect()
+        };
+        assert_eq!(named(&writer, 0), good);
+        let needed = good.last().map(|lsn| SegmentNumber(lsn / 10));
+        assert_eq!(writer.needed_from(journals[0].id), needed);
+        writer
+            .add_snapshot(snapshot_in(path, journals[0].id, new, 4))
+            .expect("it is added");
+        assert_eq!(
+            (named(&writer, 0), named(&writer, 1)),
+            (expected.to_vec(), vec![30, 20])
+        );
+        drop((writer, directory));
+        let directory = Directory::open(path).expect("it is opened");
+        assert_eq!(
+            (lsns(&directory, 0), lsns(&directory, 1)),
+            (expected.to_vec(), vec![30, 20])
+        );
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::directory::manifest::{Manifest, ManifestSnapshot};
 use crate::directory::{
     DirectoryError, DirectorySnapshot, OnStep, SnapshotRefusal, Step, index_u16, named_snapshots, replace_manifest,
 };
-use crate::identifier::{JournalId, SegmentNumber};
+use crate::identifier::{JournalId, Lsn, SegmentNumber};
 use crate::mmap::CONTROL_FILE_NAME;
 use crate::snapshot::{FinishedSnapshot, SNAPSHOTS_DIRECTORY};
 
@@ -19,6 +19,8 @@ pub struct ManifestWriter {
     path: PathBuf,
     /// As the last replacement left it.
     manifest: Manifest,
+    /// Snapshots that the manifest names and that are of no use, by journal and LSN.
+    passed_over: Vec<(JournalId, Lsn)>,
     _lock: Arc<File>,
 }
 
@@ -27,6 +29,7 @@ impl ManifestWriter {
         ManifestWriter {
             path: path.to_owned(),
             manifest,
+            passed_over: Vec::new(),
             _lock: lock,
         }
     }
@@ -36,24 +39,34 @@ impl ManifestWriter {
         self.manifest.generation
     }
 
-    /// A journal's snapshots, the newest first; nothing for a journal that the manifest does not name.
+    /// Snapshots of the journal that recovery found damaged, by their LSNs: from now on they count for nothing, and the next one that is added takes
+    /// their place before that of a good one. Nothing is written now. After a start it is said again.
+    pub fn passed_over(&mut self, journal: JournalId, lsns: &[Lsn]) {
+        self.passed_over.extend(lsns.iter().map(|lsn| (journal, *lsn)));
+    }
+
+    /// A journal's snapshots, the newest first, without those that were passed over; nothing for a journal that the manifest does not name.
     pub fn snapshots(&self, journal: JournalId) -> Vec<DirectorySnapshot> {
-        self.index(journal)
-            .map(|index| named_snapshots(&self.path, &self.manifest, index))
-            .unwrap_or_default()
+        let Some(index) = self.index(journal) else {
+            return Vec::new();
+        };
+        let mut snapshots = named_snapshots(&self.path, &self.manifest, index);
+        snapshots.retain(|snapshot| !self.is_passed_over(index, snapshot.lsn));
+        snapshots
     }
 
     /// The oldest segment that recovery of the journal needs from one of its snapshots: what lies below may be given up once it is archived.
     /// Nothing without a snapshot: then all are needed. With a single snapshot there is nothing to fall back on; whoever wants that waits
     /// for the second.
     pub fn needed_from(&self, journal: JournalId) -> Option<SegmentNumber> {
-        self.manifest
-            .snapshots_of(self.index(journal)?)
-            .map(|snapshot| snapshot.segment)
-            .min()
+        self.snapshots(journal).iter().map(|snapshot| snapshot.segment).min()
     }
 
-    /// Makes this the newest snapshot of its journal. Of those before it the newest is kept; older files are removed, and stay readable for whoever
+    fn is_passed_over(&self, index: usize, lsn: Lsn) -> bool {
+        self.passed_over.contains(&(self.manifest.journals[index].id, lsn))
+    }
+
+    /// Makes this the newest snapshot of its journal. Of those before it the newest that was not passed over is kept; other files are removed, and stay readable for whoever
     /// has them open.
     ///
     /// When it returns, the manifest that names it is durable.
@@ -77,12 +90,19 @@ impl ManifestWriter {
         let mut manifest = self.manifest.clone();
         let dropped = self.check(snapshot).map(|journal| {
             manifest.generation += 1;
-            manifest.add_snapshot(ManifestSnapshot {
+            let is_passed_over = |old: &mut ManifestSnapshot| {
+                old.journal == journal && self.is_passed_over(usize::from(journal), old.lsn)
+            };
+            let mut dropped: Vec<_> = manifest.snapshots.extract_if(.., is_passed_over).collect();
+            // The new one has the file of a damaged one with the same LSN.
+            dropped.retain(|old| old.lsn != snapshot.header.lsn);
+            dropped.extend(manifest.add_snapshot(ManifestSnapshot {
                 journal,
                 lsn: snapshot.header.lsn,
                 segment: snapshot.header.segment,
                 size: snapshot.size,
-            })
+            }));
+            dropped
         });
         let mut is_renamed = false;
         let result = dropped.and_then(|dropped| {
@@ -95,10 +115,11 @@ impl ManifestWriter {
         let dropped = match result {
             Ok(dropped) => dropped,
             Err(error) => {
-                let is_named = self
-                    .snapshots(snapshot.header.journal)
-                    .iter()
-                    .any(|named| named.path == snapshot.path);
+                let is_named = self.index(snapshot.header.journal).is_some_and(|index| {
+                    self.manifest
+                        .snapshots_of(index)
+                        .any(|named| named.lsn == snapshot.header.lsn)
+                });
                 if !is_renamed && !is_named {
                     // No manifest names it; the next start would remove it.
                     let _ = fs::remove_file(&snapshot.path);
@@ -118,6 +139,8 @@ impl ManifestWriter {
             }
         }
         self.manifest = manifest;
+        self.passed_over
+            .retain(|(journal, _)| *journal != snapshot.header.journal);
         Ok(())
     }
 
@@ -135,7 +158,7 @@ impl ManifestWriter {
         else {
             return refused(SnapshotRefusal::UnknownJournal);
         };
-        if let Some(newest) = self.manifest.snapshots_of(index).next()
+        if let Some(newest) = self.snapshots(header.journal).first()
             && (header.lsn <= newest.lsn || header.segment < newest.segment)
         {
             return refused(SnapshotRefusal::NotNewer { newest: newest.lsn });

@@ -98,6 +98,8 @@ pub struct MmapStorage {
     control: Option<Arc<MmapControl>>,
     /// Files behind the end of the journal that recovery has no use for.
     unused: BTreeSet<SegmentNumber>,
+    /// The oldest segment that recovery reads: it must be able to begin there once more.
+    recovered_from: Option<SegmentNumber>,
     preparer: Option<Preparer>,
 }
 
@@ -134,6 +136,7 @@ impl MmapStorage {
             ring,
             control,
             unused: BTreeSet::new(),
+            recovered_from: None,
             preparer: None,
         })
     }
@@ -196,6 +199,10 @@ impl Storage for MmapStorage {
         self.preparer.as_ref().is_some_and(Preparer::is_full)
     }
 
+    fn is_exhausted(&self) -> bool {
+        self.preparer.as_ref().is_some_and(Preparer::is_exhausted)
+    }
+
     fn control_header(&self) -> Option<[u8; CONTROL_HEADER_SIZE]> {
         self.control.as_ref().map(|control| control.header())
     }
@@ -236,10 +243,11 @@ impl Storage for MmapStorage {
     }
 
     fn open(&mut self, number: SegmentNumber) -> Result<MmapSegment, StorageError> {
+        self.recovered_from = Some(self.recovered_from.map_or(number, |first| first.min(number)));
         let path = self.segment_path(number);
         let mut file = self.open_existing(&path)?;
         // A disk that cannot read a page is an error here, and would be a signal that kills the process in the mapping.
-        read_through(&mut file, &path)?;
+        read_through(&mut file, &path, &|| false)?;
         MmapSegment::map(&file, number, self.segment_size, &path)
     }
 
@@ -260,6 +268,13 @@ impl Storage for MmapStorage {
     fn prepare(&mut self, number: SegmentNumber) -> Result<MmapSegment, StorageError> {
         assert!(self.preparer.is_none(), "recovery prepares one segment");
         let files = self.segments()?.into_iter().collect();
+        // What an earlier run gave up durably may be used at once, so that a start on a full disk needs no new file. Not so what recovery had to read
+        // all the same, because no snapshot was whole.
+        let given_up_below = self.control.as_ref().map_or(SegmentNumber::FIRST, |control| {
+            SegmentNumber(control.load(ControlField::OldestSegment))
+        });
+        let recovered_from = self.recovered_from.unwrap_or(SegmentNumber::FIRST);
+        let newest_sealed = SegmentNumber(number.0 - 1);
         let mut files = SegmentFiles {
             directory: self.directory.clone(),
             journal: self.journal,
@@ -267,11 +282,11 @@ impl Storage for MmapStorage {
             control: self.control.clone(),
             files,
             unused: std::mem::take(&mut self.unused),
-            needed_from: SegmentNumber::FIRST,
+            needed_from: given_up_below.min(recovered_from),
             // A start needs a segment, whatever else there is.
             file_count_max: usize::MAX,
         };
-        let segment = match files.attempt(number, SegmentNumber(0), &|| false)? {
+        let segment = match files.attempt(number, newest_sealed, &|| false)? {
             Attempt::Prepared(segment) => segment,
             Attempt::Stopped | Attempt::AtEnd { .. } => unreachable!("nobody asked to stop, and there is no end"),
         };
@@ -350,8 +365,13 @@ fn size_of(file: &File, path: &Path) -> Result<u64, StorageError> {
     Ok(file.metadata().map_err(StorageError::io(Action::Read, path))?.len())
 }
 
-fn read_through(file: &mut File, path: &Path) -> Result<(), StorageError> {
+/// Reads the file to its end. False when it is to stop before that.
+fn read_through(file: &mut File, path: &Path, is_stopping: &dyn Fn() -> bool) -> Result<bool, StorageError> {
     let mut buffer = vec![0; 256 * 1024];
-    while file.read(&mut buffer).map_err(StorageError::io(Action::Read, path))? > 0 {}
-    Ok(())
+    while !is_stopping() {
+        if file.read(&mut buffer).map_err(StorageError::io(Action::Read, path))? == 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

@@ -150,6 +150,10 @@ impl Preparer {
         self.shared.is_full.load(Ordering::Acquire)
     }
 
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.is_full() || self.shared.is_at_end.load(Ordering::Acquire)
+    }
+
     pub(super) fn recycler(&self) -> Recycler {
         Recycler {
             shared: Arc::clone(&self.shared),

@@ -61,6 +61,8 @@ enum Reuse {
     Leased,
     /// It is of no use.
     Unfit,
+    /// It was told to stop. The file is as it was.
+    Stopped,
 }
 
 impl SegmentFiles {
@@ -76,15 +78,17 @@ impl SegmentFiles {
         let mut unused: Vec<_> = self.unused.iter().copied().collect();
         unused.sort_by_key(|file| (*file != number, Reverse(*file)));
         for file in unused {
-            if let Reuse::Prepared(segment) = self.reuse(file, number)? {
-                return Ok(Attempt::Prepared(segment));
+            match self.reuse(file, number, is_stopping)? {
+                Reuse::Prepared(segment) => return Ok(Attempt::Prepared(segment)),
+                Reuse::Stopped => return Ok(Attempt::Stopped),
+                Reuse::Leased | Reuse::Unfit => self.discard(file)?,
             }
-            self.discard(file)?;
         }
         let mut is_leased = false;
         for file in self.recyclable(newest_sealed) {
-            match self.reuse(file, number)? {
+            match self.reuse(file, number, is_stopping)? {
                 Reuse::Prepared(segment) => return Ok(Attempt::Prepared(segment)),
+                Reuse::Stopped => return Ok(Attempt::Stopped),
                 Reuse::Leased => is_leased = true,
                 Reuse::Unfit => self.discard(file)?,
             }
@@ -132,7 +136,12 @@ impl SegmentFiles {
     }
 
     /// Gives the file the number, if nobody reads it.
-    fn reuse(&mut self, from: SegmentNumber, to: SegmentNumber) -> Result<Reuse, StorageError> {
+    fn reuse(
+        &mut self,
+        from: SegmentNumber,
+        to: SegmentNumber,
+        is_stopping: &dyn Fn() -> bool,
+    ) -> Result<Reuse, StorageError> {
         let (path, named) = (segment_path(&self.directory, from), segment_path(&self.directory, to));
         let Some(mut file) = open_file(&path)? else {
             self.files.remove(&from);
@@ -151,12 +160,16 @@ impl SegmentFiles {
             Err(error) => return Err(StorageError::io(Action::Write, &path)(error.into())),
         }
         // A page that cannot be read is found here, and would be a signal that kills the process in the mapping.
-        if let Err(error) = read_through(&mut file, &path) {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "a segment cannot be used again"
-            );
-            return Ok(Reuse::Unfit);
+        match read_through(&mut file, &path, is_stopping) {
+            Ok(true) => {}
+            Ok(false) => return Ok(Reuse::Stopped),
+            Err(error) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "a segment cannot be used again"
+                );
+                return Ok(Reuse::Unfit);
+            }
         }
         let segment = MmapSegment::map(&file, to, self.segment_size, &path)?;
         if from < self.needed_from {
@@ -228,6 +241,7 @@ fn try_lock(file: &File, path: &Path) -> Result<bool, StorageError> {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
     use std::os::unix::fs::MetadataExt;
 
     use super::*;
@@ -283,6 +297,30 @@ mod tests {
             assert!(!path.exists());
             assert_eq!(files.files, BTreeSet::from([SegmentNumber(7)]));
         }
+    }
+
+    #[test]
+    fn stops_within_a_file_and_leaves_it_as_it_is() {
+        use std::cell::Cell;
+
+        let directory = tempfile::tempdir().expect("a directory for the test");
+        let path = segment_path(directory.path(), SegmentNumber(9));
+        let mut file = File::create(&path).expect("made");
+        io::Write::write_all(&mut file, &[0xEE; SIZE]).expect("written");
+        let mut files = unused(directory.path(), SegmentNumber(9), 9);
+        let asked = Cell::new(0);
+        let is_stopping = || asked.replace(asked.get() + 1) == 1;
+        let attempt_at = |files: &mut SegmentFiles| {
+            files
+                .attempt(SegmentNumber(7), SegmentNumber(0), &is_stopping)
+                .expect("there is room")
+        };
+        // Asked before the first read, then before the one that would find the end.
+        assert!(matches!(attempt_at(&mut files), Attempt::Stopped));
+        assert_eq!((asked.get(), path.exists()), (2, true));
+        assert_eq!(files.unused, BTreeSet::from([SegmentNumber(9)]));
+        assert!(matches!(attempt_at(&mut files), Attempt::Prepared(_)));
+        assert!(!path.exists());
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::damage::{FileDamage, FileError};
+use crate::error::StorageError;
 use crate::limits::SNAPSHOT_CHUNK_SIZE_MAX;
 use crate::mmap::file_names;
 
@@ -141,6 +142,22 @@ fn chunks_have_their_place() {
     // Another file under this name.
     fs::write(&path, other).expect("written");
     assert_eq!(damage(&path).fault, FileFault::OtherFile);
+}
+
+#[test]
+fn a_chunk_out_of_range_is_refused_and_changes_nothing() {
+    let data = tempfile::tempdir().expect("a directory for the test");
+    let mut writer = SnapshotWriter::create(data.path(), HEADER).expect("a snapshot");
+    writer.put(b"first").expect("there is room");
+    for chunk in [Vec::new(), vec![1; SNAPSHOT_CHUNK_SIZE_MAX + 1]] {
+        match writer.put(&chunk) {
+            Err(StorageError::ChunkSize { bytes }) => assert_eq!(bytes, chunk.len()),
+            other => panic!("{other:?}"),
+        }
+    }
+    writer.put(b"second").expect("there is room");
+    let finished = writer.finish().expect("there is room");
+    assert_eq!(read(finished.path()).expect("whole"), [&b"first"[..], b"second"]);
 }
 
 #[test]

@@ -88,16 +88,12 @@ impl SnapshotWriter {
     /// Appends a chunk of 1 to [`SNAPSHOT_CHUNK_SIZE_MAX`] bytes. Waits for the disk now and then.
     ///
     /// # Errors
-    /// When it cannot be written; then the snapshot is given up.
-    ///
-    /// # Panics
-    /// When the chunk is empty or larger.
+    /// [`StorageError::ChunkSize`] when the chunk is empty or larger: nothing is written then, and trying again does not help. Otherwise it cannot be
+    /// written, and the snapshot is given up.
     pub fn put(&mut self, chunk: &[u8]) -> Result<(), StorageError> {
-        assert!(
-            !chunk.is_empty() && chunk.len() <= SNAPSHOT_CHUNK_SIZE_MAX,
-            "a chunk of {} bytes",
-            chunk.len()
-        );
+        if !(1..=SNAPSHOT_CHUNK_SIZE_MAX).contains(&chunk.len()) {
+            return Err(StorageError::ChunkSize { bytes: chunk.len() });
+        }
         self.write_frame(chunk.len() as u32, chunk)?;
         self.chunk_count += 1;
         self.chunk_bytes += chunk.len() as u64;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::archive::{JournalFiles, check_history};
 use crate::backup::{BackupError, backup};
 use crate::damage::FileError;
-use crate::directory::{Directory, DirectoryError, ManifestWriter};
+use crate::directory::{Directory, DirectoryError, JournalEnd, ManifestWriter, Switch, SwitchedJournal};
 use crate::identifier::{Lsn, SegmentNumber};
 use crate::journal::{Journal, Priority};
 use crate::mmap::{MmapStorage, Ring, file_names};
@@ -164,6 +164,62 @@ fn a_copy_is_a_directory_that_runs_on() {
     recycler.give_up(SegmentNumber(5));
     fill_up_to(&mut journal, 10);
     assert!(recycler.status().files <= 8);
+}
+
+/// Gives the directory another journal, and makes that which it has history.
+fn switched(path: &Path, journal: Journal<MmapStorage>) -> (Directory, JournalEnd) {
+    let end = JournalEnd {
+        lsn: journal.last_lsn(),
+        segment: journal.segment().number(),
+    };
+    drop(journal);
+    let data = Directory::open(path).expect("a data directory");
+    let journals = data.create_journals(1).expect("they are made");
+    let switch = Switch {
+        journals: vec![SwitchedJournal {
+            id: journals[0].id,
+            snapshot: None,
+        }],
+        owners: [0; crate::limits::PARTITION_COUNT],
+        ends: vec![(data.journals()[0].id, end)],
+    };
+    (data.switch(&switch).expect("they are switched"), end)
+}
+
+#[test]
+fn a_journal_without_a_core_is_copied_from_its_archives() {
+    let parent = tempfile::tempdir().expect("a directory for the test");
+    let (path, to) = (parent.path().join("data"), parent.path().join("copy"));
+    let data = directory(&path);
+    let files = Files::of(&data);
+    let (mut journal, ..) = files.recover(Ring::new(2), RecoveryStart::FIRST);
+    fill_up_to(&mut journal, 7);
+    for number in 1..=5 {
+        files.archive(number);
+    }
+    drop(data);
+    let (data, end) = switched(&path, journal);
+    // As if they had been used again; and one that could not be archived.
+    for number in [1, 2, 4] {
+        fs::remove_file(files.segment(number)).expect("removed");
+    }
+    fs::remove_file(crate::archive::archive_path(&files.directory, SegmentNumber(3))).expect("removed");
+    let summary = backup(&path, &to, |_| ()).expect("a copy");
+    assert_eq!(
+        summary.ends,
+        [(files.journal, end.lsn), (data.journals()[1].id, Lsn(0))]
+    );
+    let copy = Directory::open(&to).expect("a data directory");
+    assert_eq!((copy.journals()[0].core, copy.journals()[0].end), (None, Some(end)));
+    let copied = Files::of(&copy);
+    let kept = JournalFiles::read(&copied.directory).expect("a list");
+    assert_eq!(kept.archives, [1, 2, 4, 5].map(SegmentNumber));
+    assert_eq!(kept.segments, [3, 6, 7].map(SegmentNumber));
+    let history = check_history(&copied.source(), end.segment, |_| ControlFlow::Continue(()));
+    let history = history.expect("all of it is there").expect("nobody stops it");
+    assert_eq!((history.archives, history.segments), (4, 2));
+    let again = backup(&to, &parent.path().join("again"), |_| ()).expect("a copy of the copy");
+    assert_eq!(again.ends, summary.ends);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use crate::control::ControlField;
 use crate::identifier::{Lsn, SegmentNumber, Tag};
 use crate::journal::{Full, Journal, Priority};
 use crate::recovery::Summary;
-use crate::storage::Storage;
+use crate::storage::{Segment, Storage};
 use crate::tests::disk::{SIZE, SimStorage};
 use crate::tests::{append, durable_batch, finish, recover};
 
@@ -151,6 +151,72 @@ fn the_last_prepared_segment_is_kept_for_what_is_essential() {
     drop(journal);
     storage.crash(|| true);
     assert_eq!(recover(&storage, 10).expect("a whole journal").1.records, 3);
+}
+
+#[test]
+fn small_normal_records_do_not_fill_the_last_segment() {
+    let (storage, mut journal) = fresh();
+    let body = [1; 100];
+    let set = |ring, room| {
+        storage.disk.borrow_mut().ring = ring;
+        storage.disk.borrow_mut().room = room;
+    };
+    set(1, 1);
+    let refused = loop {
+        if let Err(full) = journal.append(Priority::Normal, TAG, &body) {
+            break full;
+        }
+    };
+    assert_eq!((refused, journal.segment().number()), (Full::Ring, SegmentNumber(1)));
+    // One essential record opens the last segment, in which normal ones would fit.
+    let append = |journal: &mut Journal<SimStorage>, priority| journal.append(priority, TAG, &body).map(|_| ());
+    assert_eq!(append(&mut journal, Priority::Essential), Ok(()));
+    assert_eq!(journal.segment().number(), SegmentNumber(2));
+    let before = (journal.last_lsn(), journal.bytes_appended());
+    assert_eq!(append(&mut journal, Priority::Normal), Err(Full::Storage));
+    set(0, 5);
+    assert_eq!(append(&mut journal, Priority::Normal), Err(Full::Ring));
+    assert_eq!(before, (journal.last_lsn(), journal.bytes_appended()));
+    for _ in 0..300 {
+        assert_eq!(append(&mut journal, Priority::Essential), Ok(()));
+    }
+    assert_eq!(journal.segment().number(), SegmentNumber(2));
+    // It resumes by itself, in the same segment; the next one is kept again.
+    set(1, 5);
+    while append(&mut journal, Priority::Normal).is_ok() {}
+    assert_eq!(journal.segment().number(), SegmentNumber(2));
+    assert_eq!(append(&mut journal, Priority::Essential), Ok(()));
+    assert_eq!(append(&mut journal, Priority::Normal), Err(Full::Ring));
+    set(3, 5);
+    assert_eq!(append(&mut journal, Priority::Normal), Ok(()));
+    assert_eq!(journal.segment().number(), SegmentNumber(3));
+}
+
+#[test]
+fn a_start_on_a_full_disk_keeps_its_segment_for_what_is_essential() {
+    let storage = SimStorage::new();
+    storage.disk.borrow_mut().room = 1;
+    let (mut journal, ..) = recover(&storage, 0).expect("an empty journal");
+    let body = [1; 100];
+    assert_eq!(journal.append(Priority::Normal, TAG, &body), Err(Full::Storage));
+    for lsn in 1..400 {
+        assert_eq!(journal.append(Priority::Essential, TAG, &body), Ok(Lsn(lsn)));
+    }
+    storage.disk.borrow_mut().room = 2;
+    assert_eq!(journal.append(Priority::Normal, TAG, &body), Ok(Lsn(400)));
+}
+
+#[test]
+fn half_a_segment_is_kept_until_a_start_knows_whether_there_is_room() {
+    let storage = SimStorage::new();
+    let (mut journal, ..) = recover(&storage, 0).expect("an empty journal");
+    storage.disk.borrow_mut().ring = 0;
+    let body = [1; 100];
+    while journal.append(Priority::Normal, TAG, &body).is_ok() {}
+    let used = journal.bytes_appended() as usize;
+    assert!(used < SIZE / 2 && used > SIZE / 2 - 4096, "{used} bytes");
+    assert_eq!(journal.append(Priority::Normal, TAG, &body), Err(Full::Ring));
+    assert!(journal.append(Priority::Essential, TAG, &body).is_ok());
 }
 
 #[test]
