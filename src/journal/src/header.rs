@@ -85,7 +85,9 @@ impl SegmentHeader {
         if header.journal != expected.journal {
             return Err(HeaderFault::OtherJournal(header.journal));
         }
-        if header.number != expected.number || header.file_size != expected.file_size as u64 {
+        // LSNs begin with 1.
+        let is_of_file = header.number == expected.number && header.file_size == expected.file_size as u64;
+        if !is_of_file || header.first_lsn.0 == 0 {
             return Err(HeaderFault::NotValid);
         }
         Ok(header)

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use plimsoll_domain::{Event, Timestamp};
 use plimsoll_journal::{
-    DirectoryJournal, FileError, JournalFiles, JournalId, Record, Recycler, SegmentNumber, SegmentSource,
+    DirectoryJournal, FileError, JournalFiles, JournalId, Lsn, Record, Recycler, SegmentNumber, SegmentSource,
     archive_segment, check_history,
 };
 use plimsoll_record::RecordTag;
@@ -32,6 +32,8 @@ pub(crate) struct ArchivedJournal {
     /// Recovery has read from here on.
     pub(crate) recovered_from: SegmentNumber,
     pub(crate) recycler: Option<Recycler>,
+    /// Snapshots that recovery found damaged.
+    pub(crate) passed_over: Vec<Lsn>,
 }
 
 /// Starts the threads, one that archives and one that checks; they end when the executors have. `history` are the journals that have no core any more, with their last segments, which

@@ -6,7 +6,8 @@ use std::time::Instant;
 use plimsoll_domain::{Restoring, Timestamp};
 use plimsoll_engine::{Engine, EngineOptions, Recovered, RecoveryBase};
 use plimsoll_journal::{
-    DirectoryJournal, DirectorySnapshot, FileError, MmapStorage, RecoveryError, Ring, SegmentNumber, SnapshotReader,
+    DirectoryJournal, DirectorySnapshot, FileError, Lsn, MmapStorage, RecoveryError, Ring, SegmentNumber,
+    SnapshotReader,
 };
 
 use crate::fatal::Fatal;
@@ -42,6 +43,8 @@ pub(crate) struct Source<'start> {
 pub(crate) struct RecoveredCore {
     pub(crate) recovered: Recovered<MmapStorage>,
     pub(crate) first_segment: SegmentNumber,
+    /// Snapshots that are damaged.
+    pub(crate) passed_over: Vec<Lsn>,
 }
 
 /// Gets the state back. A snapshot that is damaged is passed over, loudly.
@@ -51,7 +54,8 @@ pub(crate) fn recover(
     random: impl FnMut() -> u64 + 'static,
 ) -> Result<RecoveredCore, Fatal> {
     let begun = Instant::now();
-    let base = newest_base(source)?;
+    let mut passed_over = Vec::new();
+    let base = newest_base(source, &mut passed_over)?;
     let restored_in = begun.elapsed();
     let path = &source.journal.directory;
     let failed = |source| Fatal::Recovery {
@@ -74,10 +78,11 @@ pub(crate) fn recover(
     Ok(RecoveredCore {
         recovered,
         first_segment,
+        passed_over,
     })
 }
 
-fn newest_base(source: &Source<'_>) -> Result<Option<RecoveryBase>, Fatal> {
+fn newest_base(source: &Source<'_>, passed_over: &mut Vec<Lsn>) -> Result<Option<RecoveryBase>, Fatal> {
     let mut first_error = None;
     for snapshot in source.snapshots {
         match restore(&snapshot.path, source.options) {
@@ -88,6 +93,7 @@ fn newest_base(source: &Source<'_>) -> Result<Option<RecoveryBase>, Fatal> {
                     error = &error as &dyn std::error::Error,
                     "a snapshot is damaged and passed over; an older one, or the whole journal, takes its place"
                 );
+                passed_over.push(snapshot.lsn);
                 first_error.get_or_insert((snapshot.path.clone(), error));
             }
         }

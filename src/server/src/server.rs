@@ -150,7 +150,10 @@ impl Server {
         manifest: Option<ManifestWriter>,
         journals: Vec<ArchivedJournal>,
     ) -> std::io::Result<()> {
-        if let Some(manifest) = manifest {
+        if let Some(mut manifest) = manifest {
+            for journal in &journals {
+                manifest.passed_over(journal.id, &journal.passed_over);
+            }
             let ids = journals.iter().map(|journal| journal.id);
             let data = self.directory.path().to_owned();
             self.threads
@@ -399,6 +402,7 @@ fn start_core(setup: CoreSetup) -> Result<(Rc<Core>, Listener, ArchivedJournal, 
     let RecoveredCore {
         recovered,
         first_segment,
+        passed_over,
     } = recovery::recover(&source, now, random)?;
     let ahead = (recovered.summary.last_time - now.0) / 1_000_000;
     if ahead > 0 {
@@ -414,6 +418,7 @@ fn start_core(setup: CoreSetup) -> Result<(Rc<Core>, Listener, ArchivedJournal, 
         directory: journal.directory.clone(),
         recovered_from: first_segment,
         recycler: recovered.engine.journal().storage().recycler(),
+        passed_over,
     };
     let (listener, closer) =
         Listener::new(socket, options.connections.write_timeout).map_err(|source| Fatal::Executor { core, source })?;

@@ -72,12 +72,17 @@ impl SnapshotHeader {
         if version != VERSION {
             return Err(FileFault::UnknownVersion(version));
         }
-        Ok(SnapshotHeader {
+        let header = SnapshotHeader {
             journal: JournalId(array_at(page, 16)),
             lsn: Lsn(u64_at(page, 32)),
             segment: SegmentNumber(u64_at(page, 40)),
             time: i64_at(page, 48),
-        })
+        };
+        // Segments are numbered from 1, and LSN 0 lies before the first.
+        if header.segment.0 == 0 || (header.lsn.0 == 0 && header.segment != SegmentNumber::FIRST) {
+            return Err(FileFault::Header);
+        }
+        Ok(header)
     }
 
     /// What the checksum of the chunk at this index starts from.
