@@ -135,8 +135,8 @@ impl Holds {
             return None;
         }
         let last = bucket_of(now);
-        // After a jump of more than a round every bucket is looked at once.
-        self.cursor = self.cursor.max(last - BUCKET_COUNT as i64);
+        // After a jump of more than a round every other bucket than that of now is looked at once.
+        self.cursor = self.cursor.max(last - BUCKET_COUNT as i64 + 1);
         // The bucket of now waits until it is over: its holds would be gone through again and again.
         while self.cursor < last {
             let first = self.heads[place_of(self.cursor)];

@@ -14,6 +14,8 @@ use crate::trace::note;
 
 /// A hold expires within a second of its deadline, if turns are taken.
 const LATENESS_MICROS_MAX: i64 = 1_000_000;
+/// The timer wheel looks at deadlines by so many microseconds at a time, as a power of two, when they are over.
+const BUCKET_MICROS_LOG2: u32 = 18;
 /// Sweeps that one retired pool can need: the simulated tables are smaller than what one sweep goes through.
 const SWEEPS_PER_POOL_MAX: u64 = 4;
 
@@ -92,14 +94,14 @@ impl Housekeeping {
         late.next().map(|(pool, _)| *pool)
     }
 
-    /// Takes what a turn did by itself from the front of its events.
+    /// Takes what a turn did by itself from the front of its events. True when the turn went on to what was asked for.
     pub(crate) fn turn(
         &mut self,
         model: &mut Model,
         events: &mut VecDeque<Happened>,
         now: i64,
         room: Room,
-    ) -> Result<(), Violation> {
+    ) -> Result<bool, Violation> {
         let was_extending = std::mem::take(&mut self.is_extending);
         let (mut expired, mut retired, mut swept) = (0, 0, 0);
         while let Some(happened) = events.front() {
@@ -112,6 +114,15 @@ impl Housekeeping {
                         format!("a deadline is moved although everybody could confirm: {happened:?}")
                     })?;
                     note("deadline moved", [0; 4]);
+                }
+                // A hold of the bucket of now expires only when a command comes too late for it.
+                Event::Expired(event)
+                    if expired == EXPIRIES_PER_TURN_MAX
+                        || model
+                            .reservation(event.reservation.0)
+                            .is_some_and(|found| found.deadline >> BUCKET_MICROS_LOG2 >= now >> BUCKET_MICROS_LOG2) =>
+                {
+                    break;
                 }
                 Event::Expired(_) => {
                     note("hold expires", [0; 4]);
@@ -145,7 +156,11 @@ impl Housekeeping {
             Promise::Bounded,
             || format!("{expired} holds expire and {retired} pools retire in one turn"),
         )?;
-        self.nothing_is_missing(model, now, room, was_extending, (expired, retired))
+        // For want of a prepared segment, moving deadlines may wait for the next turn, and everything else with it.
+        let is_overdue = model.first_deadline().is_some_and(|deadline| deadline <= now);
+        self.is_extending = was_extending && is_overdue && room.prepared_count == 0 && room.wants_more;
+        self.nothing_is_missing(model, now, room, was_extending, (expired, retired))?;
+        Ok(!self.is_extending)
     }
 
     fn nothing_is_missing(
@@ -167,6 +182,8 @@ impl Housekeeping {
             hold(is_on_time, Promise::Time, || {
                 format!("a hold with the deadline {first_deadline} has not expired at {now}")
             })?;
+        }
+        if room.prepared_count >= 2 {
             let overdue = model.overdue_pool(now);
             if let Some(pool) = overdue.filter(|_| retired < HOUSEKEEPING_PER_TURN_MAX) {
                 return violation(Promise::Time, || {

@@ -221,6 +221,10 @@ fn stop_cleanly<F: Framing + 'static>(world: &mut World<F>) -> Result<(), Violat
             .expect("the process runs")
             .state()
             .assert_counters();
+        let finished = core.engine().finish(Timestamp(now));
+        hold(finished.ticket.is_none(), Promise::LostDemand, || {
+            "something that was turned away more than a minute ago is told at the stop".to_owned()
+        })?;
         let effects = core.engine().close(Timestamp(now));
         core.tickets.extend(effects.ticket);
         let (last_lsn, active) = {

@@ -123,6 +123,7 @@ impl<F: Framing + 'static> World<F> {
                 };
                 Room {
                     prepared_count: disk.prepared.len(),
+                    wants_more: effects.more,
                     status,
                 }
             };

@@ -69,13 +69,7 @@ impl Writer {
         } else {
             input.u64()
         };
-        // A header with a right checksum and LSN 0, which no program writes, is not refused by recovery yet when it begins behind a
-        // snapshot: its LSN minus 1 overflows.
-        let first_lsn = if flags & 8 == 0 {
-            self.lsn.max(1)
-        } else {
-            input.u64().max(1)
-        };
+        let first_lsn = if flags & 8 == 0 { self.lsn } else { input.u64() };
         let durable_lsn = if flags & 16 == 0 { 0 } else { u64::from(input.u8()) };
         let mut header = [0; 128];
         header[..8].copy_from_slice(b"PLIMSEG1");

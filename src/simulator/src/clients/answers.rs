@@ -88,6 +88,7 @@ impl Ledger {
             Status::ReservationNotFound,
             Status::ReservationEnded,
         ];
+        self.intents[of].expired_told |= status == Status::HoldExpired;
         if client.ended.contains(&of) {
             return;
         }
@@ -143,6 +144,9 @@ impl Ledger {
                 match status {
                     Status::Ok if outcome.state() != wire::State::confirmed => {
                         Some((Promise::OneEffect, "what was confirmed is not"))
+                    }
+                    Status::Ok if of_intent.expired_told => {
+                        Some((Promise::Time, "what had expired, as its client was told, is confirmed"))
                     }
                     Status::Ok if of_intent.release_done => Some((Promise::Durable, "what was released is confirmed")),
                     Status::Ok => None,

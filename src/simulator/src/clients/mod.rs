@@ -103,6 +103,7 @@ pub(crate) struct Intent {
     /// Whatever the answer was: it does not live any more.
     release_answered: bool,
     confirm_done: bool,
+    expired_told: bool,
 }
 
 #[derive(Debug, Default)]
@@ -278,6 +279,7 @@ impl Ledger {
             release_done: false,
             release_answered: false,
             confirm_done: false,
+            expired_told: false,
         });
     }
 
