@@ -1,51 +1,27 @@
-//! How many bytes does a live reservation take, with its place in the key table and what both leave unused?
+//! How many bytes does what is kept take, with what its tables leave unused?
 //!
-//! 500 pools in two dimensions, 1 million live reservations without reference, from the fixed seed. Bytes asked of the
-//! allocator are counted, so the figure is the same on every machine; the process's resident set shows what the allocator
-//! adds to it.
+//! A live reservation, held or confirmed, with its place in the key table and, if held, among the deadlines: 1 million
+//! without reference in 500 pools, in two dimensions. A pool, in the domain and in the table of availability: 100,000 with
+//! names of 20 bytes and two coverage prefixes. Making a state of a snapshot of the held reservations: the most that is in
+//! use meanwhile, beside the snapshot. All from the fixed seed.
+//!
+//! Bytes asked of the allocator are counted, so the figures are the same on every machine; the resident set shows what the
+//! allocator adds to them.
 #![allow(clippy::print_stdout, reason = "a bench prints its figures")]
 
 use std::hint::black_box;
 
-use plimsoll_benches::{Inventory, InventorySize, is_test_run, sized};
+use plimsoll_availability::Table;
+use plimsoll_benches::{Bytes, Counting, HOLD_SECONDS, Inventory, InventorySize, definition, is_test_run, sized};
+use plimsoll_domain::{PoolId, Timestamp};
 
-/// Counts the bytes that are in use.
-#[allow(
-    unsafe_code,
-    reason = "an allocator is unsafe by its trait; this one hands everything on to the system's"
-)]
-mod counting {
-    use std::alloc::{GlobalAlloc, Layout, System};
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    #[global_allocator]
-    static ALLOCATOR: Counting = Counting;
-    static IN_USE: AtomicUsize = AtomicUsize::new(0);
-
-    struct Counting;
-
-    // SAFETY: every call goes to the system's allocator as it came, which keeps the promises of the trait.
-    unsafe impl GlobalAlloc for Counting {
-        unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-            IN_USE.fetch_add(layout.size(), Ordering::Relaxed);
-            // SAFETY: the caller keeps the promises of `alloc`.
-            unsafe { System.alloc(layout) }
-        }
-
-        unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-            IN_USE.fetch_sub(layout.size(), Ordering::Relaxed);
-            // SAFETY: the caller keeps the promises of `dealloc`, and the pointer came from the system's allocator.
-            unsafe { System.dealloc(pointer, layout) }
-        }
-    }
-
-    pub(crate) fn in_use() -> usize {
-        IN_USE.load(Ordering::Relaxed)
-    }
-}
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 /// The target of the design; only the full size is held to it.
 const BYTES_PER_RESERVATION_MAX: f64 = 128.0;
+
+const DIMENSION_COUNT: usize = 2;
 
 fn resident_bytes() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux has /proc/self/statm");
@@ -56,41 +32,92 @@ fn resident_bytes() -> usize {
     pages.expect("the second number counts resident pages") * 4_096
 }
 
-fn main() {
+/// An inventory and what it keeps, in bytes asked of the allocator.
+fn inventory(size: InventorySize, hold_seconds: u32) -> (Inventory, usize) {
+    let (inventory, Bytes { kept, .. }) = Counting::around(|| Inventory::with_hold(size, hold_seconds));
+    (inventory, kept)
+}
+
+/// Live reservations, beyond what their pools take.
+fn reservations(name: &str, hold_seconds: u32) -> Inventory {
     let pool_count = sized(500, 5);
     let count = sized(1_000_000, 1_000);
-    let pools = Inventory::new(InventorySize {
+    let empty = InventorySize {
         pool_count,
         live_count: 0,
-    });
-    black_box(pools.digest());
-    drop(pools);
-    let (used, resident) = (counting::in_use(), resident_bytes());
-    let inventory = Inventory::new(InventorySize {
-        pool_count,
-        live_count: count,
-    });
-    let pools_bytes = {
-        let before = counting::in_use();
-        let pools = Inventory::new(InventorySize {
-            pool_count,
-            live_count: 0,
-        });
-        black_box(&pools);
-        counting::in_use() - before
     };
+    let pools_bytes = inventory(empty, hold_seconds).1;
+    let resident = resident_bytes();
+    let full = InventorySize {
+        live_count: count,
+        ..empty
+    };
+    let (inventory, bytes) = inventory(full, hold_seconds);
     let by_reservation = |bytes: usize| bytes as f64 / count as f64;
-    let asked = by_reservation(counting::in_use() - used - pools_bytes);
-    let resident = by_reservation(resident_bytes() - resident);
+    let asked = by_reservation(bytes - pools_bytes);
+    let resident = by_reservation(resident_bytes().saturating_sub(resident));
     println!(
-        "memory: {count} live reservations in {pool_count} pools: {asked:.1} bytes each asked of the allocator, {resident:.1} \
+        "memory: {count} {name} reservations in {pool_count} pools: {asked:.1} bytes each asked of the allocator, {resident:.1} \
          resident with the pools; digest {:#018x}",
         inventory.digest()
     );
     if !is_test_run() {
         assert!(
             asked <= BYTES_PER_RESERVATION_MAX,
-            "{asked:.1} bytes for each live reservation"
+            "{asked:.1} bytes for each {name} reservation"
         );
     }
+    inventory
+}
+
+/// Making a state of a snapshot.
+fn restoring(mut inventory: Inventory) {
+    let (snapshot, digest) = (inventory.snapshot(), inventory.digest());
+    drop(inventory);
+    let (restored, bytes) = Counting::around(|| snapshot.restore());
+    assert_eq!(restored.digest(), digest, "the state is what it was");
+    println!(
+        "memory: a state from {} bytes of snapshot: {} bytes, {} at most while it is made ({:.2} times); digest {digest:#018x}",
+        snapshot.size_bytes(),
+        bytes.kept,
+        bytes.peak,
+        bytes.peak as f64 / bytes.kept as f64,
+    );
+}
+
+/// Pools, in the domain and as readers of availability see them.
+fn pools(count: usize) {
+    let size = InventorySize {
+        pool_count: count,
+        live_count: 0,
+    };
+    let none = InventorySize { pool_count: 0, ..size };
+    let nothing = inventory(none, HOLD_SECONDS).1;
+    let (inventory, domain) = inventory(size, HOLD_SECONDS);
+    let definitions: Vec<_> = (0..count).map(definition).collect();
+    let (table, availability) = Counting::around(|| {
+        let (table, mut writers) = Table::new(1, DIMENSION_COUNT);
+        for (number, definition) in definitions.iter().enumerate() {
+            let id = PoolId((number as u64 % 1_024) << 48 | (number as u64 / 1_024) << 24 | 1);
+            writers[0].put(id, 1, definition);
+        }
+        writers[0].publish(Timestamp(0));
+        (table, writers)
+    });
+    let by_pool = |bytes: usize| bytes as f64 / count as f64;
+    let (domain, availability) = (by_pool(domain - nothing), by_pool(availability.kept));
+    println!(
+        "memory: {count} pools: {domain:.0} bytes each in the domain, {availability:.0} in the table of availability, {:.0} \
+         in all; digest {:#018x}",
+        domain + availability,
+        inventory.digest()
+    );
+    black_box(table);
+}
+
+fn main() {
+    restoring(reservations("held", HOLD_SECONDS));
+    black_box(reservations("confirmed", 0));
+    pools(sized(500, 5));
+    pools(sized(100_000, 50));
 }

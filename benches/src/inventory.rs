@@ -1,17 +1,21 @@
 //! A state with pools and live reservations, and requests for more.
 
+use std::error::Error;
+
 use plimsoll_domain::limits::UNITS_MAX;
 use plimsoll_domain::{
-    Command, Decision, Event, Key, PoolDefinition, PoolId, PutOutcome, PutPool, Release, ReservationId, Reserve, State,
-    StateOptions, Timestamp, Units,
+    Command, Decision, Event, Key, PoolDefinition, PoolId, PutOutcome, PutPool, Release, ReservationId, Reserve,
+    Restoring, State, StateOptions, Timestamp, Units,
 };
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
 use crate::SEED;
 
-const DIMENSION_COUNT: usize = 2;
-const KEY_RETENTION_MICROS: i64 = 1_000_000;
+pub(crate) const DIMENSION_COUNT: usize = 2;
+pub(crate) const KEY_RETENTION_MICROS: i64 = 1_000_000;
+/// Pieces of a snapshot are gathered up to this, as a server does.
+const CHUNK_SIZE: usize = 128 << 10;
 
 /// How much an inventory holds.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +25,9 @@ pub struct InventorySize {
     /// Reservations that stay live throughout.
     pub live_count: usize,
 }
+
+/// How long a reserve of an inventory holds its units, in seconds; 0 confirms at once.
+pub const HOLD_SECONDS: u32 = 600;
 
 /// What varies between reserves: 32 bytes, so that a long list of them does not drive the state from the cache.
 #[derive(Clone, Copy, Debug)]
@@ -35,17 +42,25 @@ pub struct Inventory {
     pools: Vec<PoolId>,
     random: Pcg64,
     now: Timestamp,
+    options: StateOptions,
+    hold_seconds: u32,
 }
 
 impl Inventory {
-    /// The same for every call with one size.
+    /// The same for every call with one size. Reserves hold for [`HOLD_SECONDS`].
     pub fn new(size: InventorySize) -> Inventory {
+        Inventory::with_hold(size, HOLD_SECONDS)
+    }
+
+    /// The same, with reserves that hold for so long; 0 confirms at once.
+    pub fn with_hold(size: InventorySize, hold_seconds: u32) -> Inventory {
         let mut random = Pcg64::seed_from_u64(SEED);
-        let mut state = State::new(StateOptions {
+        let options = StateOptions {
             key_retention_micros: KEY_RETENTION_MICROS,
             hash_seed: random.random(),
             ..StateOptions::new(DIMENSION_COUNT)
-        });
+        };
+        let mut state = State::new(options);
         let pools = (0..size.pool_count)
             .map(|number| put_pool(&mut state, number))
             .collect();
@@ -55,6 +70,8 @@ impl Inventory {
             pools,
             random,
             now,
+            options,
+            hold_seconds,
         };
         for _ in 0..size.live_count {
             let request = inventory.request();
@@ -83,7 +100,7 @@ impl Inventory {
             pool: request.pool,
             key: request.key,
             units: Units::from_slice(&[1, request.key.0 as u32 & 7]),
-            hold_seconds: 600,
+            hold_seconds: self.hold_seconds,
             occurred_at: Timestamp::ABSENT,
             random: request.key.0 as u64 >> 8,
             reference: None,
@@ -129,10 +146,75 @@ impl Inventory {
     pub fn digest(&self) -> u64 {
         self.state.digest(self.now)
     }
+
+    /// A snapshot of the state, in chunks as they stand in a file.
+    pub fn snapshot(&mut self) -> Snapshot {
+        self.state.begin_snapshot();
+        let (mut pieces, mut chunks, mut chunk) = (Vec::new(), Vec::new(), Vec::new());
+        let mut is_all = false;
+        while !is_all {
+            is_all = self.state.copy_snapshot(CHUNK_SIZE, &mut pieces);
+            for piece in pieces.drain(..) {
+                plimsoll_record::encode_piece(&piece, DIMENSION_COUNT, &mut chunk);
+                if chunk.len() >= CHUNK_SIZE {
+                    chunks.push(std::mem::take(&mut chunk));
+                }
+            }
+        }
+        chunks.push(chunk);
+        Snapshot {
+            chunks,
+            options: self.options,
+            now: self.now,
+        }
+    }
 }
 
-fn put_pool(state: &mut State, number: usize) -> PoolId {
-    let definition = PoolDefinition {
+/// A snapshot in memory.
+pub struct Snapshot {
+    chunks: Vec<Vec<u8>>,
+    options: StateOptions,
+    now: Timestamp,
+}
+
+/// A state that a snapshot gave.
+pub struct Restored {
+    state: State,
+    now: Timestamp,
+}
+
+impl Snapshot {
+    /// Its size in bytes.
+    pub fn size_bytes(&self) -> usize {
+        self.chunks.iter().map(Vec::len).sum()
+    }
+
+    /// Decodes every piece and makes a state of them, with all checks.
+    pub fn restore(&self) -> Restored {
+        let mut restoring = Restoring::new(self.options);
+        for chunk in &self.chunks {
+            let taken = plimsoll_record::decode_pieces::<Box<dyn Error>>(chunk, DIMENSION_COUNT, |piece| {
+                Ok(restoring.take(&piece)?)
+            });
+            taken.expect("it was encoded from a state");
+        }
+        Restored {
+            state: restoring.finish().expect("all pieces were taken"),
+            now: self.now,
+        }
+    }
+}
+
+impl Restored {
+    /// A digest of everything that the state shows.
+    pub fn digest(&self) -> u64 {
+        self.state.digest(self.now)
+    }
+}
+
+/// A pool that never fills up, by its number.
+pub fn definition(number: usize) -> PoolDefinition {
+    PoolDefinition {
         name: format!("zone-{}:slot-{number}", number % 25).into(),
         zone: format!("zone-{}", number % 25).into(),
         kind: "delivery".into(),
@@ -145,9 +227,12 @@ fn put_pool(state: &mut State, number: usize) -> PoolId {
         shadow: false,
         limits: Units::from_slice(&[UNITS_MAX; DIMENSION_COUNT]),
         overbook: Units::default(),
-    };
+    }
+}
+
+fn put_pool(state: &mut State, number: usize) -> PoolId {
     let put = PutPool {
-        definition,
+        definition: definition(number),
         expected_version: None,
     };
     match state.decide_put(&put, Timestamp(0)) {

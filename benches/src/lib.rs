@@ -9,9 +9,15 @@
 //! digest. The digest depends on the seed and the size alone, never on how many rounds the clock allowed, so that two
 //! machines, or two commits, can be seen to have done the same work.
 
+mod counting;
 mod inventory;
+mod sim_core;
+mod sim_storage;
 
-pub use inventory::{Inventory, InventorySize, Request};
+pub use counting::{Bytes, Counting};
+pub use inventory::{HOLD_SECONDS, Inventory, InventorySize, Request, Restored, Snapshot, definition};
+pub use sim_core::{Batches, Change, SimCore, SimJournal};
+pub use sim_storage::{FullSegments, SimDisk, SimSegment, SimStorage};
 
 /// The seed of every input.
 pub const SEED: u64 = 0x504C_494D_534F_4C4C;

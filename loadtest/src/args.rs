@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::limits::{
-    COMMANDS_PER_FRAME_MAX, CONNECTIONS_MAX, IN_FLIGHT_MAX, LIVE_MAX, POOLS_MAX, SECONDS_MAX, THREADS_MAX,
+    CHANGES_MAX, COMMANDS_PER_FRAME_MAX, CONNECTIONS_MAX, IN_FLIGHT_MAX, LIVE_MAX, POOLS_MAX, SECONDS_MAX, TAIL_MAX,
+    THREADS_MAX,
 };
 use crate::preset::Preset;
 use crate::requirement::{Requirement, parse_requirement};
@@ -16,6 +17,9 @@ Examples:
   plimsoll-loadtest preset p16 --cores 1 --json p16.json
   plimsoll-loadtest preset p1 --seconds 30 --require p99=2ms,rate=75k
   plimsoll-loadtest preset single --data /var/lib
+  plimsoll-loadtest preset p16 --hold --snapshot-after 64MiB
+  plimsoll-loadtest preset availability --changes 1000
+  plimsoll-loadtest preset recovery --live 1000000 --tail 500000,1000000,2000000
 
 Exit codes: 0 done and right; 1 failed, or the sums are wrong, or a requirement was not met; 2 wrong usage.";
 
@@ -65,7 +69,7 @@ pub(crate) struct PresetArguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=IN_FLIGHT_MAX))]
     pub(crate) in_flight: Option<u32>,
 
-    /// Commands in a frame, half of them releases; `batched` only [default: 4096]
+    /// Commands in a frame, at most half of them releases; `batched` only [default: 4096]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=COMMANDS_PER_FRAME_MAX))]
     pub(crate) batch: Option<u32>,
 
@@ -73,9 +77,21 @@ pub(crate) struct PresetArguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=POOLS_MAX))]
     pub(crate) pools: Option<u32>,
 
-    /// Reservations live when the clock starts; `batched` only [default: 1000000]
+    /// Reservations live when the clock starts; `batched` and `recovery` only [default: 1000000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=LIVE_MAX))]
     pub(crate) live: Option<u32>,
+
+    /// Each reserve is a hold, which a second command confirms; not with `availability` and `recovery`
+    #[arg(long)]
+    pub(crate) hold: bool,
+
+    /// Reserves a second beside the queries; `availability` only [default: 1000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=CHANGES_MAX))]
+    pub(crate) changes: Option<u32>,
+
+    /// Events behind the snapshot, one start for each number, rising; `recovery` only [default: 500000,1000000,2000000]
+    #[arg(long, value_name = "N[,..]", value_delimiter = ',', value_parser = clap::value_parser!(u64).range(1..=TAIL_MAX))]
+    pub(crate) tail: Vec<u64>,
 
     /// Threads of the generator, each with its share of the connections
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=THREADS_MAX))]
@@ -90,7 +106,7 @@ pub(crate) struct PresetArguments {
     pub(crate) seed: Option<u64>,
 
     /// Use this running server instead of one of its own; its resources are then not measured
-    #[arg(long, value_name = "ADDR", conflicts_with_all = ["cores", "server", "key_retention"])]
+    #[arg(long, value_name = "ADDR", conflicts_with_all = ["cores", "server", "key_retention", "snapshot_after", "journal_space"])]
     pub(crate) engine: Option<String>,
 
     /// The program `plimsoll` [default: the one beside this program]
@@ -104,6 +120,14 @@ pub(crate) struct PresetArguments {
     /// How long the server remembers ended reservations
     #[arg(long, value_name = "TIME", default_value = "1s")]
     pub(crate) key_retention: String,
+
+    /// Bytes of a core's journal from snapshot to snapshot, such as 64MiB [default: the server's]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) snapshot_after: Option<String>,
+
+    /// How much disk the journal of each core may take [default: the server's]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) journal_space: Option<String>,
 
     /// Write the figures to this file as one JSON object
     #[arg(long, value_name = "FILE")]
@@ -149,6 +173,10 @@ mod tests {
         );
         assert_eq!((full.batch, full.pools, full.live), (Some(100), Some(7), Some(1000)));
         assert_eq!(full.require.len(), 2);
+        let recovery = parse("plimsoll-loadtest preset recovery --live 9 --tail 5,10 --journal-space 1GiB")
+            .expect("all options are known");
+        assert_eq!((recovery.tail.as_slice(), recovery.live), (&[5, 10][..], Some(9)));
+        assert_eq!(recovery.journal_space.as_deref(), Some("1GiB"));
     }
 
     #[test]
@@ -161,6 +189,8 @@ mod tests {
             "plimsoll-loadtest preset p1 --connections 5000",
             "plimsoll-loadtest preset p1 --batch 1",
             "plimsoll-loadtest preset p1 --engine 127.0.0.1:7440 --cores 2",
+            "plimsoll-loadtest preset p1 --engine 127.0.0.1:7440 --snapshot-after 1GiB",
+            "plimsoll-loadtest preset recovery --tail 0",
             "plimsoll-loadtest preset p1 --require p98=1ms",
         ] {
             let error = parse(line).expect_err(line);

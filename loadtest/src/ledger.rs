@@ -68,7 +68,10 @@ impl Fate {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Counts {
     pub(crate) reserved: u64,
+    pub(crate) confirmed: u64,
     pub(crate) released: u64,
+    /// Queries.
+    pub(crate) answered: u64,
     pub(crate) refused: u64,
     pub(crate) errors: u64,
     pub(crate) unknown: u64,
@@ -77,7 +80,9 @@ pub(crate) struct Counts {
 impl Counts {
     pub(crate) fn add(&mut self, other: &Self) {
         self.reserved += other.reserved;
+        self.confirmed += other.confirmed;
         self.released += other.released;
+        self.answered += other.answered;
         self.refused += other.refused;
         self.errors += other.errors;
         self.unknown += other.unknown;
@@ -85,7 +90,7 @@ impl Counts {
 
     /// Commands that took effect.
     pub(crate) fn applied(&self) -> u64 {
-        self.reserved + self.released
+        self.reserved + self.confirmed + self.released
     }
 }
 
@@ -93,6 +98,7 @@ impl Counts {
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) applied: AtomicU64,
+    pub(crate) answered: AtomicU64,
     pub(crate) refused: AtomicU64,
     pub(crate) errors: AtomicU64,
 }
@@ -105,6 +111,10 @@ pub(crate) struct Ledger {
     counting: bool,
     pub(crate) counts: Counts,
     pub(crate) latencies: Histogram<u64>,
+    /// From sending a reserve to an answer of a query that shows it.
+    pub(crate) staleness: Histogram<u64>,
+    /// How long before its arrival an answer of a query was true, as it says itself.
+    pub(crate) age: Histogram<u64>,
     /// Units that are reserved, by pool.
     pub(crate) used: Vec<i64>,
     pub(crate) unknown_reserves: u64,
@@ -123,6 +133,8 @@ impl Ledger {
             counting: false,
             counts: Counts::default(),
             latencies: latencies()?,
+            staleness: latencies()?,
+            age: latencies()?,
             used: vec![0; pools],
             unknown_reserves: 0,
             unknown_releases: 0,
@@ -168,6 +180,40 @@ impl Ledger {
     }
 
     #[inline]
+    pub(crate) fn confirm(&mut self, fate: Fate) {
+        match fate {
+            Fate::Applied => {
+                self.totals.confirmed += 1;
+                self.counts.confirmed += u64::from(self.counting);
+            }
+            other => self.otherwise(other),
+        }
+    }
+
+    /// A query was answered; `age` is how long before its arrival the answer was true.
+    #[inline]
+    pub(crate) fn answer(&mut self, age: Duration) {
+        self.totals.answered += 1;
+        if self.counting {
+            self.counts.answered += 1;
+            self.age.saturating_record(nanos(age));
+        }
+    }
+
+    /// A query was not answered as it must be.
+    #[cold]
+    pub(crate) fn failed_answer(&mut self, fate: Fate) {
+        self.otherwise(fate);
+    }
+
+    /// A change became visible so long after it was sent.
+    pub(crate) fn visible(&mut self, staleness: Duration) {
+        if self.counting {
+            self.staleness.saturating_record(nanos(staleness));
+        }
+    }
+
+    #[inline]
     pub(crate) fn release(&mut self, pool: u16, fate: Fate) {
         match fate {
             Fate::Applied => {
@@ -205,6 +251,7 @@ impl Ledger {
     #[inline]
     pub(crate) fn publish(&self) {
         self.tally.applied.store(self.totals.applied(), Ordering::Relaxed);
+        self.tally.answered.store(self.totals.answered, Ordering::Relaxed);
         self.tally.refused.store(self.totals.refused, Ordering::Relaxed);
         self.tally
             .errors
@@ -221,6 +268,8 @@ impl Ledger {
         self.counts.add(&other.counts);
         self.totals.add(&other.totals);
         self.latencies.add(&other.latencies)?;
+        self.staleness.add(&other.staleness)?;
+        self.age.add(&other.age)?;
         for (own, others) in self.used.iter_mut().zip(&other.used) {
             *own += others;
         }
@@ -273,10 +322,9 @@ mod tests {
         ledger.release(0, Fate::Applied);
         let expected = Counts {
             reserved: 1,
-            released: 0,
             refused: 1,
-            errors: 0,
             unknown: 1,
+            ..Counts::default()
         };
         assert_eq!(ledger.counts, expected);
         assert_eq!(

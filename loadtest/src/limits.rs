@@ -14,6 +14,10 @@ pub(crate) const POOLS_MAX: i64 = 60_000;
 pub(crate) const LIVE_MAX: i64 = 50_000_000;
 /// Most threads of the generator.
 pub(crate) const THREADS_MAX: i64 = 64;
+/// Most reserves a second beside the queries of `availability`.
+pub(crate) const CHANGES_MAX: i64 = 100_000;
+/// Most events of a tail that is replayed.
+pub(crate) const TAIL_MAX: u64 = 100_000_000;
 /// Longest run.
 pub(crate) const SECONDS_MAX: i64 = 24 * 3600;
 
@@ -21,6 +25,18 @@ pub(crate) const SECONDS_MAX: i64 = 24 * 3600;
 pub(crate) const WARM_UP: Duration = Duration::from_secs(1);
 /// How long a reservation of the preset `batched` lives, at least.
 pub(crate) const RESERVATION_LIFE: Duration = Duration::from_secs(1);
+/// How long a reservation of `--hold` is held: longer than any answer takes, so that none expires unconfirmed.
+pub(crate) const HOLD_SECONDS: u32 = 600;
+/// How long the probe of `availability` rests between two rounds.
+pub(crate) const PROBE_REST: Duration = Duration::from_millis(2);
+/// How long a change may stay out of sight before it counts as an error.
+pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often the reserves beside the queries are sent.
+pub(crate) const CHANGES_INTERVAL: Duration = Duration::from_millis(1);
+/// How long snapshots, and what the server's log has to say, are waited for.
+pub(crate) const LOG_TIMEOUT: Duration = Duration::from_secs(60);
+/// Frames in flight while a directory is filled.
+pub(crate) const FILL_IN_FLIGHT: usize = 4;
 /// How long the server may take to say that it is ready.
 pub(crate) const READY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the server may take to stop.

@@ -10,6 +10,35 @@ use crate::ledger::Ledger;
 /// The most units that one limit grants: more than a run can reserve.
 const LIMIT: u32 = i32::MAX as u32;
 
+/// Pools of one zone: what one query of availability finds.
+pub(crate) const POOLS_PER_ZONE: usize = 20;
+
+/// When the windows begin, microseconds since 1970: so late that no run meets their end.
+const WINDOWS_BEGIN_MICROS: i64 = 4_000_000_000_000_000;
+const HOUR_MICROS: i64 = 3_600_000_000;
+
+/// From when to when all windows of a zone lie, microseconds since 1970.
+pub(crate) const ALL_WINDOWS: (i64, i64) = (
+    WINDOWS_BEGIN_MICROS,
+    WINDOWS_BEGIN_MICROS + POOLS_PER_ZONE as i64 * HOUR_MICROS,
+);
+
+/// The name of the zone with this index; its pools are the 20 from 20 times the index on, one an hour.
+pub(crate) fn zone_name(index: usize) -> String {
+    format!("loadtest-{index:04}")
+}
+
+fn definition(index: usize, name: &str, dimensions: usize) -> PoolDefinition {
+    let starts_at = WINDOWS_BEGIN_MICROS + (index % POOLS_PER_ZONE) as i64 * HOUR_MICROS;
+    PoolDefinition {
+        zone: zone_name(index / POOLS_PER_ZONE),
+        kind: "loadtest".to_owned(),
+        starts_at,
+        ends_at: starts_at + HOUR_MICROS,
+        ..PoolDefinition::new(name, vec![LIMIT; dimensions])
+    }
+}
+
 /// The pools of a run.
 #[derive(Debug)]
 pub(crate) struct Pools {
@@ -26,12 +55,8 @@ impl Pools {
         let names: Vec<String> = (0..count).map(|index| format!("loadtest-{index:05}")).collect();
         let definitions: Vec<PoolDefinition> = names
             .iter()
-            .map(|name| PoolDefinition {
-                zone: "loadtest".to_owned(),
-                kind: "loadtest".to_owned(),
-                ends_at: 1,
-                ..PoolDefinition::new(name.as_str(), vec![LIMIT; dimensions])
-            })
+            .enumerate()
+            .map(|(index, name)| definition(index, name, dimensions))
             .collect();
         let results = client
             .put_pools(&definitions, false)

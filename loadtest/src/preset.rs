@@ -3,6 +3,7 @@
 use clap::ValueEnum;
 
 use crate::args::{PresetArguments, Via};
+use crate::limits::{FILL_IN_FLIGHT, HOLD_SECONDS};
 
 /// A load that has a name and a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -19,6 +20,12 @@ pub(crate) enum Preset {
     /// One connection, one frame in flight, one reserve in a frame.
     /// Target: p50 within 1.3 times of (loopback round trip + store and sync of one page), both measured in the same run
     Single,
+    /// Queries of one zone, 20 of 500 pools, many in flight, beside reserves that change the numbers.
+    /// Target: above 500,000 answers a second
+    Availability,
+    /// How long a start takes after a kill: 1,000,000 live in a snapshot, and tails of several lengths behind it.
+    /// Target: ready within 1 s with a tail of 2 million, above 10 million events a second and core
+    Recovery,
 }
 
 /// What a preset is unless the command line says otherwise.
@@ -34,6 +41,8 @@ struct Defaults {
 }
 
 const POOLS: u32 = 500;
+const CHANGES: u32 = 1000;
+const TAILS: [u64; 3] = [500_000, 1_000_000, 2_000_000];
 
 impl Preset {
     const fn defaults(self) -> Defaults {
@@ -74,6 +83,24 @@ impl Preset {
                 commands_per_frame: 1,
                 live: 0,
             },
+            Self::Availability => Defaults {
+                name: "availability",
+                target: "above 500,000 answers/s",
+                cores: 2,
+                connections: 8,
+                in_flight: 64,
+                commands_per_frame: 1,
+                live: 0,
+            },
+            Self::Recovery => Defaults {
+                name: "recovery",
+                target: "ready within 1 s with 1,000,000 live and a tail of 2,000,000; 10,000,000 events/s and core",
+                cores: 2,
+                connections: 1,
+                in_flight: FILL_IN_FLIGHT as u32,
+                commands_per_frame: 4096,
+                live: 1_000_000,
+            },
         }
     }
 }
@@ -93,6 +120,12 @@ pub(crate) struct Settings {
     pub(crate) threads: usize,
     pub(crate) via: Via,
     pub(crate) seconds: u64,
+    /// Each reserve is a hold, confirmed by a second command.
+    pub(crate) hold: bool,
+    /// Reserves a second beside the queries.
+    pub(crate) changes: u32,
+    /// Events behind the snapshot, rising.
+    pub(crate) tails: Vec<u64>,
 }
 
 impl Settings {
@@ -106,9 +139,7 @@ impl Settings {
             commands_per_frame,
             live,
         } = arguments.preset.defaults();
-        if arguments.preset != Preset::Batched && (arguments.batch.is_some() || arguments.live.is_some()) {
-            return Err("--batch and --live belong to the preset batched");
-        }
+        check(arguments)?;
         let connections = arguments.connections.unwrap_or(connections) as usize;
         Ok(Self {
             preset: arguments.preset,
@@ -123,13 +154,65 @@ impl Settings {
             threads: (arguments.threads as usize).min(connections),
             via: arguments.via,
             seconds: arguments.seconds,
+            hold: arguments.hold,
+            changes: arguments.changes.unwrap_or(CHANGES),
+            tails: if arguments.tail.is_empty() {
+                TAILS.to_vec()
+            } else {
+                arguments.tail.clone()
+            },
         })
+    }
+
+    /// For how long a reserve is held; 0 confirms it at once.
+    pub(crate) fn hold_seconds(&self) -> u32 {
+        if self.hold { HOLD_SECONDS } else { 0 }
     }
 
     /// Whether the floors of the machine are measured beside it.
     pub(crate) fn has_floors(&self) -> bool {
         self.preset == Preset::Single
     }
+}
+
+/// Refuses options that the preset would pass over.
+fn check(arguments: &PresetArguments) -> Result<(), &'static str> {
+    let preset = arguments.preset;
+    let is_recovery = preset == Preset::Recovery;
+    if preset != Preset::Batched && arguments.batch.is_some() {
+        return Err("--batch belongs to the preset batched");
+    }
+    if !matches!(preset, Preset::Batched | Preset::Recovery) && arguments.live.is_some() {
+        return Err("--live belongs to the presets batched and recovery");
+    }
+    if preset != Preset::Availability && arguments.changes.is_some() {
+        return Err("--changes belongs to the preset availability");
+    }
+    if preset == Preset::Availability && arguments.pools.is_some_and(|pools| pools < 2) {
+        return Err("the preset availability needs at least 2 pools: one is the probe's");
+    }
+    if matches!(preset, Preset::Availability | Preset::Recovery) && arguments.hold {
+        return Err("--hold belongs to the presets that reserve");
+    }
+    if arguments.hold && arguments.batch.is_some_and(|batch| batch < 3) {
+        return Err("a frame of --hold has at least 3 commands: a release, a confirmation and a reserve");
+    }
+    if !is_recovery && !arguments.tail.is_empty() {
+        return Err("--tail belongs to the preset recovery");
+    }
+    if !arguments.tail.is_sorted() {
+        return Err("--tail: expected rising numbers");
+    }
+    if is_recovery && (arguments.engine.is_some() || arguments.snapshot_after.is_some()) {
+        return Err("the preset recovery starts servers of its own, and says when they take snapshots");
+    }
+    if is_recovery && (arguments.connections.is_some() || arguments.in_flight.is_some()) {
+        return Err("the preset recovery is no load: --connections and --in-flight have no meaning");
+    }
+    if is_recovery && !arguments.require.is_empty() {
+        return Err("--require has no meaning for the preset recovery");
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -167,6 +250,30 @@ mod tests {
         );
         assert_eq!(changed.threads, 3, "a thread without a connection has nothing to do");
         assert_eq!(settings("batched").map(|settings| settings.live), Ok(1_000_000));
-        assert!(settings("p1 --batch 2").is_err());
+    }
+
+    #[test]
+    fn options_of_other_presets_are_refused() {
+        for line in [
+            "p1 --batch 2",
+            "p1 --live 2",
+            "p1 --changes 2",
+            "p1 --tail 2",
+            "availability --hold",
+            "batched --hold --batch 2",
+            "availability --pools 1",
+            "recovery --tail 2,1",
+            "recovery --engine 127.0.0.1:7440",
+            "recovery --snapshot-after 1MiB",
+            "recovery --connections 2",
+            "recovery --require rate=1",
+        ] {
+            assert!(settings(line).is_err(), "{line}");
+        }
+        assert_eq!(
+            settings("recovery --live 7").map(|settings| settings.tails),
+            Ok(TAILS.to_vec())
+        );
+        assert_eq!(settings("batched --hold").map(|settings| settings.hold), Ok(true));
     }
 }

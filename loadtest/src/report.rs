@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::floors::{Floor, Floors};
 use crate::ledger::{Counts, Ledger};
-use crate::preset::Settings;
+use crate::preset::{Preset, Settings};
 use crate::requirement::Quantile;
 use crate::usage::Usage;
 
@@ -17,7 +17,7 @@ use crate::usage::Usage;
 pub(crate) struct Report {
     pub(crate) preset: &'static str,
     pub(crate) target: &'static str,
-    /// Commands a second that took effect durably.
+    /// Commands a second that took effect durably; of `availability` answers a second.
     pub(crate) rate: f64,
     pub(crate) p50_us: f64,
     pub(crate) p90_us: f64,
@@ -37,12 +37,53 @@ pub(crate) struct Report {
     /// that somebody else started.
     pub(crate) others_cpu: Option<f64>,
     pub(crate) floors: Option<FloorsReport>,
+    /// Snapshots of single cores that were finished within the window; `None` with a server that somebody else started.
+    pub(crate) snapshots: Option<u64>,
+    /// From sending a reserve to an answer of a query that shows it; `availability` only.
+    pub(crate) staleness_us: Option<Spread>,
+    /// From the time as of which an answer of a query is true to its arrival; `availability` only.
+    pub(crate) as_of_age_us: Option<Spread>,
     /// What was found when the pools were added up.
     pub(crate) sums: String,
     pub(crate) sums_are_right: bool,
     /// What the first error was.
     pub(crate) problem: Option<String>,
     pub(crate) conditions: Conditions,
+}
+
+/// How times are spread, in microseconds.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Spread {
+    pub(crate) count: u64,
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+    pub(crate) max: f64,
+}
+
+impl Spread {
+    /// `None` without a time.
+    fn new(histogram: &Histogram<u64>) -> Option<Self> {
+        (!histogram.is_empty()).then(|| Self {
+            count: histogram.len(),
+            p50: us(histogram, 0.5),
+            p99: us(histogram, 0.99),
+            max: histogram.max() as f64 / 1e3,
+        })
+    }
+}
+
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { count, p50, p99, max } = *self;
+        write!(
+            f,
+            "p50 {}  p99 {}  max {}, of {}",
+            time(p50),
+            time(p99),
+            time(max),
+            grouped(count as f64)
+        )
+    }
 }
 
 /// What the machine itself takes for one command in flight.
@@ -69,6 +110,13 @@ pub(crate) struct Conditions {
     pub(crate) live: usize,
     pub(crate) threads: usize,
     pub(crate) via: &'static str,
+    /// Whether each reserve is a hold that a second command confirms.
+    pub(crate) hold: bool,
+    /// Reserves a second beside the queries; `availability` only.
+    pub(crate) changes: Option<u32>,
+    /// What the server was told, if anything.
+    pub(crate) snapshot_after: Option<String>,
+    pub(crate) journal_space: Option<String>,
     pub(crate) seed: u64,
     pub(crate) server: String,
     pub(crate) data_is_on_disk: bool,
@@ -85,15 +133,18 @@ pub(crate) struct Used {
     pub(crate) generator: (Usage, Usage),
     /// Processor time of the whole machine.
     pub(crate) machine: f64,
+    /// Snapshots that the server's log told of.
+    pub(crate) snapshots: Option<u64>,
     pub(crate) seconds: f64,
 }
 
 /// What the rest of the machine may use before the figures are in doubt.
-const OTHERS_PROCESSORS_MAX: f64 = 0.1;
+pub(crate) const OTHERS_PROCESSORS_MAX: f64 = 0.1;
 
 /// How far apart the floors before and after the load may be before the ratio is in doubt.
 const DRIFT_MAX: f64 = 1.2;
 
+/// How long something took at this point of the distribution, in microseconds.
 fn us(histogram: &Histogram<u64>, quantile: f64) -> f64 {
     histogram.value_at_quantile(quantile) as f64 / 1e3
 }
@@ -128,13 +179,17 @@ impl Report {
         let p50_us = us(latencies, 0.5);
         let floors = floors.map(|floors| FloorsReport::new(floors, p50_us)).transpose()?;
         let sums_are_right = sums.is_ok();
+        let count = match settings.preset {
+            Preset::Availability => ledger.counts.answered,
+            _ => ledger.counts.applied(),
+        };
         let cpu = |(before, after): (Usage, Usage)| after.cpu_seconds - before.cpu_seconds;
         let server_cpu = used.server.map(cpu);
         let generator_cpu = cpu(used.generator);
         Ok(Self {
             preset: settings.name,
             target: settings.target,
-            rate: ledger.counts.applied() as f64 / used.seconds,
+            rate: count as f64 / used.seconds,
             p50_us,
             p90_us: us(latencies, 0.9),
             p99_us: us(latencies, 0.99),
@@ -152,6 +207,9 @@ impl Report {
             generator_cpu,
             others_cpu: server_cpu.map(|server| (used.machine - server - generator_cpu).max(0.0)),
             floors,
+            snapshots: used.snapshots,
+            staleness_us: Spread::new(&ledger.staleness),
+            as_of_age_us: Spread::new(&ledger.age),
             sums: sums.unwrap_or_else(|wrong| wrong),
             sums_are_right,
             problem: ledger.problem.clone(),
@@ -184,7 +242,7 @@ pub(crate) fn grouped(value: f64) -> String {
 }
 
 /// A time with three digits that count.
-fn time(us: f64) -> String {
+pub(crate) fn time(us: f64) -> String {
     match us {
         us if us < 1000.0 => format!("{us:.0} µs"),
         us if us < 10_000.0 => format!("{:.2} ms", us / 1e3),
@@ -223,18 +281,24 @@ impl fmt::Display for Report {
         )?;
         let mut row = |name: &str, value: &str| writeln!(f, "  {name:<11}{value}");
         row("target", self.target)?;
-        row(
-            "rate",
-            &format!("{}/s took effect durably, for {seconds:.1} s", grouped(self.rate)),
-        )?;
-        row(
-            "commands",
-            &format!(
-                "{} reserved, {} released",
-                grouped(counts.reserved as f64),
-                grouped(counts.released as f64)
-            ),
-        )?;
+        let what = if conditions.changes.is_some() {
+            "answers"
+        } else {
+            "took effect durably"
+        };
+        row("rate", &format!("{}/s {what}, for {seconds:.1} s", grouped(self.rate)))?;
+        let parts = [
+            ("queries answered", counts.answered),
+            ("reserved", counts.reserved),
+            ("confirmed", counts.confirmed),
+            ("released", counts.released),
+        ];
+        let parts: Vec<String> = parts
+            .iter()
+            .filter(|(name, count)| *count > 0 || *name == "reserved")
+            .map(|(name, count)| format!("{} {name}", grouped(*count as f64)))
+            .collect();
+        row("commands", &parts.join(", "))?;
         row(
             "",
             &format!(
@@ -257,12 +321,27 @@ impl fmt::Display for Report {
             "latency",
             &format!("{}, from the time of sending", latencies.join("  ")),
         )?;
+        if let Some(staleness) = &self.staleness_us {
+            row(
+                "staleness",
+                &format!("{staleness}, from sending a reserve to an answer that shows it"),
+            )?;
+        }
+        if let Some(age) = &self.as_of_age_us {
+            row("as of", &format!("{age}, from `as_of` to the answer's arrival"))?;
+        }
         if let (Some(cpu), Some(rss), Some(written)) = (self.server_cpu, self.server_rss_bytes, self.journal_bytes) {
-            let each = written as f64 / counts.applied().max(1) as f64;
+            let each = match conditions.changes {
+                Some(_) => String::new(),
+                None => format!(
+                    ", {:.0} bytes a command",
+                    written as f64 / counts.applied().max(1) as f64
+                ),
+            };
             row(
                 "server",
                 &format!(
-                    "{:.2} processors, {} MiB resident, {} MiB written, {each:.0} bytes a command (/proc/PID/io, whole pages)",
+                    "{:.2} processors, {} MiB resident, {} MiB written{each} (/proc/PID/io, whole pages)",
                     cpu / seconds,
                     rss >> 20,
                     written >> 20,
@@ -278,6 +357,12 @@ impl fmt::Display for Report {
                 conditions.via
             ),
         )?;
+        if let Some(snapshots) = self.snapshots {
+            let after = conditions.snapshot_after.as_ref().map_or(String::new(), |after| {
+                format!(", one after each {after} of a core's journal")
+            });
+            row("snapshots", &format!("{snapshots} finished{after}"))?;
+        }
         if let Some(others) = self.others_cpu {
             let alone = others / seconds <= OTHERS_PROCESSORS_MAX;
             let warning = if alone {
@@ -380,6 +465,7 @@ mod tests {
             server: Some((Usage::default(), after)),
             generator: (Usage::default(), after),
             machine: 2.5,
+            snapshots: Some(3),
             seconds: 2.0,
         };
         let conditions = Conditions {
@@ -391,6 +477,10 @@ mod tests {
             live: 0,
             threads: 1,
             via: "frames",
+            hold: false,
+            changes: None,
+            snapshot_after: Some("64MiB".to_owned()),
+            journal_space: None,
             seed: 1,
             server: "test".to_owned(),
             data_is_on_disk: true,
@@ -410,6 +500,8 @@ mod tests {
         assert_eq!(json["server_cpu"], 1.0);
         assert_eq!(json["server_rss_bytes"], 3 << 20);
         assert_eq!(json["journal_bytes"], 8 << 20);
+        assert_eq!((&json["snapshots"], &json["answered"]), (&3.into(), &0.into()));
+        assert!(json["staleness_us"].is_null(), "nothing was measured");
         for name in ["p50_us", "p99_us", "p999_us", "max_us"] {
             let us = json[name].as_f64().expect(name);
             assert!((199.0..=201.0).contains(&us), "{name}: {us}");
@@ -423,6 +515,7 @@ mod tests {
             "single: 1 connections x 1 frames of 1 command",
             "1,000/s",
             "p50 200 µs",
+            "snapshots  3 finished, one after each 64MiB",
             "ratio      1.00",
             "WRONG: off by one",
         ] {

@@ -1,5 +1,6 @@
 //! A run from its beginning to its report.
 
+use std::fmt;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use plimsoll_client::{Client, Key, KeySource, Options};
 use rustix::fs::statfs;
+use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{PresetArguments, Via};
@@ -20,8 +22,10 @@ use crate::limits::WARM_UP;
 use crate::pools::{self, Pools};
 use crate::preset::{Preset, Settings};
 use crate::progress::Progress;
+use crate::recovery;
 use crate::report::{Conditions, Report, Used, grouped};
-use crate::server_process::{ServerOptions, ServerProcess};
+use crate::server_log::ServerLog;
+use crate::server_process::{ServerOptions, ServerProcess, fresh_directory};
 use crate::usage::{Usage, machine_cpu_seconds};
 use crate::worker::{Plan, Worker};
 
@@ -39,20 +43,13 @@ pub(crate) fn run(arguments: &PresetArguments) -> Result<bool> {
         .enable_all()
         .build()
         .context("cannot start a runtime")?;
-    let report = runtime.block_on(async {
-        let mut interrupted = signal(SignalKind::interrupt())?;
-        let mut terminated = signal(SignalKind::terminate())?;
-        tokio::select! {
-            report = measure(arguments, &settings, &directory) => report,
-            _ = interrupted.recv() => bail!("interrupted"),
-            _ = terminated.recv() => bail!("terminated"),
-        }
-    })?;
-    write!(std::io::stdout(), "{report}").context("cannot write the report")?;
-    if let Some(path) = &arguments.json {
-        let json = serde_json::to_string_pretty(&report)?;
-        fs::write(path, json + "\n").with_context(|| format!("cannot write {}", path.display()))?;
+    if settings.preset == Preset::Recovery {
+        let report = runtime.block_on(unless_stopped(recovery::measure(arguments, &settings, &directory)))?;
+        tell(&report, arguments)?;
+        return Ok(true);
     }
+    let report = runtime.block_on(unless_stopped(measure(arguments, &settings, &directory)))?;
+    tell(&report, arguments)?;
     let violations: Vec<String> = arguments
         .require
         .iter()
@@ -64,16 +61,42 @@ pub(crate) fn run(arguments: &PresetArguments) -> Result<bool> {
     Ok(violations.is_empty() && report.sums_are_right)
 }
 
+async fn unless_stopped<R>(run: impl Future<Output = Result<R>>) -> Result<R> {
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    let mut terminated = signal(SignalKind::terminate())?;
+    tokio::select! {
+        report = run => report,
+        _ = interrupted.recv() => bail!("interrupted"),
+        _ = terminated.recv() => bail!("terminated"),
+    }
+}
+
+fn tell(report: &(impl fmt::Display + Serialize), arguments: &PresetArguments) -> Result<()> {
+    write!(std::io::stdout(), "{report}").context("cannot write the report")?;
+    if let Some(path) = &arguments.json {
+        let json = serde_json::to_string_pretty(report)?;
+        fs::write(path, json + "\n").with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
 async fn measure(arguments: &PresetArguments, settings: &Settings, directory: &Path) -> Result<Report> {
     let floor_before = settings.has_floors().then(|| Floor::measure(directory)).transpose()?;
-    let mut server = match &arguments.engine {
+    // Made before the server, so that it is removed when the server has ended.
+    let data = match &arguments.engine {
         Some(_) => None,
-        None => Some(ServerProcess::start(&ServerOptions {
+        None => Some(fresh_directory(directory)?),
+    };
+    let mut server = match &data {
+        Some(data) => Some(ServerProcess::start(&ServerOptions {
             program: arguments.server.as_deref(),
-            directory,
+            data: data.path(),
             cores: settings.cores,
             key_retention: &arguments.key_retention,
+            snapshot_after: arguments.snapshot_after.as_deref(),
+            journal_space: arguments.journal_space.as_deref(),
         })?),
+        None => None,
     };
     let address = match (&arguments.engine, &server) {
         (Some(address), _) => address.clone(),
@@ -95,7 +118,11 @@ async fn measure(arguments: &PresetArguments, settings: &Settings, directory: &P
         dimensions: client.dimensions().len(),
         seed,
     });
-    let load = drive(&plan, server.as_ref().map(ServerProcess::process)).await;
+    let watched = server.as_ref().map(|server| Watched {
+        process: server.process(),
+        log: Arc::clone(server.log()),
+    });
+    let load = drive(&plan, watched.as_ref()).await;
     let (ledger, used) = match load {
         Ok(load) => load,
         Err(error) => {
@@ -119,13 +146,20 @@ async fn measure(arguments: &PresetArguments, settings: &Settings, directory: &P
     Report::new(settings, &ledger, &used, floors.as_ref(), sums, conditions)
 }
 
+/// What is watched of a server of the harness's own.
+struct Watched {
+    /// Its number under `/proc`.
+    process: String,
+    log: Arc<ServerLog>,
+}
+
 /// Runs the threads of the generator through warm-up and window.
-async fn drive(plan: &Arc<Plan>, server: Option<String>) -> Result<(Ledger, Used)> {
+async fn drive(plan: &Arc<Plan>, server: Option<&Watched>) -> Result<(Ledger, Used)> {
     let mut starts = Vec::new();
     let mut results = Vec::new();
     let mut tallies = Vec::new();
     let mut readies = Vec::new();
-    for index in 0..plan.settings.threads {
+    for index in 0..plan.worker_count() {
         let Worker {
             ready,
             start,
@@ -156,7 +190,7 @@ async fn drive(plan: &Arc<Plan>, server: Option<String>) -> Result<(Ledger, Used
         // One that has ended meanwhile says so in its result.
         let _ = start.send(window);
     }
-    let used = watch(window, seconds, server.as_deref(), &tallies).await?;
+    let used = watch(window, seconds, server, &tallies).await?;
     let mut all: Option<Ledger> = None;
     for result in results {
         let ledger = result.await.context("a thread of the generator panicked")??;
@@ -169,22 +203,24 @@ async fn drive(plan: &Arc<Plan>, server: Option<String>) -> Result<(Ledger, Used
 }
 
 /// Samples what the processes use at both ends of the window, and shows progress in between.
-async fn watch(window: Window, seconds: u64, server: Option<&str>, tallies: &[Arc<Tally>]) -> Result<Used> {
+async fn watch(window: Window, seconds: u64, server: Option<&Watched>, tallies: &[Arc<Tally>]) -> Result<Used> {
     let usage = || -> Result<(Option<Usage>, Usage)> {
-        let server = server.map(Usage::of).transpose().context("the server is gone")?;
-        Ok((server, Usage::of("self")?))
+        let used = server.map(|server| Usage::of(&server.process)).transpose();
+        Ok((used.context("the server is gone")?, Usage::of("self")?))
     };
+    let snapshots = || server.map(|server| server.log.snapshots());
     let sum = |of: fn(&Tally) -> u64| -> u64 { tallies.iter().map(|tally| of(tally)).sum() };
-    let applied = || sum(|tally| tally.applied.load(Ordering::Relaxed));
+    let done = || sum(|tally| tally.applied.load(Ordering::Relaxed) + tally.answered.load(Ordering::Relaxed));
     let progress = Progress::new();
     tokio::time::sleep_until(window.start.into()).await;
     let machine_before = machine_cpu_seconds()?;
     let (server_before, own_before) = usage()?;
-    let (mut applied_then, mut server_then) = (applied(), server_before);
+    let snapshots_before = snapshots();
+    let (mut done_then, mut server_then) = (done(), server_before);
     for second in 1..=seconds {
         tokio::time::sleep_until((window.start + Duration::from_secs(second)).into()).await;
         let (server_now, _) = usage()?;
-        let applied_now = applied();
+        let done_now = done();
         let refused = sum(|tally| tally.refused.load(Ordering::Relaxed));
         let errors = sum(|tally| tally.errors.load(Ordering::Relaxed));
         let processors = match (server_then, server_now) {
@@ -193,9 +229,9 @@ async fn watch(window: Window, seconds: u64, server: Option<&str>, tallies: &[Ar
         };
         progress.show(format!(
             "{second:>4} s  {:>11}/s{processors}  refused {refused}  errors {errors}",
-            grouped((applied_now - applied_then) as f64),
+            grouped((done_now - done_then) as f64),
         ));
-        (applied_then, server_then) = (applied_now, server_now);
+        (done_then, server_then) = (done_now, server_now);
     }
     let (server_after, own_after) = usage()?;
     let machine = machine_cpu_seconds()? - machine_before;
@@ -205,8 +241,23 @@ async fn watch(window: Window, seconds: u64, server: Option<&str>, tallies: &[Ar
         server: server_before.zip(server_after),
         generator: (own_before, own_after),
         machine,
+        snapshots: snapshots().zip(snapshots_before).map(|(after, before)| after - before),
         seconds,
     })
+}
+
+/// The kernel's name for itself.
+pub(crate) fn kernel() -> String {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    release.trim_end().to_owned()
+}
+
+pub(crate) fn is_on_disk(directory: &Path) -> bool {
+    statfs(directory).is_ok_and(|found| found.f_type as u64 != TMPFS_MAGIC)
+}
+
+pub(crate) fn command_line() -> String {
+    std::env::args().collect::<Vec<_>>().join(" ")
 }
 
 fn conditions(
@@ -218,10 +269,10 @@ fn conditions(
 ) -> Conditions {
     let via = match (settings.preset, settings.via) {
         (Preset::Batched, _) => "Client::batch",
+        (Preset::Availability, _) => "frames",
         (_, Via::Client) => "Client::reserve",
         (_, Via::Frames) => "frames",
     };
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     Conditions {
         cores: arguments.engine.is_none().then_some(settings.cores),
         connections: settings.connections,
@@ -231,11 +282,15 @@ fn conditions(
         live: settings.live,
         threads: settings.threads,
         via,
+        hold: settings.hold,
+        changes: (settings.preset == Preset::Availability).then_some(settings.changes),
+        snapshot_after: arguments.snapshot_after.clone(),
+        journal_space: arguments.journal_space.clone(),
         seed,
         server,
-        data_is_on_disk: statfs(directory).is_ok_and(|found| found.f_type as u64 != TMPFS_MAGIC),
+        data_is_on_disk: is_on_disk(directory),
         processors: thread::available_parallelism().map_or(1, usize::from),
-        kernel: kernel.trim_end().to_owned(),
-        command_line: std::env::args().collect::<Vec<_>>().join(" "),
+        kernel: kernel(),
+        command_line: command_line(),
     }
 }

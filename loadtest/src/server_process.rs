@@ -1,12 +1,12 @@
-//! A server of the harness's own, on a fresh directory.
+//! A server of the harness's own.
 //!
-//! - The directory and the process end with this value, however the run ends.
+//! - The process ends with this value, however the run ends.
 
 use std::env;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::mpsc;
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,14 +15,27 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::limits::{READY_TIMEOUT, STOP_TIMEOUT};
+use crate::server_log::ServerLog;
 
 /// What the server is started with.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ServerOptions<'run> {
     pub(crate) program: Option<&'run Path>,
-    pub(crate) directory: &'run Path,
+    /// Its data directory.
+    pub(crate) data: &'run Path,
     pub(crate) cores: u32,
     pub(crate) key_retention: &'run str,
+    /// As the server's option says; `None`: what the server does by itself.
+    pub(crate) snapshot_after: Option<&'run str>,
+    pub(crate) journal_space: Option<&'run str>,
+}
+
+/// A fresh directory in `parent`, which is removed with the value.
+pub(crate) fn fresh_directory(parent: &Path) -> Result<TempDir> {
+    tempfile::Builder::new()
+        .prefix("plimsoll-loadtest-")
+        .tempdir_in(parent)
+        .with_context(|| format!("cannot make a directory in {}", parent.display()))
 }
 
 /// A running server.
@@ -30,8 +43,8 @@ pub(crate) struct ServerOptions<'run> {
 pub(crate) struct ServerProcess {
     child: Child,
     address: String,
-    /// After the child, so that the directory is removed when the child has ended.
-    _directory: TempDir,
+    log: Arc<ServerLog>,
+    ready_after: Duration,
 }
 
 impl ServerProcess {
@@ -47,14 +60,11 @@ impl ServerProcess {
                 program.display()
             );
         }
-        let directory = tempfile::Builder::new()
-            .prefix("plimsoll-loadtest-")
-            .tempdir_in(options.directory)
-            .with_context(|| format!("cannot make a directory in {}", options.directory.display()))?;
-        let mut child = Command::new(&program)
+        let mut command = Command::new(&program);
+        command
             .arg("serve")
             .arg("--data")
-            .arg(directory.path())
+            .arg(options.data)
             .args(["--listen", "127.0.0.1:0", "--dimensions", "units"])
             .args([
                 "--cores",
@@ -62,23 +72,57 @@ impl ServerProcess {
                 "--key-retention",
                 options.key_retention,
             ])
+            // The log is read, whatever the caller wants to see of it.
+            .env("RUST_LOG", "info")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        for (option, value) in [
+            ("--snapshot-after", options.snapshot_after),
+            ("--journal-space", options.journal_space),
+        ] {
+            command.args(value.map(|value| [option, value]).into_iter().flatten());
+        }
+        let begun = Instant::now();
+        let mut child = command
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
         let stdout = child.stdout.take().context("the server has no standard output")?;
+        let stderr = child.stderr.take().context("the server has no standard error")?;
+        let log = Arc::new(ServerLog::default());
+        follow(stderr, Arc::clone(&log));
         // From here on the value's drop ends the child.
         let mut server = Self {
             child,
             address: String::new(),
-            _directory: directory,
+            log,
+            ready_after: Duration::ZERO,
         };
-        server.address = wait_until_ready(stdout)?;
+        let ready = wait_until_ready(stdout)?;
+        server.address = ready.address;
+        server.ready_after = ready.at - begun;
         Ok(server)
     }
 
     pub(crate) fn address(&self) -> &str {
         &self.address
+    }
+
+    /// What its log has said.
+    pub(crate) fn log(&self) -> &Arc<ServerLog> {
+        &self.log
+    }
+
+    /// From starting the process to its line `ready`.
+    pub(crate) fn ready_after(&self) -> Duration {
+        self.ready_after
+    }
+
+    /// Ends it at once, as a crash does.
+    pub(crate) fn kill(mut self) -> Result<()> {
+        self.child.kill().context("cannot send SIGKILL to the server")?;
+        self.child.wait().context("cannot wait for the server")?;
+        Ok(())
     }
 
     /// Its number under `/proc`.
@@ -119,13 +163,31 @@ fn beside_this_program() -> Result<PathBuf> {
     Ok(own.with_file_name("plimsoll"))
 }
 
+/// Reads the log and passes it on.
+fn follow(stderr: ChildStderr, log: Arc<ServerLog>) {
+    thread::spawn(move || {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            log.take(&line);
+            // A run is not worth less without it.
+            let _ = writeln!(std::io::stderr(), "{line}");
+        }
+    });
+}
+
+/// What the line `ready` says, and when it came.
+struct Ready {
+    address: String,
+    at: Instant,
+}
+
 /// Waits for the line `ready engine=ADDR ..`; what follows it is read and dropped, so that the server never blocks on it.
-fn wait_until_ready(stdout: ChildStdout) -> Result<String> {
+fn wait_until_ready(stdout: ChildStdout) -> Result<Ready> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            let at = Instant::now();
             // After the first answer nobody listens any more.
-            let _ = address_of(&line).map(|address| sender.send(address));
+            let _ = address_of(&line).map(|address| sender.send(Ready { address, at }));
         }
     });
     match receiver.recv_timeout(READY_TIMEOUT) {
@@ -160,9 +222,11 @@ mod tests {
     fn a_missing_server_says_what_to_do() {
         let options = ServerOptions {
             program: Some(Path::new("/nonexistent/plimsoll")),
-            directory: Path::new("/nonexistent"),
+            data: Path::new("/nonexistent"),
             cores: 1,
             key_retention: "1s",
+            snapshot_after: None,
+            journal_space: None,
         };
         let error = ServerProcess::start(&options).expect_err("there is none");
         assert!(error.to_string().contains("cargo build --release"), "{error}");

@@ -3,7 +3,10 @@
 mod batched;
 mod by_client;
 mod by_frames;
+mod changes;
 mod live;
+mod queries;
+mod socket;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -26,6 +29,20 @@ pub(crate) struct Plan {
     pub(crate) pools: Vec<PoolId>,
     pub(crate) dimensions: usize,
     pub(crate) seed: u64,
+}
+
+impl Plan {
+    /// One unit of the first dimension.
+    fn one_unit(&self) -> Vec<u32> {
+        let mut units = vec![0; self.dimensions];
+        units[0] = 1;
+        units
+    }
+
+    /// Threads of the generator: those of the load and, beside queries, one that changes the numbers.
+    pub(crate) fn worker_count(&self) -> usize {
+        self.settings.threads + usize::from(self.settings.preset == Preset::Availability)
+    }
 }
 
 /// A ledger that the connections of one thread share. They never wait for it: the thread runs one of them at a time.
@@ -88,10 +105,14 @@ fn run(
         .build()
         .context("cannot start a runtime")?;
     let shared = SharedLedger(Arc::new(Mutex::new(ledger)));
-    // Connections are dealt out in turn.
-    let connections = (index..plan.settings.connections).step_by(plan.settings.threads);
     runtime.block_on(async {
-        let load = Load::prepare(plan, connections, &shared).await?;
+        let load = if index < plan.settings.threads {
+            // Connections are dealt out in turn.
+            let connections = (index..plan.settings.connections).step_by(plan.settings.threads);
+            Load::prepare(plan, connections, &shared).await?
+        } else {
+            Load::Changes(Box::new(changes::Changes::open(plan).await?))
+        };
         let _ = ready.send(());
         let window = start.await.context("the run was given up")?;
         shared.lock().set_window(window);
@@ -120,6 +141,8 @@ enum Load {
     Batched(Vec<batched::Connection>),
     Frames(Vec<by_frames::Connection>),
     Client(Vec<by_client::Connection>),
+    Queries(Vec<queries::Connection>),
+    Changes(Box<changes::Changes>),
 }
 
 impl Load {
@@ -137,6 +160,13 @@ impl Load {
                     prepared.push(connection);
                 }
                 Ok(Self::Batched(prepared))
+            }
+            (Preset::Availability, _) => {
+                let mut prepared = Vec::new();
+                for index in connections {
+                    prepared.push(queries::Connection::open(plan, index).await?);
+                }
+                Ok(Self::Queries(prepared))
             }
             (_, Via::Frames) => {
                 let mut prepared = Vec::new();
@@ -173,13 +203,19 @@ impl Load {
                     connection.start(plan, window, ledger, &mut tasks);
                 }
             }
+            Self::Queries(connections) => {
+                for connection in connections {
+                    tasks.spawn(connection.run(window, ledger.clone()));
+                }
+            }
+            Self::Changes(changes) => changes.start(window, ledger, &mut tasks),
         }
         tasks
     }
 }
 
 /// A client with one connection, which sends each command once.
-fn client_options() -> Options {
+pub(crate) fn client_options() -> Options {
     Options {
         retry: false,
         gather: Gather {

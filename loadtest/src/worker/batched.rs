@@ -1,14 +1,18 @@
-//! Frames of many commands: half of a frame releases what is due, the other half reserves.
+//! Frames of many commands: half of a frame releases what is due, the other half reserves. With holds a third releases,
+//! a third confirms what was held, and a third holds.
 //!
 //! - A reservation is released from a second after its answer on, oldest first. A frame never holds more reserves than
-//!   half of its commands, so that the number of live reservations settles instead of swinging from second to second.
+//!   half (a third) of its commands, so that the number of live reservations settles instead of swinging from second to
+//!   second.
+//! - A hold waits in `held` until a frame confirms it, and only then counts as live.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use plimsoll_client::protocol::Reserve;
-use plimsoll_client::{Applied, Batch, BatchOutcome, Client};
+use plimsoll_client::{Applied, Batch, BatchOutcome, Client, ReservationId};
 use tokio::task::JoinSet;
 
 use super::live::Live;
@@ -33,14 +37,14 @@ pub(super) struct Connection {
 struct Source {
     draws: Draws,
     live: Live,
+    held: VecDeque<(ReservationId, u16)>,
 }
 
 /// A frame's commands and their pools.
 struct Frame {
     batch: Batch,
     pools: Vec<u16>,
-    /// How many of the commands, at the beginning, are releases.
-    releases: usize,
+    parts: Parts,
     units: Vec<u32>,
 }
 
@@ -58,6 +62,7 @@ impl Connection {
         let source = Source {
             draws: Draws::new(plan.seed, index as u64, plan.pools.len()),
             live: Live::default(),
+            held: VecDeque::new(),
         };
         Ok(Self {
             plan: Arc::clone(plan),
@@ -73,14 +78,17 @@ impl Connection {
     }
 
     fn frame(&self) -> Frame {
-        let mut units = vec![0; self.plan.dimensions];
-        units[0] = 1;
         Frame {
             batch: self.client.new_batch(),
             pools: Vec::new(),
-            releases: 0,
-            units,
+            parts: Parts::default(),
+            units: self.plan.one_unit(),
         }
+    }
+
+    /// The most commands of one kind in a frame.
+    fn share(&self) -> usize {
+        self.commands_max / if self.plan.settings.hold { 3 } else { 2 }
     }
 
     /// Reserves what is to be live at the start.
@@ -90,9 +98,9 @@ impl Connection {
         while rest > 0 {
             let count = rest.min(self.commands_max);
             frame.clear();
-            self.add_reserves(&mut frame, count)?;
+            self.add_reserves(&mut frame, count, 0)?;
             let outcome = self.client.batch(frame.batch).await.context("cannot fill the pools")?;
-            self.take(&outcome, &frame.pools, 0, Instant::now(), ledger);
+            self.take(&outcome, &frame.pools, frame.parts, Instant::now(), ledger);
             rest -= count;
             frame.batch = outcome.into_batch();
         }
@@ -119,7 +127,8 @@ impl Connection {
             }
             frame.clear();
             self.add_releases(&mut frame, sent_at)?;
-            self.add_reserves(&mut frame, self.commands_max / 2)?;
+            self.add_confirms(&mut frame)?;
+            self.add_reserves(&mut frame, self.share(), self.plan.settings.hold_seconds())?;
             let answer = self.client.batch(frame.batch).await;
             let now = Instant::now();
             {
@@ -129,7 +138,7 @@ impl Connection {
             }
             frame.batch = match answer {
                 Ok(outcome) => {
-                    self.take(&outcome, &frame.pools, frame.releases, now, &ledger);
+                    self.take(&outcome, &frame.pools, frame.parts, now, &ledger);
                     outcome.into_batch()
                 }
                 Err(failed) => {
@@ -141,8 +150,10 @@ impl Connection {
                     let mut ledger = ledger.lock();
                     ledger.note(|| failed.error.to_string());
                     for (index, &pool) in frame.pools.iter().enumerate() {
-                        if index < frame.releases {
+                        if index < frame.parts.releases {
                             ledger.release(pool, fate);
+                        } else if index < frame.parts.releases + frame.parts.confirms {
+                            ledger.confirm(fate);
                         } else {
                             ledger.reserve(pool, fate);
                         }
@@ -151,7 +162,7 @@ impl Connection {
                     if fate != Fate::Refused {
                         return Ok(());
                     }
-                    self.keep(&failed.batch, &frame.pools[..frame.releases], now);
+                    self.keep(&failed.batch, &frame.pools, frame.parts, now);
                     failed.batch
                 }
             };
@@ -160,18 +171,30 @@ impl Connection {
 
     fn add_releases(&self, frame: &mut Frame, now: Instant) -> Result<()> {
         let Frame {
-            batch, pools, releases, ..
+            batch, pools, parts, ..
         } = frame;
         let mut result = Ok(());
-        self.source().live.take_due(now, self.commands_max / 2, |id, pool| {
+        self.source().live.take_due(now, self.share(), |id, pool| {
             result = batch.push_release(id, None);
             pools.push(pool);
-            *releases += 1;
+            parts.releases += 1;
         });
         Ok(result?)
     }
 
-    fn add_reserves(&self, frame: &mut Frame, count: usize) -> Result<()> {
+    fn add_confirms(&self, frame: &mut Frame) -> Result<()> {
+        let held = &mut self.source().held;
+        let count = held.len().min(self.share());
+        for (id, pool) in held.drain(..count) {
+            frame.batch.push_confirm(id, None)?;
+            frame.pools.push(pool);
+            frame.parts.confirms += 1;
+        }
+        Ok(())
+    }
+
+    fn add_reserves(&self, frame: &mut Frame, count: usize, hold_seconds: u32) -> Result<()> {
+        frame.parts.hold = hold_seconds > 0;
         let mut source = self.source();
         for _ in 0..count {
             let pool = source.draws.pool();
@@ -179,7 +202,7 @@ impl Connection {
             let reserve = Reserve {
                 pool: self.plan.pools[usize::from(pool)],
                 key,
-                hold_seconds: 0,
+                hold_seconds,
                 occurred_at: None,
             };
             frame.batch.push_reserve(reserve, &frame.units, None)?;
@@ -189,13 +212,14 @@ impl Connection {
     }
 
     /// Takes an answer's outcomes.
-    fn take(&self, outcome: &BatchOutcome, pools: &[u16], releases: usize, now: Instant, ledger: &SharedLedger) {
+    fn take(&self, outcome: &BatchOutcome, pools: &[u16], parts: Parts, now: Instant, ledger: &SharedLedger) {
         let mut ledger = ledger.lock();
-        let live = &mut self.source().live;
+        let Source { live, held, .. } = &mut *self.source();
         live.begin(now + RESERVATION_LIFE);
         let outcomes = outcome.outcomes();
         let mut found = outcomes.iter();
-        let (released, reserved) = pools.split_at(releases);
+        let (released, others) = pools.split_at(parts.releases);
+        let (confirmed, reserved) = others.split_at(parts.confirms);
         for (index, (&pool, found)) in released.iter().zip(&mut found).enumerate() {
             let status = found.outcome.status_number();
             let fate = Fate::of(status, found.outcome.is_repeated());
@@ -207,11 +231,22 @@ impl Connection {
                 _ => ledger.note(|| format!("a release was answered with {status}")),
             }
         }
+        for (&pool, found) in confirmed.iter().zip(&mut found) {
+            let status = found.outcome.status_number();
+            let fate = Fate::of(status, found.outcome.is_repeated());
+            ledger.confirm(fate);
+            match fate {
+                Fate::Applied => live.push(found.outcome.reservation_id(), pool),
+                Fate::Refused => held.push_back((outcome.commands()[found.index].reservation_id(), pool)),
+                _ => ledger.note(|| format!("a confirmation was answered with {status}")),
+            }
+        }
         for (&pool, found) in reserved.iter().zip(&mut found) {
             let status = found.outcome.status_number();
             let fate = Fate::of(status, found.outcome.is_repeated());
             ledger.reserve(pool, fate);
             match fate {
+                Fate::Applied if parts.hold => held.push_back((found.outcome.reservation_id(), pool)),
                 Fate::Applied => live.push(found.outcome.reservation_id(), pool),
                 Fate::Refused => {}
                 _ => ledger.note(|| format!("a reserve was answered with {status}")),
@@ -220,20 +255,33 @@ impl Connection {
         ledger.publish();
     }
 
-    /// Puts back what a frame that had no effect was to release.
-    fn keep(&self, batch: &Batch, pools: &[u16], now: Instant) {
-        let live = &mut self.source().live;
+    /// Puts back what a frame that had no effect was to release and to confirm.
+    fn keep(&self, batch: &Batch, pools: &[u16], parts: Parts, now: Instant) {
+        let Source { live, held, .. } = &mut *self.source();
         live.begin(now + RESERVATION_LIFE);
-        for (command, &pool) in batch.commands().iter().zip(pools) {
+        let mut commands = batch.commands().iter().zip(pools);
+        for (command, &pool) in commands.by_ref().take(parts.releases) {
             live.push(command.reservation_id(), pool);
         }
+        for (command, &pool) in commands.take(parts.confirms) {
+            held.push_back((command.reservation_id(), pool));
+        }
     }
+}
+
+/// How the commands of a frame are made up: releases, then confirmations, then reserves.
+#[derive(Clone, Copy, Debug, Default)]
+struct Parts {
+    releases: usize,
+    confirms: usize,
+    /// Whether the reserves are holds.
+    hold: bool,
 }
 
 impl Frame {
     fn clear(&mut self) {
         self.batch.clear();
         self.pools.clear();
-        self.releases = 0;
+        self.parts = Parts::default();
     }
 }
