@@ -120,7 +120,7 @@ impl Housekeeping {
                     if expired == EXPIRIES_PER_TURN_MAX
                         || model
                             .reservation(event.reservation.0)
-                            .is_some_and(|found| found.deadline >> BUCKET_MICROS_LOG2 >= now >> BUCKET_MICROS_LOG2) =>
+                            .is_some_and(|found| found.deadline >> BUCKET_MICROS_LOG2 == now >> BUCKET_MICROS_LOG2) =>
                 {
                     break;
                 }
