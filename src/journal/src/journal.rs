@@ -5,7 +5,8 @@
 //! - Behind the records of an open batch there is always room for its commit record.
 //! - `durable <= committed < batch_first <= next`: what is durable has been committed, and only the open batch is not.
 //! - A segment that is opened names the one before it and the LSN that follows all committed records.
-//! - While no segment is prepared, what is left of the active one belongs to essential records; only what a start finds open is shared, and of that half at most.
+//! - While no segment is prepared, what is left of the active one belongs to essential records; only what a start finds
+//!   open is shared, and of that half at most.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -21,9 +22,11 @@ use crate::storage::{Segment, Storage};
 /// How badly a record is needed when segments run out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Priority {
-    /// Opens a new segment only while at least two are prepared, and goes into the last one only while another is prepared behind it.
+    /// Opens a new segment only while at least two are prepared, and goes into the last one only while another is
+    /// prepared behind it.
     Normal,
-    /// May open the last prepared segment too, and fill it: records that free capacity, so that a full disk does not keep it.
+    /// May open the last prepared segment too, and fill it: records that free capacity, so that a full disk does not
+    /// keep it.
     Essential,
 }
 
@@ -97,7 +100,8 @@ pub struct Journal<S: Storage, F: Framing = CrcFraming> {
     /// Where a record must end at the latest: behind it a commit record still fits.
     limit: usize,
     body_size_max: usize,
-    /// No segment was prepared behind the active one when that was last looked at: what is left of it is kept for essential records.
+    /// No segment was prepared behind the active one when that was last looked at: what is left of it is kept for
+    /// essential records.
     is_last: bool,
     /// Where normal records end all the same in the last segment, as long as nothing says that no other can be had.
     shared_limit: usize,
@@ -141,7 +145,8 @@ impl<S: Storage, F: Framing> Journal<S, F> {
             limit: segment_size - COMMIT_SIZE,
             body_size_max: space.min(RECORD_SIZE_MAX) - RECORD_HEADER_SIZE,
             is_last: true,
-            // A start does not wait for the first attempt to prepare a segment; if that finds the disk full, at least half is left.
+            // A start does not wait for the first attempt to prepare a segment; if that finds the disk full, at least
+            // half is left.
             shared_limit: HEADER_PAGE_SIZE + space / 2,
             next: start.last_lsn.0 + 1,
             batch_first: start.last_lsn.0 + 1,
@@ -172,8 +177,8 @@ impl<S: Storage, F: Framing> Journal<S, F> {
     /// When the record does not fit the active segment, the batch so far is committed and the next segment is opened.
     ///
     /// # Errors
-    /// When there is no segment to open, or none is prepared and what is left is kept for essential records. Nothing has changed, and a later attempt
-    /// may succeed.
+    /// When there is no segment to open, or none is prepared and what is left is kept for essential records. Nothing
+    /// has changed, and a later attempt may succeed.
     ///
     /// # Panics
     /// When the body is larger than [`Journal::max_body_size`] or the kind is one of the journal's own: the caller checks both.

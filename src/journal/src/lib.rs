@@ -71,8 +71,8 @@ mod storage;
 mod tests;
 
 pub use archive::{
-    ArchiveReader, ArchiveSummary, HistorySummary, JournalFiles, SegmentReader, SegmentSource, archive_segment,
-    check_history, verify_archive,
+    ArchiveReader, ArchiveSummary, HistorySummary, JournalFiles, SegmentReader, SegmentSource, archive_last_segment,
+    archive_segment, check_history, free_archived, verify_archive,
 };
 pub use backup::{BackupError, BackupProgress, BackupSummary, backup};
 pub use control::{CONTROL_HEADER_SIZE, ControlField, new_control_page};

@@ -35,8 +35,9 @@ pub enum Look {
 
 /// Keeps the segments and the control page of one journal. One journal at a time owns it.
 ///
-/// While the journal runs it calls [`Storage::take_prepared`], [`Storage::retire`], [`Storage::prepared_count`], [`Storage::is_full`],
-/// [`Storage::is_exhausted`] and the control page, none of which may wait for a disk. Everything that returns a [`StorageError`] is for recovery, and may.
+/// While the journal runs it calls [`Storage::take_prepared`], [`Storage::retire`], [`Storage::prepared_count`],
+/// [`Storage::is_full`], [`Storage::is_exhausted`] and the control page, none of which may wait for a disk. Everything that
+/// returns a [`StorageError`] is for recovery, and may.
 pub trait Storage {
     /// A segment.
     type Segment: Segment;
@@ -62,7 +63,8 @@ pub trait Storage {
     /// Whether the last attempt to prepare a segment failed because the disk or the quota is full.
     fn is_full(&self) -> bool;
 
-    /// Whether the last attempt to prepare a segment failed because the disk or the quota is full, or because there are as many files as may be.
+    /// Whether the last attempt to prepare a segment failed because the disk or the quota is full, or because there are
+    /// as many files as may be.
     fn is_exhausted(&self) -> bool {
         self.is_full()
     }

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use crate::archive::segment::{SegmentReader, SegmentSource};
-use crate::archive::writer::check_sealed;
+use crate::archive::writer::{check_sealed, last_lsn_of};
 use crate::archive::{ArchiveSummary, archive_path, verify_archive};
 use crate::damage::{FileDamage, FileError, FileFault};
 use crate::identifier::SegmentNumber;
@@ -19,7 +19,7 @@ pub struct HistorySummary {
 
 /// Reads every archive and every sealed segment of a journal whose number is below `before`, from the first on: each is whole, continues the one
 /// before it, and none is missing both as a segment and as an archive. For a journal that runs, `before` is at most the newest durable segment;
-/// for a recovered one, the segment that recovery began with.
+/// for a recovered one, the segment that recovery began with; for one without a core, the number behind its last.
 ///
 /// `pause` is called after at most a megabyte or so with the bytes read since, so that the caller can sleep; when it breaks, the result is nothing. Changes
 /// nothing.
@@ -38,7 +38,8 @@ pub fn check_history(
         let mut found = Vec::new();
         // The segment first: it goes only when its archive is there.
         if let Some(reader) = SegmentReader::open(source, number)? {
-            let Some(segment) = check_sealed(source, reader, &mut pause)? else {
+            let last_lsn = last_lsn_of(source, number)?;
+            let Some(segment) = check_sealed(reader, last_lsn, &mut pause)? else {
                 return Ok(None);
             };
             summary.segments += 1;

@@ -5,15 +5,17 @@
 //! - It has its name only when it is whole and durable, and is never changed. A segment goes only after that.
 //! - Whoever reads a segment leases its file, so that it stays as it is meanwhile.
 
+mod free;
 mod history;
 mod reader;
 mod segment;
 mod writer;
 
+pub use free::free_archived;
 pub use history::{HistorySummary, check_history};
 pub use reader::{ArchiveReader, verify_archive};
 pub use segment::{JournalFiles, SegmentReader, SegmentSource};
-pub use writer::archive_segment;
+pub use writer::{archive_last_segment, archive_segment};
 
 use std::path::{Path, PathBuf};
 

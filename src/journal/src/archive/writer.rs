@@ -15,6 +15,7 @@ use crate::archive::{
 };
 use crate::bytes::put;
 use crate::damage::{FileDamage, FileError, FileFault};
+use crate::directory::JournalEnd;
 use crate::error::{Action, StorageError};
 use crate::identifier::{Lsn, Record, SegmentNumber};
 use crate::limits::ARCHIVE_FRAME_SIZE;
@@ -39,19 +40,63 @@ const LEVEL: i32 = 3;
 pub fn archive_segment(
     source: &SegmentSource<'_>,
     number: SegmentNumber,
-    mut keys: impl FnMut(&Record<'_>, &mut Vec<u64>),
-    mut pause: impl FnMut(u64) -> ControlFlow<()>,
+    keys: impl FnMut(&Record<'_>, &mut Vec<u64>),
+    pause: impl FnMut(u64) -> ControlFlow<()>,
 ) -> Result<Option<ArchiveSummary>, FileError> {
-    let path = archive_path(source.directory, number);
-    if path.exists() {
-        return Ok(Some(ArchiveReader::open(&path)?.summary()));
+    if let Some(archive) = existing(source, number)? {
+        return Ok(Some(archive));
     }
     if number >= source.control()?.newest_durable_segment {
         return Err(FileError::NotSealed {
             path: source.segment_path(number),
         });
     }
-    let Some(summary) = check_sealed(source, open_sealed(source, number)?, &mut pause)? else {
+    let last_lsn = last_lsn_of(source, number)?;
+    write_archive(source, number, last_lsn, keys, pause)
+}
+
+/// Writes the archive of the segment that a journal without a core ends in, as [`archive_segment`] does of the others.
+/// `end` is what the manifest says ([`crate::DirectoryJournal::end`]).
+///
+/// # Errors
+/// [`FileError::NotSealed`] when the journal does not end there, or never had a record; otherwise as for
+/// [`archive_segment`].
+pub fn archive_last_segment(
+    source: &SegmentSource<'_>,
+    end: JournalEnd,
+    keys: impl FnMut(&Record<'_>, &mut Vec<u64>),
+    pause: impl FnMut(u64) -> ControlFlow<()>,
+) -> Result<Option<ArchiveSummary>, FileError> {
+    if let Some(archive) = existing(source, end.segment)? {
+        return Ok(Some(archive));
+    }
+    let control = source.control()?;
+    if (control.durable_lsn, control.newest_durable_segment) != (end.lsn, end.segment) || end.lsn.0 == 0 {
+        return Err(FileError::NotSealed {
+            path: source.segment_path(end.segment),
+        });
+    }
+    write_archive(source, end.segment, end.lsn, keys, pause)
+}
+
+fn existing(source: &SegmentSource<'_>, number: SegmentNumber) -> Result<Option<ArchiveSummary>, FileError> {
+    let path = archive_path(source.directory, number);
+    if path.exists() {
+        return Ok(Some(ArchiveReader::open(&path)?.summary()));
+    }
+    Ok(None)
+}
+
+/// Archives the segment up to this LSN.
+fn write_archive(
+    source: &SegmentSource<'_>,
+    number: SegmentNumber,
+    last_lsn: Lsn,
+    mut keys: impl FnMut(&Record<'_>, &mut Vec<u64>),
+    mut pause: impl FnMut(u64) -> ControlFlow<()>,
+) -> Result<Option<ArchiveSummary>, FileError> {
+    let path = archive_path(source.directory, number);
+    let Some(summary) = check_sealed(open_sealed(source, number)?, last_lsn, &mut pause)? else {
         return Ok(None);
     };
     let directory = source.directory.join(ARCHIVE_DIRECTORY);
@@ -95,18 +140,16 @@ fn open_sealed(source: &SegmentSource<'_>, number: SegmentNumber) -> Result<Segm
     })
 }
 
-/// Reads a sealed segment up to where the next one begins. Nothing when `pause` breaks.
+/// Reads a sealed segment up to its last LSN. Nothing when `pause` breaks.
 pub(super) fn check_sealed(
-    source: &SegmentSource<'_>,
     mut reader: SegmentReader,
+    last_lsn: Lsn,
     pause: &mut impl FnMut(u64) -> ControlFlow<()>,
 ) -> Result<Option<ArchiveSummary>, FileError> {
     let header = *reader.header();
-    let number = header.number;
-    let last_lsn = Lsn(first_lsn_of(source, number.next())?.0 - 1);
     let mut summary = ArchiveSummary {
         journal: header.journal,
-        number,
+        number: header.number,
         incarnation: header.incarnation,
         previous_incarnation: header.previous_incarnation,
         first_lsn: header.first_lsn,
@@ -138,6 +181,16 @@ pub(super) fn check_sealed(
         return Err(reader.source().damaged(reader.offset(), FileFault::Record));
     }
     Ok(Some(summary))
+}
+
+/// Where a sealed segment ends: before the next one begins, or, for that which a journal without a core ends in, where
+/// the journal is durable.
+pub(super) fn last_lsn_of(source: &SegmentSource<'_>, number: SegmentNumber) -> Result<Lsn, FileError> {
+    let control = source.control()?;
+    if number == control.newest_durable_segment {
+        return Ok(control.durable_lsn);
+    }
+    Ok(Lsn(first_lsn_of(source, number.next())?.0 - 1))
 }
 
 /// Where a segment begins, from itself or its archive.

@@ -39,13 +39,15 @@ impl ManifestWriter {
         self.manifest.generation
     }
 
-    /// Snapshots of the journal that recovery found damaged, by their LSNs: from now on they count for nothing, and the next one that is added takes
-    /// their place before that of a good one. Nothing is written now. After a start it is said again.
+    /// Snapshots of the journal that recovery found damaged, by their LSNs: from now on they count for nothing, and the
+    /// next one that is added takes their place before that of a good one. Nothing is written now. After a start it is
+    /// said again.
     pub fn passed_over(&mut self, journal: JournalId, lsns: &[Lsn]) {
         self.passed_over.extend(lsns.iter().map(|lsn| (journal, *lsn)));
     }
 
-    /// A journal's snapshots, the newest first, without those that were passed over; nothing for a journal that the manifest does not name.
+    /// A journal's snapshots, the newest first, without those that were passed over; nothing for a journal that the
+    /// manifest does not name.
     pub fn snapshots(&self, journal: JournalId) -> Vec<DirectorySnapshot> {
         let Some(index) = self.index(journal) else {
             return Vec::new();
@@ -66,8 +68,8 @@ impl ManifestWriter {
         self.passed_over.contains(&(self.manifest.journals[index].id, lsn))
     }
 
-    /// Makes this the newest snapshot of its journal. Of those before it the newest that was not passed over is kept; other files are removed, and stay readable for whoever
-    /// has them open.
+    /// Makes this the newest snapshot of its journal. Of those before it the newest that was not passed over is kept;
+    /// other files are removed, and stay readable for whoever has them open.
     ///
     /// When it returns, the manifest that names it is durable.
     ///

@@ -32,6 +32,7 @@ use mapping::MmapControl;
 use prepare::Preparer;
 #[cfg(test)]
 pub(crate) use prepare::prepare_segment;
+pub(crate) use ring::try_lock;
 use ring::{Attempt, SegmentFiles};
 
 /// The name of the control page's file.
@@ -268,8 +269,8 @@ impl Storage for MmapStorage {
     fn prepare(&mut self, number: SegmentNumber) -> Result<MmapSegment, StorageError> {
         assert!(self.preparer.is_none(), "recovery prepares one segment");
         let files = self.segments()?.into_iter().collect();
-        // What an earlier run gave up durably may be used at once, so that a start on a full disk needs no new file. Not so what recovery had to read
-        // all the same, because no snapshot was whole.
+        // What an earlier run gave up durably may be used at once, so that a start on a full disk needs no new file.
+        // Not so what recovery had to read all the same, because no snapshot was whole.
         let given_up_below = self.control.as_ref().map_or(SegmentNumber::FIRST, |control| {
             SegmentNumber(control.load(ControlField::OldestSegment))
         });

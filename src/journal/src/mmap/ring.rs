@@ -231,7 +231,7 @@ impl SegmentFiles {
 }
 
 /// Takes the file for this process alone, for as long as it is open. Whether that was possible at once.
-fn try_lock(file: &File, path: &Path) -> Result<bool, StorageError> {
+pub(crate) fn try_lock(file: &File, path: &Path) -> Result<bool, StorageError> {
     match file.try_lock() {
         Ok(()) => Ok(true),
         Err(TryLockError::WouldBlock) => Ok(false),

@@ -88,8 +88,8 @@ impl SnapshotWriter {
     /// Appends a chunk of 1 to [`SNAPSHOT_CHUNK_SIZE_MAX`] bytes. Waits for the disk now and then.
     ///
     /// # Errors
-    /// [`StorageError::ChunkSize`] when the chunk is empty or larger: nothing is written then, and trying again does not help. Otherwise it cannot be
-    /// written, and the snapshot is given up.
+    /// [`StorageError::ChunkSize`] when the chunk is empty or larger: nothing is written then, and trying again does
+    /// not help. Otherwise it cannot be written, and the snapshot is given up.
     pub fn put(&mut self, chunk: &[u8]) -> Result<(), StorageError> {
         if !(1..=SNAPSHOT_CHUNK_SIZE_MAX).contains(&chunk.len()) {
             return Err(StorageError::ChunkSize { bytes: chunk.len() });

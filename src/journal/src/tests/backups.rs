@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::archive::{JournalFiles, check_history};
+use crate::archive::{JournalFiles, SegmentReader, archive_last_segment, check_history, free_archived};
 use crate::backup::{BackupError, backup};
 use crate::damage::FileError;
 use crate::directory::{Directory, DirectoryError, JournalEnd, ManifestWriter, Switch, SwitchedJournal};
@@ -13,8 +13,8 @@ use crate::journal::{Journal, Priority};
 use crate::mmap::{MmapStorage, Ring, file_names};
 use crate::recovery::RecoveryStart;
 use crate::snapshot::{SnapshotHeader, SnapshotReader, SnapshotWriter};
-use crate::storage::Segment;
-use crate::tests::files::{Files, batch, directory, fill_up_to};
+use crate::storage::{Segment, Storage};
+use crate::tests::files::{Files, batch, directory, fill_up_to, keys, wait_until};
 use std::ops::ControlFlow;
 
 fn snapshot(data: &Path, writer: &mut ManifestWriter, files: &Files, journal: &Journal<MmapStorage>) {
@@ -137,6 +137,8 @@ fn a_copy_is_a_directory_that_runs_on() {
         .append(Priority::Normal, crate::Tag::default(), &[1; 100])
         .expect("there is room");
     journal.commit().expect("one record");
+    // From here on there is no new file.
+    wait_until("three are prepared", || journal.storage().prepared_count() == 3);
     let before: Vec<_> = JournalFiles::read(&files.directory).expect("a list").segments;
     let summary = backup(&path, &to, |_| ()).expect("a copy");
     assert_eq!(summary.ends, [(files.journal, last)]);
@@ -220,6 +222,72 @@ fn a_journal_without_a_core_is_copied_from_its_archives() {
     assert_eq!((history.archives, history.segments), (4, 2));
     let again = backup(&to, &parent.path().join("again"), |_| ()).expect("a copy of the copy");
     assert_eq!(again.ends, summary.ends);
+}
+
+#[test]
+fn history_can_consist_of_archives_alone() {
+    let parent = tempfile::tempdir().expect("a directory for the test");
+    let (path, to) = (parent.path().join("data"), parent.path().join("copy"));
+    let data = directory(&path);
+    let files = Files::of(&data);
+    let (mut journal, ..) = files.recover(Ring::new(2), RecoveryStart::FIRST);
+    fill_up_to(&mut journal, 5);
+    drop(data);
+    let (data, end) = switched(&path, journal);
+    let go_on = |_| ControlFlow::Continue(());
+    let free = || free_archived(&files.source(), end.segment, go_on);
+    let there = |files: &Files| JournalFiles::read(&files.directory).expect("a list");
+    assert_eq!(
+        (free().expect("nothing is archived"), there(&files).segments.len()),
+        (0, 5)
+    );
+    for number in [1, 2, 4] {
+        files.archive(number);
+    }
+    // A lease keeps its segment; a segment without an archive keeps those behind it.
+    let lease = SegmentReader::open(&files.source(), SegmentNumber(1)).expect("it is there");
+    assert_eq!(free().expect("whole"), 1);
+    assert_eq!(there(&files).segments, [1, 3, 4, 5].map(SegmentNumber));
+    drop(lease);
+    assert_eq!(free().expect("whole"), 1);
+    files.archive(3);
+    // A damaged archive keeps its segment.
+    let archive = crate::archive::archive_path(&files.directory, SegmentNumber(3));
+    let whole = fs::read(&archive).expect("it is there");
+    let mut flipped = whole.clone();
+    flipped[300] ^= 1;
+    fs::write(&archive, &flipped).expect("written");
+    assert!(matches!(free(), Err(FileError::Damaged(damage)) if damage.path == archive));
+    assert_eq!(there(&files).segments, [3, 4, 5].map(SegmentNumber));
+    fs::write(&archive, &whole).expect("written");
+    assert_eq!(free().expect("whole"), 2);
+
+    // The last one, up to the journal's end.
+    let source = files.source();
+    let archive_last = |end| archive_last_segment(&source, end, keys, go_on);
+    let elsewhere = JournalEnd {
+        lsn: Lsn(end.lsn.0 - 1),
+        ..end
+    };
+    assert!(matches!(archive_last(elsewhere), Err(FileError::NotSealed { .. })));
+    let summary = archive_last(end).expect("whole").expect("nobody stops it");
+    assert_eq!((summary.number, summary.last_lsn), (end.segment, end.lsn));
+    let check = |files: &Files| {
+        let history = check_history(&files.source(), end.segment.next(), go_on).expect("all of it is there");
+        let history = history.expect("nobody stops it");
+        (history.archives, history.segments)
+    };
+    assert_eq!(check(&files), (5, 1));
+    assert_eq!(free().expect("whole"), 1);
+    assert_eq!((check(&files), free().expect("whole")), ((5, 0), 0));
+    let control = files.source().control().expect("it is there");
+    assert_eq!(control.oldest_segment, end.segment.next());
+    drop(data);
+    Directory::open(&path).expect("a data directory");
+    let copied = backup(&path, &to, |_| ()).expect("a copy");
+    assert_eq!(copied.ends[0], (files.journal, end.lsn));
+    let copy = Files::of(&Directory::open(&to).expect("a data directory"));
+    assert_eq!((check(&copy), there(&copy).segments.len()), ((5, 0), 0));
 }
 
 #[test]
