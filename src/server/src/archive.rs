@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use plimsoll_domain::{Event, Timestamp};
 use plimsoll_journal::{
-    DirectoryJournal, FileError, JournalFiles, JournalId, Lsn, Record, Recycler, SegmentNumber, SegmentSource,
-    archive_segment, check_history,
+    DirectoryJournal, FileError, JournalEnd, JournalFiles, JournalId, Lsn, Record, Recycler, SegmentNumber,
+    SegmentSource, archive_last_segment, archive_segment, check_history, free_archived,
 };
 use plimsoll_record::RecordTag;
 
@@ -36,13 +36,12 @@ pub(crate) struct ArchivedJournal {
     pub(crate) passed_over: Vec<Lsn>,
 }
 
-/// Starts the threads, one that archives and one that checks; they end when the executors have. `history` are the journals that have no core any more, with their last segments, which
-/// stay as they are.
+/// Starts the threads, one that archives and one that checks; they end when the executors have. `history` are the journals that have no core any more, with their ends.
 pub(crate) fn start(
     shared: Arc<Shared>,
     segment_size: usize,
     journals: Vec<ArchivedJournal>,
-    history: Vec<(DirectoryJournal, SegmentNumber)>,
+    history: Vec<(DirectoryJournal, JournalEnd)>,
 ) -> std::io::Result<[JoinHandle<()>; 2]> {
     let archive = Archive {
         segment_size,
@@ -72,9 +71,15 @@ struct Progress {
 }
 
 impl Archive {
-    fn run(&self, history: &[(DirectoryJournal, SegmentNumber)]) {
-        for (journal, last) in history {
-            self.archive_history(journal, *last);
+    fn run(&self, history: &[(DirectoryJournal, JournalEnd)]) {
+        for (journal, end) in history {
+            if let Err(error) = self.archive_history(journal, *end) {
+                tracing::error!(
+                    directory = %journal.directory.display(),
+                    error = &error as &dyn std::error::Error,
+                    "a journal that has no core any more cannot be archived; the next start tries again"
+                );
+            }
         }
         let progress = self.journals.iter().map(|journal| Progress {
             archived_below: first_segment(journal),
@@ -147,46 +152,41 @@ impl Archive {
         }
     }
 
-    /// Archives what a journal without a core has left.
-    fn archive_history(&self, journal: &DirectoryJournal, last: SegmentNumber) {
+    /// Archives what a journal without a core has left, and frees its segments.
+    fn archive_history(&self, journal: &DirectoryJournal, end: JournalEnd) -> Result<(), FileError> {
         let source = SegmentSource {
             directory: &journal.directory,
             journal: journal.id,
             segment_size: self.segment_size,
         };
         let dimension_count = self.shared.dimensions.len();
-        for number in (SegmentNumber::FIRST.0..last.0).map(SegmentNumber) {
-            let keys = |record: &Record<'_>, keys: &mut Vec<u64>| keys.extend(pool_of(record, dimension_count));
-            let pause = |_| match self.shared.is_finished() {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
-            };
-            match archive_segment(&source, number, keys, pause) {
-                Ok(Some(_)) => {}
-                Ok(None) => return,
-                Err(error) => {
-                    let directory = journal.directory.display();
-                    tracing::error!(
-                        %directory,
-                        segment = number.0,
-                        error = &error as &dyn std::error::Error,
-                        "a segment cannot be archived; the next start tries again"
-                    );
-                    return;
-                }
+        let keys = |record: &Record<'_>, keys: &mut Vec<u64>| keys.extend(pool_of(record, dimension_count));
+        let pause = |_| match self.shared.is_finished() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        };
+        let Some(first) = JournalFiles::read(&journal.directory)?.segments.first().copied() else {
+            return Ok(());
+        };
+        for number in (first.0..end.segment.0).map(SegmentNumber) {
+            if archive_segment(&source, number, keys, pause)?.is_none() {
+                return Ok(());
             }
         }
+        archive_last_segment(&source, end, keys, pause)?;
+        free_archived(&source, end.segment, pause)?;
+        Ok(())
     }
 
     /// Reads what recovery did not need. Damage does not stop the server, whose state does not rest on it; it is told.
-    fn check(&self, history: &[(DirectoryJournal, SegmentNumber)]) {
+    fn check(&self, history: &[(DirectoryJournal, JournalEnd)]) {
         let running = self
             .journals
             .iter()
             .map(|journal| (journal.id, &journal.directory, journal.recovered_from));
         let history = history
             .iter()
-            .map(|(journal, end)| (journal.id, &journal.directory, *end));
+            .map(|(journal, end)| (journal.id, &journal.directory, end.segment.next()));
         for (journal, directory, before) in history.chain(running) {
             let source = SegmentSource {
                 directory,

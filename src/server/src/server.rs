@@ -160,8 +160,9 @@ impl Server {
                 .push(snapshots::start(Arc::clone(&self.shared), manifest, data, ids)?);
         }
         let history = self.directory.journals().iter().filter_map(|journal| {
-            let end = journal.end?;
-            Some((journal.clone(), end.segment))
+            // One without an end at 0 never had a record.
+            let end = journal.end.filter(|end| end.segment.0 > 0)?;
+            Some((journal.clone(), end))
         });
         let history = history.collect();
         let segment_size = self.directory.segment_size();
