@@ -165,7 +165,7 @@ impl Holds {
             _ => self.heads[place_of(bucket)],
         };
         let index = self.due_from(first, now, &deadline_of);
-        self.resume = (bucket, index.unwrap_or(NONE));
+        self.resume = index.map_or((i64::MIN, NONE), |index| (bucket, index));
         index.map(|index| self.hold_at(index))
     }
 
