@@ -28,6 +28,8 @@ use crate::worker::client_options;
 
 /// As `--snapshot-after`: no run writes as much.
 const NEVER: &str = "1048576GiB";
+/// As `--journal-space`: three times [`NEVER`] and some.
+const JOURNAL_SPACE: &str = "4194304GiB";
 /// As `--snapshot-after`: with the first commands, since what is there already counts.
 const AT_ONCE: &str = "64KiB";
 
@@ -45,7 +47,8 @@ pub(crate) async fn measure(
             cores: settings.cores,
             key_retention: &arguments.key_retention,
             snapshot_after: Some(snapshot_after),
-            journal_space: arguments.journal_space.as_deref(),
+            // The server wants room for what comes before a snapshot.
+            journal_space: arguments.journal_space.as_deref().or(Some(JOURNAL_SPACE)),
         })
     };
     let cores = settings.cores as usize;
