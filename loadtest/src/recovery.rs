@@ -26,6 +26,8 @@ use crate::server_process::{ServerOptions, ServerProcess, fresh_directory};
 use crate::usage::{Usage, machine_cpu_seconds};
 use crate::worker::client_options;
 
+/// After a refusal.
+const REST: Duration = Duration::from_millis(20);
 /// As `--snapshot-after`: no run writes as much.
 const NEVER: &str = "1048576GiB";
 /// As `--journal-space`: three times [`NEVER`] and some.
@@ -172,7 +174,8 @@ struct Traffic {
 struct Frame {
     batch: Batch,
     pools: Vec<u16>,
-    releases: usize,
+    /// What the releases end.
+    ending: Vec<ReservationId>,
 }
 
 impl Traffic {
@@ -206,15 +209,20 @@ impl Traffic {
                 rest -= frame.pools.len();
                 let client = client.clone();
                 in_flight.spawn(async move {
-                    let Frame { batch, pools, releases } = frame;
-                    (client.batch(batch).await, pools, releases)
+                    let Frame { batch, pools, ending } = frame;
+                    (client.batch(batch).await, pools, ending)
                 });
             }
             let Some(answered) = in_flight.join_next().await else {
                 return Ok(());
             };
-            let (outcome, pools, releases) = answered.context("a task of the generator panicked")?;
-            self.take(&outcome.context("cannot fill the directory")?, &pools, releases)?;
+            let (outcome, pools, ending) = answered.context("a task of the generator panicked")?;
+            let refused = self.take(&outcome.context("cannot fill the directory")?, &pools, &ending)?;
+            if refused > 0 {
+                // The disk does not prepare segments as fast as they are filled.
+                rest += refused;
+                tokio::time::sleep(REST).await;
+            }
         }
     }
 
@@ -222,9 +230,11 @@ impl Traffic {
         let mut batch = client.new_batch();
         let mut pools = Vec::with_capacity(count);
         let releases = releases_max.min(count / 2).min(self.live.len());
+        let mut ending = Vec::with_capacity(releases);
         for (id, pool) in self.live.drain(..releases) {
             batch.push_release(id, None)?;
             pools.push(pool);
+            ending.push(id);
         }
         for _ in releases..count {
             let pool = self.draws.pool();
@@ -237,23 +247,31 @@ impl Traffic {
             batch.push_reserve(reserve, &[1], None)?;
             pools.push(pool);
         }
-        Ok(Frame { batch, pools, releases })
+        Ok(Frame { batch, pools, ending })
     }
 
-    fn take(&mut self, outcome: &BatchOutcome, pools: &[u16], releases: usize) -> Result<()> {
+    /// How many were refused, and are to be asked for again.
+    fn take(&mut self, outcome: &BatchOutcome, pools: &[u16], ending: &[ReservationId]) -> Result<usize> {
+        let mut refused = 0;
         for (found, &pool) in outcome.outcomes().iter().zip(pools) {
             let status = found.outcome.status_number();
             let fate = Fate::of(status, found.outcome.is_repeated());
+            if fate == Fate::Refused {
+                refused += 1;
+                self.live
+                    .extend(ending.get(found.index).map(|reservation| (*reservation, pool)));
+                continue;
+            }
             if fate != Fate::Applied {
                 bail!("cannot fill the directory: a command was answered with {status}");
             }
-            if found.index < releases {
+            if found.index < ending.len() {
                 self.ledger.release(pool, fate);
             } else {
                 self.ledger.reserve(pool, fate);
                 self.live.push_back((found.outcome.reservation_id(), pool));
             }
         }
-        Ok(())
+        Ok(refused)
     }
 }
