@@ -22,7 +22,7 @@ const COPIED_PER_TURN: usize = 128 * 1024;
 /// So many copies wait for the writer.
 const QUEUE_LENGTH: usize = 64;
 /// How often the writer looks, when there is nothing to do and when there is.
-const IDLE_INTERVAL: Duration = Duration::from_millis(50);
+const IDLE_INTERVAL: Duration = Duration::from_millis(200);
 const BUSY_INTERVAL: Duration = Duration::from_millis(1);
 /// Of one core at once, so that the others have their turn.
 const TOLD_PER_STEP_MAX: usize = QUEUE_LENGTH;
