@@ -32,6 +32,20 @@ pub enum Event {
 }
 
 impl Event {
+    /// The pool that the event is about; `None` of housekeeping in a partition.
+    pub fn pool(&self) -> Option<PoolId> {
+        match self {
+            Event::PoolCreated(event) | Event::PoolChanged(event) => Some(event.pool),
+            Event::Reserved(event) => Some(event.pool),
+            Event::Confirmed(event) | Event::Expired(event) => Some(event.pool),
+            Event::Released(event) => Some(event.pool),
+            Event::Resized(event) => Some(event.pool),
+            Event::PoolRetired(event) => Some(event.pool),
+            Event::TurnedAway(event) => Some(event.pool),
+            Event::Swept(_) => None,
+        }
+    }
+
     /// The partition that the event changes.
     pub fn partition(&self) -> PartitionId {
         match self {

@@ -31,16 +31,7 @@ impl State {
     pub fn next_expiry(&mut self, now: Timestamp) -> Option<Event> {
         let deadline_of = deadlines(&self.partitions);
         let (partition, slot) = self.holds.due(now, deadline_of)?;
-        let partition = self.partition(partition)?;
-        let (reservation, pool) = self.held(partition.id, slot)?;
-        Some(Event::Expired(Moved {
-            sequence: partition.sequence + 1,
-            at: now,
-            reservation,
-            pool,
-            units: partition.reservations.units(slot),
-            occurred_at: Timestamp::ABSENT,
-        }))
+        self.expiry(partition, slot, now)
     }
 
     /// The end of this hold, if its deadline has come: for whoever is told so before its turn.
@@ -51,11 +42,17 @@ impl State {
         if entry.state() != ReservationState::Held || now < entry.moment {
             return None;
         }
+        self.expiry(parts.partition, slot, now)
+    }
+
+    fn expiry(&self, partition: PartitionId, slot: u32, now: Timestamp) -> Option<Event> {
+        let (reservation, pool) = self.held(partition, slot)?;
+        let partition = self.partition(partition)?;
         Some(Event::Expired(Moved {
             sequence: partition.sequence + 1,
             at: now,
-            reservation: id,
-            pool: partition.pool_of(entry)?,
+            reservation,
+            pool,
             units: partition.reservations.units(slot),
             occurred_at: Timestamp::ABSENT,
         }))

@@ -9,7 +9,8 @@ use std::collections::VecDeque;
 
 use plimsoll_domain::{Event, SnapshotPiece, State, StateOptions, Timestamp};
 use plimsoll_journal::{
-    CrcFraming, Framing, Journal, Lsn, RecoveryError, RecoveryStart, Segment, SegmentNumber, Storage, Summary, Ticket,
+    CrcFraming, Framing, Journal, Lsn, Record, RecoveryError, RecoveryStart, Segment, SegmentNumber, Storage, Summary,
+    Ticket,
 };
 use plimsoll_protocol::Status;
 use plimsoll_record::{DecodeError, RecordTag};
@@ -132,12 +133,7 @@ impl<S: Storage, F: Framing> Engine<S, F> {
         };
         let dimension_count = options.state.dimension_count;
         let recovered = Journal::<S, F>::recover(storage, start, now.0, incarnations, |record| {
-            let tag = RecordTag {
-                kind: record.tag.kind,
-                partition: record.tag.partition,
-                detail: record.tag.detail,
-            };
-            let event = plimsoll_record::decode(tag, Timestamp(record.time), record.body, dimension_count)?;
+            let event = event_of(&record, dimension_count)?;
             state
                 .check_fits(&event)
                 .map_err(|reason| RecordError::Misfit { reason })?;
@@ -467,6 +463,19 @@ impl<S: Storage, F: Framing> Engine<S, F> {
     pub fn journal(&self) -> &Journal<S, F> {
         &self.journal
     }
+}
+
+/// The event of a journal's record; commit records are not given out by the journal.
+///
+/// # Errors
+/// The record is none that this program knows. Trying again does not help.
+pub fn event_of(record: &Record<'_>, dimension_count: usize) -> Result<Event, DecodeError> {
+    let tag = RecordTag {
+        kind: record.tag.kind,
+        partition: record.tag.partition,
+        detail: record.tag.detail,
+    };
+    plimsoll_record::decode(tag, Timestamp(record.time), record.body, dimension_count)
 }
 
 fn extending_until(options: EngineOptions, now: Timestamp) -> Option<Timestamp> {

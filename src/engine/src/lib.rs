@@ -15,7 +15,7 @@ mod message;
 mod process;
 mod publication;
 
-pub use engine::{Effects, Engine, EngineOptions, RecordError, Recovered, RecoveryBase, SnapshotMoment};
+pub use engine::{Effects, Engine, EngineOptions, RecordError, Recovered, RecoveryBase, SnapshotMoment, event_of};
 pub use message::{Answer, Batch, Call, Entry, Message, PoolReport, PutResult, Request, ReservationReport};
 pub use process::wire_state;
 pub use publication::{DefinedPool, Publication};

@@ -8,12 +8,11 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use plimsoll_domain::{Event, Timestamp};
+use plimsoll_engine::event_of;
 use plimsoll_journal::{
     DirectoryJournal, FileError, JournalEnd, JournalFiles, JournalId, Lsn, Record, Recycler, SegmentNumber,
     SegmentSource, archive_last_segment, archive_segment, check_history, free_archived,
 };
-use plimsoll_record::RecordTag;
 
 use crate::background::spawn;
 use crate::shared::Shared;
@@ -71,6 +70,22 @@ struct Progress {
 }
 
 impl Archive {
+    fn source<'path>(&self, journal: JournalId, directory: &'path Path) -> SegmentSource<'path> {
+        SegmentSource {
+            directory,
+            journal,
+            segment_size: self.segment_size,
+        }
+    }
+
+    /// Until the executors have ended.
+    fn goes_on(&self) -> ControlFlow<()> {
+        match self.shared.is_finished() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    }
+
     fn run(&self, history: &[(DirectoryJournal, JournalEnd)]) {
         for (journal, end) in history {
             if let Err(error) = self.archive_history(journal, *end) {
@@ -104,19 +119,12 @@ impl Archive {
     /// Archives the next sealed segment of a core, if there is one, and gives up what is in no use any more. Returns how long to wait.
     fn step(&self, core: usize, archived_below: &mut SegmentNumber) -> Duration {
         let journal = &self.journals[core];
-        let source = SegmentSource {
-            directory: &journal.directory,
-            journal: journal.id,
-            segment_size: self.segment_size,
-        };
+        let source = self.source(journal.id, &journal.directory);
         let number = *archived_below;
         let shared = &self.shared;
-        let pause = |_| match shared.is_finished() {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        };
+        let pause = |_| self.goes_on();
         let dimension_count = shared.dimensions.len();
-        let keys = |record: &Record<'_>, keys: &mut Vec<u64>| keys.extend(pool_of(record, dimension_count));
+        let keys = |record: &Record<'_>, keys: &mut Vec<u64>| put_pool(record, dimension_count, keys);
         match archive_segment(&source, number, keys, pause) {
             Ok(None) => INTERVAL,
             Ok(Some(_)) => {
@@ -154,17 +162,10 @@ impl Archive {
 
     /// Archives what a journal without a core has left, and frees its segments.
     fn archive_history(&self, journal: &DirectoryJournal, end: JournalEnd) -> Result<(), FileError> {
-        let source = SegmentSource {
-            directory: &journal.directory,
-            journal: journal.id,
-            segment_size: self.segment_size,
-        };
+        let source = self.source(journal.id, &journal.directory);
         let dimension_count = self.shared.dimensions.len();
-        let keys = |record: &Record<'_>, keys: &mut Vec<u64>| keys.extend(pool_of(record, dimension_count));
-        let pause = |_| match self.shared.is_finished() {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        };
+        let keys = |record: &Record<'_>, keys: &mut Vec<u64>| put_pool(record, dimension_count, keys);
+        let pause = |_| self.goes_on();
         let Some(first) = JournalFiles::read(&journal.directory)?.segments.first().copied() else {
             return Ok(());
         };
@@ -188,17 +189,10 @@ impl Archive {
             .iter()
             .map(|(journal, end)| (journal.id, &journal.directory, end.segment.next()));
         for (journal, directory, before) in history.chain(running) {
-            let source = SegmentSource {
-                directory,
-                journal,
-                segment_size: self.segment_size,
-            };
+            let source = self.source(journal, directory);
             let pause = |_| {
                 std::thread::sleep(CHECK_PAUSE);
-                match self.shared.is_finished() {
-                    true => ControlFlow::Break(()),
-                    false => ControlFlow::Continue(()),
-                }
+                self.goes_on()
             };
             match check_history(&source, before, pause) {
                 Ok(Some(summary)) if summary.archives + summary.segments > 0 => {
@@ -232,23 +226,8 @@ fn first_segment(journal: &ArchivedJournal) -> SegmentNumber {
     }
 }
 
-/// The pool that the record is about.
-fn pool_of(record: &Record<'_>, dimension_count: usize) -> Option<u64> {
-    let tag = RecordTag {
-        kind: record.tag.kind,
-        partition: record.tag.partition,
-        detail: record.tag.detail,
-    };
-    let event = plimsoll_record::decode(tag, Timestamp(record.time), record.body, dimension_count).ok()?;
-    let pool = match event {
-        Event::PoolCreated(event) | Event::PoolChanged(event) => event.pool,
-        Event::Reserved(event) => event.pool,
-        Event::Confirmed(event) | Event::Expired(event) => event.pool,
-        Event::Released(event) => event.pool,
-        Event::Resized(event) => event.pool,
-        Event::PoolRetired(event) => event.pool,
-        Event::TurnedAway(event) => event.pool,
-        Event::Swept(_) => return None,
-    };
-    Some(pool.0)
+/// Puts the pool that the record is about among its keys.
+fn put_pool(record: &Record<'_>, dimension_count: usize, keys: &mut Vec<u64>) {
+    let event = event_of(record, dimension_count).ok();
+    keys.extend(event.and_then(|event| event.pool()).map(|pool| pool.0));
 }

@@ -3,9 +3,8 @@
 //! It knows the layout of `ARCHITECTURE.md` and shares no code with the journal but the checksum. Records are kept by a hash, in order, so
 //! that a recovery can be held against them.
 
-use plimsoll_domain::{Event, Timestamp};
+use plimsoll_domain::Event;
 use plimsoll_journal::{COMMIT_KIND, Framing, JournalId, Record, SegmentNumber};
-use plimsoll_record::RecordTag;
 
 use crate::checkers::{Promise, Violation, violation};
 use crate::digest::Digest;
@@ -120,13 +119,8 @@ impl Log {
 
 /// The event of a record.
 pub(crate) fn decode(record: &Record<'_>, dimension_count: usize) -> Result<Happened, Violation> {
-    let tag = RecordTag {
-        kind: record.tag.kind,
-        partition: record.tag.partition,
-        detail: record.tag.detail,
-    };
     let (lsn, at) = (record.lsn.0, record.time);
-    match plimsoll_record::decode(tag, Timestamp(at), record.body, dimension_count) {
+    match plimsoll_engine::event_of(record, dimension_count) {
         Ok(event) => Ok(Happened { lsn, at, event }),
         Err(error) => violation(Promise::Forgotten, || {
             format!("the record at LSN {lsn} cannot be read: {error}")
