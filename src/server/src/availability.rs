@@ -3,14 +3,15 @@
 use std::rc::Rc;
 
 use plimsoll_availability::{Query, Reader, Table, Writer};
-use plimsoll_domain::limits::{DIMENSION_COUNT_MAX, UNITS_MAX};
-use plimsoll_domain::{Timestamp, Units};
+use plimsoll_domain::Timestamp;
+use plimsoll_domain::limits::UNITS_MAX;
 use plimsoll_engine::limits::ITEM_COUNT_MAX;
 use plimsoll_protocol::frame::{Frame, Head};
 use plimsoll_protocol::{Status, payload, wire};
 
 use crate::connection::Connection;
 use crate::core::{Core, Inner};
+use crate::requests::read_units;
 
 /// How many pools an answer has at most when the question does not say.
 const POOL_COUNT_DEFAULT: usize = 200;
@@ -76,16 +77,8 @@ impl Core {
             return invalid("a zone or a location must be given");
         }
         let dimension_count = self.shared.dimensions.len();
-        let mut units = [0; DIMENSION_COUNT_MAX];
-        if let Some(values) = asked.units() {
-            if values.len() != dimension_count {
-                return invalid("units: expected a value for each dimension");
-            }
-            for (unit, value) in units.iter_mut().zip(values) {
-                *unit = value;
-            }
-        }
-        if units.iter().any(|unit| *unit > UNITS_MAX) {
+        let units = read_units(asked.units(), "units", dimension_count).map_err(|detail| (Status::Invalid, detail))?;
+        if units.0.iter().any(|unit| *unit > UNITS_MAX) {
             return invalid("units: at most 2147483647");
         }
         let limit = match asked.limit() as usize {
@@ -107,7 +100,7 @@ impl Core {
                 kind: asked.kind(),
                 from,
                 to: Timestamp(asked.to()),
-                units: Units(units),
+                units,
                 limit,
             };
             let Inner {

@@ -3,9 +3,7 @@
 use std::rc::Rc;
 
 use plimsoll_domain::limits::POOL_NAME_SIZE_MAX;
-use plimsoll_domain::{
-    PoolDefinition, PutPool, ReservationId, Timestamp, Units, limits::DIMENSION_COUNT_MAX, partition_of,
-};
+use plimsoll_domain::{PoolDefinition, PutPool, ReservationId, Timestamp, Units, partition_of};
 use plimsoll_engine::limits::{ANSWER_SIZE_MAX, ITEM_COUNT_MAX};
 use plimsoll_engine::{Answer, Call, PoolReport, PutResult, Request, ReservationReport};
 use plimsoll_protocol::frame::{Frame, Head};
@@ -241,21 +239,7 @@ impl Core {
 
     fn read_definition(&self, wire: &wire::PoolDefinition<'_>) -> Result<PutPool, String> {
         let dimension_count = self.shared.dimensions.len();
-        let units = |values: Option<flatbuffers::Vector<'_, u32>>, field: &str| {
-            let mut units = [0; DIMENSION_COUNT_MAX];
-            if let Some(values) = values {
-                if values.len() != dimension_count {
-                    return Err(format!(
-                        "{field}: expected a value for each of {dimension_count} dimensions, found {}",
-                        values.len()
-                    ));
-                }
-                for (unit, value) in units.iter_mut().zip(values) {
-                    *unit = value;
-                }
-            }
-            Ok(Units(units))
-        };
+        let units = |values, field| read_units(values, field, dimension_count);
         let definition = PoolDefinition {
             name: wire.name().into(),
             zone: wire.zone().into(),
@@ -422,6 +406,27 @@ impl Core {
         }
         inner.mark_dirty(&connection);
     }
+}
+
+/// A value for each dimension; zeros where there is no list.
+pub(crate) fn read_units(
+    values: Option<flatbuffers::Vector<'_, u32>>,
+    field: &str,
+    dimension_count: usize,
+) -> Result<Units, String> {
+    let mut units = Units::default();
+    if let Some(values) = values {
+        if values.len() != dimension_count {
+            return Err(format!(
+                "{field}: expected a value for each of {dimension_count} dimensions, found {}",
+                values.len()
+            ));
+        }
+        for (unit, value) in units.0.iter_mut().zip(values) {
+            *unit = value;
+        }
+    }
+    Ok(units)
 }
 
 /// How many of the pools a page takes: at most `limit`, at least one, and no more than fit an answer.
