@@ -3,7 +3,7 @@
 use crate::keys::KeyTable;
 use crate::pools::Pools;
 use crate::reservation::{ReservationState, Reservations, StoredReservation};
-use crate::{Key, PartitionId, PoolId, Swept, Timestamp};
+use crate::{Counters, Key, PartitionId, Pool, PoolId, Swept, Timestamp};
 
 pub(crate) struct Partition {
     pub(crate) id: PartitionId,
@@ -96,7 +96,21 @@ impl Partition {
 
     /// Every pool's counters equal the sum of its live reservations.
     pub(crate) fn assert_counters(&self) {
-        let mut sums = alloc::vec![(crate::Counters::default(), crate::Counters::default()); self.pools.len()];
+        if let Some(wrong) = self.wrong_counters().next() {
+            panic!(
+                "counters of pool {} are the sum of its reservations: {:?} and {:?} where {:?} and {:?} belong",
+                wrong.pool.definition().name,
+                wrong.pool.held(),
+                wrong.pool.confirmed(),
+                wrong.held,
+                wrong.confirmed
+            );
+        }
+    }
+
+    /// The pools whose counters are not the sum of their live reservations.
+    pub(crate) fn wrong_counters(&self) -> impl Iterator<Item = WrongCounters<'_>> {
+        let mut sums = alloc::vec![(Counters::default(), Counters::default()); self.pools.len()];
         for (slot, entry) in self.reservations.iter() {
             let state = entry.state();
             if state.is_ended() {
@@ -110,19 +124,17 @@ impl Partition {
             };
             counters.add(&self.reservations.units(slot));
         }
-        for (slot, pool) in self.pools.iter() {
-            let (held, confirmed) = &sums[slot as usize];
-            let name = &pool.definition().name;
-            assert_eq!(
-                pool.held(),
-                held,
-                "held units of pool {name} are the sum of its reservations"
-            );
-            assert_eq!(
-                pool.confirmed(),
-                confirmed,
-                "confirmed units of pool {name} are the sum of its reservations"
-            );
-        }
+        self.pools.iter().filter_map(move |(slot, pool)| {
+            let (held, confirmed) = sums[slot as usize];
+            let is_wrong = *pool.held() != held || *pool.confirmed() != confirmed;
+            is_wrong.then_some(WrongCounters { pool, held, confirmed })
+        })
     }
+}
+
+/// A pool, and the sums of its live reservations that its counters should be.
+pub(crate) struct WrongCounters<'state> {
+    pub(crate) pool: &'state Pool,
+    pub(crate) held: Counters,
+    pub(crate) confirmed: Counters,
 }

@@ -147,9 +147,9 @@ impl StoredReservation {
         self.random == FREE
     }
 
-    /// Where the reservation stands.
+    /// Where the reservation stands; of a free slot it means nothing.
     #[inline]
-    pub(crate) fn state(&self) -> ReservationState {
+    pub fn state(&self) -> ReservationState {
         match (self.bits & STATE_MASK) >> STATE_SHIFT {
             1 => ReservationState::Held,
             2 => ReservationState::Confirmed,

@@ -38,15 +38,17 @@ impl Units {
 pub struct Counters(pub [i64; DIMENSION_COUNT_MAX]);
 
 impl Counters {
+    /// Adds units.
     #[inline]
-    pub(crate) fn add(&mut self, units: &Units) {
+    pub fn add(&mut self, units: &Units) {
         for (counter, unit) in self.0.iter_mut().zip(units.0) {
             *counter += i64::from(unit);
         }
     }
 
+    /// Takes units away.
     #[inline]
-    pub(crate) fn subtract(&mut self, units: &Units) {
+    pub fn subtract(&mut self, units: &Units) {
         for (counter, unit) in self.0.iter_mut().zip(units.0) {
             *counter -= i64::from(unit);
         }

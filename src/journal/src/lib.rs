@@ -58,6 +58,7 @@ mod directory;
 mod error;
 mod framing;
 mod header;
+mod history;
 mod identifier;
 mod journal;
 pub mod limits;
@@ -78,12 +79,13 @@ pub use backup::{BackupError, BackupProgress, BackupSummary, backup};
 pub use control::{CONTROL_HEADER_SIZE, ControlField, new_control_page};
 pub use damage::{FileDamage, FileError, FileFault};
 pub use directory::{
-    Directory, DirectoryError, DirectoryJournal, DirectorySnapshot, JournalEnd, ManifestError, ManifestWriter,
-    NewDirectory, SnapshotRefusal, Switch, SwitchedJournal,
+    Directory, DirectoryError, DirectoryJournal, DirectorySnapshot, DirectoryView, JournalEnd, ManifestError,
+    ManifestWriter, NewDirectory, SnapshotRefusal, Switch, SwitchedJournal,
 };
 pub use error::{Action, StorageError};
 pub use framing::{CrcFraming, Framing};
 pub use header::HEADER_SIZE;
+pub use history::{HistoryPlace, HistoryRange, HistoryReader, history_size};
 pub use identifier::{JournalId, Lsn, Position, Record, SegmentNumber, Tag};
 pub use journal::{Full, Journal, Priority, Ticket};
 pub use mmap::{MmapSegment, MmapStorage, Recycler, Ring, RingStatus};

@@ -13,6 +13,7 @@ use plimsoll_journal::{
     DirectoryJournal, FileError, JournalEnd, JournalFiles, JournalId, Lsn, Record, Recycler, SegmentNumber,
     SegmentSource, archive_last_segment, archive_segment, check_history, free_archived,
 };
+use plimsoll_replay::put_keys;
 
 use crate::background::spawn;
 use crate::shared::Shared;
@@ -124,7 +125,7 @@ impl Archive {
         let shared = &self.shared;
         let pause = |_| self.goes_on();
         let dimension_count = shared.dimensions.len();
-        let keys = |record: &Record<'_>, keys: &mut Vec<u64>| put_pool(record, dimension_count, keys);
+        let keys = |record: &Record<'_>, keys: &mut Vec<u64>| put_record_keys(record, dimension_count, keys);
         match archive_segment(&source, number, keys, pause) {
             Ok(None) => INTERVAL,
             Ok(Some(_)) => {
@@ -164,7 +165,7 @@ impl Archive {
     fn archive_history(&self, journal: &DirectoryJournal, end: JournalEnd) -> Result<(), FileError> {
         let source = self.source(journal.id, &journal.directory);
         let dimension_count = self.shared.dimensions.len();
-        let keys = |record: &Record<'_>, keys: &mut Vec<u64>| put_pool(record, dimension_count, keys);
+        let keys = |record: &Record<'_>, keys: &mut Vec<u64>| put_record_keys(record, dimension_count, keys);
         let pause = |_| self.goes_on();
         let Some(first) = JournalFiles::read(&journal.directory)?.segments.first().copied() else {
             return Ok(());
@@ -226,8 +227,9 @@ fn first_segment(journal: &ArchivedJournal) -> SegmentNumber {
     }
 }
 
-/// Puts the pool that the record is about among its keys.
-fn put_pool(record: &Record<'_>, dimension_count: usize, keys: &mut Vec<u64>) {
-    let event = event_of(record, dimension_count).ok();
-    keys.extend(event.and_then(|event| event.pool()).map(|pool| pool.0));
+/// Puts the keys under which the record is to be found into the list; what is no event, has none.
+fn put_record_keys(record: &Record<'_>, dimension_count: usize, keys: &mut Vec<u64>) {
+    if let Ok(event) = event_of(record, dimension_count) {
+        put_keys(&event, keys);
+    }
 }

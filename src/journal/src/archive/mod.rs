@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use crc32c::{crc32c, crc32c_append};
 
 use crate::bytes::{array_at, i64_at, put, u32_at, u64_at};
-use crate::damage::FileFault;
+use crate::damage::{FileError, FileFault, SourceFile};
 use crate::identifier::{JournalId, Lsn, Record, SegmentNumber};
 use crate::limits::{ARCHIVE_FRAME_SIZE, RECORD_SIZE_MAX};
 use crate::record::as_commit;
@@ -179,6 +179,22 @@ pub(crate) fn archive_path(directory: &Path, number: SegmentNumber) -> PathBuf {
     directory
         .join(ARCHIVE_DIRECTORY)
         .join(format!("{:010}{ARCHIVE_SUFFIX}", number.0))
+}
+
+/// What the archive of a segment says that it is of, from its header alone; nothing if there is none.
+pub(crate) fn archive_summary(directory: &Path, number: SegmentNumber) -> Result<Option<ArchiveSummary>, FileError> {
+    let path = archive_path(directory, number);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let source = SourceFile::open(&path)?;
+    let mut header = [0; ARCHIVE_HEADER_SIZE];
+    source.read_at(&mut header, 0)?;
+    let summary = ArchiveSummary::decode(&header).map_err(|fault| source.damaged(0, fault))?;
+    if summary.number != number {
+        return Err(source.damaged(0, FileFault::OtherFile));
+    }
+    Ok(Some(summary))
 }
 
 /// Follows the batches of a segment from record to record.

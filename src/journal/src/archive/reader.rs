@@ -1,6 +1,6 @@
 //! Reading an archive.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, RangeInclusive};
 use std::path::Path;
 
 use crc32c::{crc32c, crc32c_append};
@@ -17,7 +17,7 @@ use crate::error::{Action, StorageError};
 use crate::framing::{CrcFraming, Framing};
 use crate::header::HEADER_PAGE_SIZE;
 use crate::identifier::{Lsn, Record};
-use crate::record::{OWN_KIND_MIN, padded, read};
+use crate::record::{OWN_KIND_MIN, padded, read, read_checked};
 
 /// Reads the records of an archive in their order, one frame in memory at a time, and its index.
 pub struct ArchiveReader {
@@ -34,6 +34,8 @@ pub struct ArchiveReader {
     records: Vec<u8>,
     at: usize,
     next: Lsn,
+    /// Where the record that was given out last begins.
+    last_at: usize,
     /// Where the frame that is being read begins.
     frame_offset: u64,
 }
@@ -89,6 +91,7 @@ impl ArchiveReader {
             records: Vec::new(),
             at: 0,
             next: summary.first_lsn,
+            last_at: 0,
             frame_offset: 0,
         };
         reader.check_index()?;
@@ -123,17 +126,32 @@ impl ArchiveReader {
         Ok(())
     }
 
-    /// Begins again, with nothing but the frames that hold a record with this key. They hold others too: the caller looks at each.
-    pub fn only(&mut self, key: u64) {
-        let keys = self.keys();
-        let found = (0..keys.len() / KEY_ENTRY_SIZE)
-            .collect::<Vec<_>>()
-            .binary_search_by_key(&key, |entry| u64_at(keys, entry * KEY_ENTRY_SIZE));
-        let frames: Vec<u32> = match found {
-            Ok(entry) => self.frames_of(entry).collect(),
-            Err(_) => Vec::new(),
-        };
+    /// Begins again, with nothing but the frames that hold a record with one of these keys. They hold others too: the caller looks at each.
+    pub fn only(&mut self, keys: RangeInclusive<u64>) {
+        let first = self.entries_below(*keys.start());
+        let end = keys
+            .end()
+            .checked_add(1)
+            .map_or(self.trailer.key_count as usize, |end| self.entries_below(end));
+        let mut frames: Vec<u32> = (first..end).flat_map(|entry| self.frames_of(entry)).collect();
+        frames.sort_unstable();
+        frames.dedup();
         self.read_frames(frames.into_iter());
+    }
+
+    /// How many keys are below this one.
+    fn entries_below(&self, key: u64) -> usize {
+        let keys = self.keys();
+        let (mut low, mut high) = (0, keys.len() / KEY_ENTRY_SIZE);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if u64_at(keys, middle * KEY_ENTRY_SIZE) < key {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
     }
 
     /// The next record, without commit records; nothing behind the last one.
@@ -145,13 +163,21 @@ impl ArchiveReader {
             if self.at == self.records.len() && !self.open_frame()? {
                 return Ok(None);
             }
-            // Looked at twice, since a record that is skipped must not be borrowed.
-            let (at, lsn) = (self.at, self.next);
+            self.last_at = self.at;
             if self.next_in_frame()?.tag.kind < OWN_KIND_MIN {
-                let (record, _) = read::<CrcFraming>(&self.records, self.record_seed, at, lsn).expect("read just now");
-                return Ok(Some(record));
+                return Ok(Some(self.last_record()));
             }
         }
+    }
+
+    /// The record that [`ArchiveReader::next_record`] gave last; its checksum was right.
+    pub(crate) fn last_record(&self) -> Record<'_> {
+        read_checked(&self.records, self.last_at).0
+    }
+
+    /// Where the frame of that record begins in the file.
+    pub(crate) fn frame_offset(&self) -> u64 {
+        self.frame_offset
     }
 
     fn frame_count(&self) -> u32 {

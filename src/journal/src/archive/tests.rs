@@ -80,12 +80,12 @@ fn gives_back_the_records_of_the_segment() {
                 reader.seek(lsn).expect("a whole archive");
                 assert_eq!(rest(&mut reader), records[index..], "{lsn}");
             }
-            reader.only(1000 + lsn.0);
+            reader.only(1000 + lsn.0..=1000 + lsn.0);
             assert!(rest(&mut reader).iter().any(|(found, ..)| found == lsn));
         }
         reader.seek(next).expect("a whole archive");
         assert_eq!(rest(&mut reader), []);
-        reader.only(7);
+        reader.only(7..=7);
         assert_eq!(rest(&mut reader), []);
         let verified = verify_archive(&path(&files, number), go_on).expect("a whole archive");
         assert_eq!(verified, Some(summary));
@@ -148,7 +148,7 @@ fn a_key_leads_to_its_frames_only() {
     let mut reader = ArchiveReader::open(&path).expect("a whole archive");
     assert!(reader.size() < 1_000_000);
     let lsn = reader.summary().first_lsn.0 + 100;
-    reader.only(1000 + lsn);
+    reader.only(1000 + lsn..=1000 + lsn);
     let mut found = Vec::new();
     while let Some(record) = reader.next_record().expect("a whole archive") {
         found.push(record.lsn.0);

@@ -8,11 +8,13 @@ mod error;
 mod leftovers;
 pub(crate) mod manifest;
 mod switch;
+mod view;
 mod writer;
 
 pub use error::{DirectoryError, SnapshotRefusal};
 pub use manifest::{JournalEnd, ManifestError};
 pub use switch::{Switch, SwitchedJournal};
+pub use view::DirectoryView;
 pub use writer::ManifestWriter;
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -211,16 +213,7 @@ impl Directory {
         // The process that renamed the manifest may have died before this. Only then may go what this manifest does not name.
         sync_directory(path)?;
         leftovers::remove(path, &manifest)?;
-        let journals = manifest
-            .journals
-            .iter()
-            .map(|journal| DirectoryJournal {
-                id: journal.id,
-                core: journal.core,
-                directory: path.join(journal.id.directory_name()),
-                end: journal.end,
-            })
-            .collect();
+        let journals = manifest.directory_journals(path);
         let snapshots = (0..manifest.journals.len())
             .map(|journal| named_snapshots(path, &manifest, journal))
             .collect();
@@ -267,6 +260,18 @@ pub(crate) fn make_path(path: &Path) -> Result<(), DirectoryError> {
         Ok(()) => Ok(sync_directory(parent)?),
         Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         Err(error) => Err(DirectoryError::io(Action::Create, path)(error)),
+    }
+}
+
+impl Manifest {
+    fn directory_journals(&self, path: &Path) -> Vec<DirectoryJournal> {
+        let journals = self.journals.iter().map(|journal| DirectoryJournal {
+            id: journal.id,
+            core: journal.core,
+            directory: path.join(journal.id.directory_name()),
+            end: journal.end,
+        });
+        journals.collect()
     }
 }
 

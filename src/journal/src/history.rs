@@ -1,0 +1,285 @@
+//! Reading a journal from any LSN on, wherever its records are: archives, sealed segments, and what is durable of the newest ones.
+
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+use crate::archive::{ArchiveReader, SegmentReader, SegmentSource, archive_path, archive_summary};
+use crate::damage::{FileDamage, FileError, FileFault};
+use crate::identifier::{JournalId, Lsn, Record, SegmentNumber};
+use crate::mmap::segment_path;
+use crate::record::OWN_KIND_MIN;
+
+/// Which records of a journal are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryRange {
+    /// The first LSN.
+    pub from: Lsn,
+    /// The last LSN; what is not durable is never read.
+    pub upto: Lsn,
+    /// Archives whose last record is older than this may be passed over, in microseconds since 1970.
+    pub not_before: i64,
+    /// Of archives only what holds records with one of these keys need be read. Records of others come along: the caller looks at each.
+    pub keys: Option<RangeInclusive<u64>>,
+}
+
+impl HistoryRange {
+    /// Everything.
+    pub const ALL: HistoryRange = HistoryRange {
+        from: Lsn(1),
+        upto: Lsn(u64::MAX),
+        not_before: i64::MIN,
+        keys: None,
+    };
+}
+
+/// Where a record was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistoryPlace {
+    /// The segment that it belongs to.
+    pub segment: SegmentNumber,
+    /// Whether it was read in the segment's archive.
+    pub is_archived: bool,
+    /// Bytes from the beginning of the file: to the record in a segment, to its frame in an archive.
+    pub offset: u64,
+}
+
+impl HistoryPlace {
+    /// The file.
+    pub fn path(&self, journal: &Path) -> PathBuf {
+        if self.is_archived {
+            archive_path(journal, self.segment)
+        } else {
+            segment_path(journal, self.segment)
+        }
+    }
+}
+
+/// Reads the records of a journal in their order, without commit records, also while the journal runs. An archive is read rather than its segment, so that no
+/// lease keeps the journal from using the segment again. Holds one frame of an archive, or a window of a segment, in memory.
+#[derive(Debug)]
+pub struct HistoryReader {
+    directory: PathBuf,
+    journal: JournalId,
+    segment_size: usize,
+    range: HistoryRange,
+    /// The next segment to be opened, and the newest of which something is durable.
+    next: SegmentNumber,
+    newest: SegmentNumber,
+    current: Option<Current>,
+    /// The LSN of the record that must come next, commit records included; unknown where records are left out.
+    expected: Option<Lsn>,
+    bytes: u64,
+}
+
+/// The bytes of the files that reading a journal from its beginning passes, about.
+///
+/// # Errors
+/// When its control page or its directory cannot be read.
+pub fn history_size(source: &SegmentSource<'_>) -> Result<u64, FileError> {
+    let newest = source.control()?.newest_durable_segment;
+    let mut size = 0;
+    for number in (SegmentNumber::FIRST.0..=newest.0).map(SegmentNumber) {
+        size += std::fs::metadata(archive_path(source.directory, number))
+            .map_or(source.segment_size as u64, |archive| archive.len());
+    }
+    Ok(size)
+}
+
+#[derive(Debug)]
+enum Current {
+    Archive(Box<ArchiveReader>),
+    Segment(Box<SegmentReader>),
+}
+
+impl HistoryReader {
+    /// Prepares to read what is durable now.
+    ///
+    /// # Errors
+    /// When the control page or the file that reading begins with is damaged or cannot be read.
+    pub fn open(source: &SegmentSource<'_>, range: HistoryRange) -> Result<HistoryReader, FileError> {
+        let control = source.control()?;
+        let mut reader = HistoryReader {
+            directory: source.directory.to_owned(),
+            journal: source.journal,
+            segment_size: source.segment_size,
+            range: HistoryRange {
+                upto: range.upto.min(control.durable_lsn),
+                ..range
+            },
+            next: SegmentNumber::FIRST,
+            newest: control.newest_durable_segment,
+            current: None,
+            expected: None,
+            bytes: 0,
+        };
+        reader.next = reader.segment_of(reader.range.from)?;
+        Ok(reader)
+    }
+
+    /// The last LSN that is read.
+    pub fn upto(&self) -> Lsn {
+        self.range.upto
+    }
+
+    /// How many bytes of files were passed so far, for progress.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Gives the next record to `take`, and returns what that makes of it; nothing behind the last one.
+    ///
+    /// # Errors
+    /// Damage names file and offset. Others may be retried by opening it again from the record after the last one taken.
+    pub fn next<T>(&mut self, take: impl FnOnce(&Record<'_>, HistoryPlace) -> T) -> Result<Option<T>, FileError> {
+        loop {
+            let segment = SegmentNumber(self.next.0.saturating_sub(1));
+            match &mut self.current {
+                None => {
+                    if !self.open_next()? {
+                        return Ok(None);
+                    }
+                }
+                Some(Current::Archive(reader)) => {
+                    let record = reader.next_record()?.map(|record| record.lsn);
+                    match record {
+                        Some(lsn) if lsn > self.range.upto => return Ok(None),
+                        Some(lsn) if lsn < self.range.from => {}
+                        Some(_) => {
+                            let place = HistoryPlace {
+                                segment,
+                                is_archived: true,
+                                offset: reader.frame_offset(),
+                            };
+                            return Ok(Some(take(&reader.last_record(), place)));
+                        }
+                        None => {
+                            self.bytes += reader.size();
+                            self.expected = (self.range.keys.is_none()).then(|| Lsn(reader.summary().last_lsn.0 + 1));
+                            self.current = None;
+                        }
+                    }
+                }
+                Some(Current::Segment(reader)) => {
+                    if reader.next_lsn() > self.range.upto {
+                        return Ok(None);
+                    }
+                    let (lsn, offset) = (reader.next_lsn(), reader.offset());
+                    match reader.next_record()? {
+                        Some(record) if lsn < self.range.from || record.tag.kind >= OWN_KIND_MIN => {}
+                        Some(record) => {
+                            let place = HistoryPlace {
+                                segment,
+                                is_archived: false,
+                                offset,
+                            };
+                            return Ok(Some(take(&record, place)));
+                        }
+                        None if self.next <= self.newest => {
+                            // Sealed: the next file tells whether it ended here.
+                            self.bytes += offset;
+                            self.expected = Some(lsn);
+                            self.current = None;
+                        }
+                        None => return Err(self.damaged_segment(segment, offset, FileFault::Record)),
+                    }
+                }
+            }
+        }
+    }
+
+    fn source(&self) -> SegmentSource<'_> {
+        SegmentSource {
+            directory: &self.directory,
+            journal: self.journal,
+            segment_size: self.segment_size,
+        }
+    }
+
+    fn damaged_segment(&self, number: SegmentNumber, offset: u64, fault: FileFault) -> FileError {
+        FileError::Damaged(FileDamage {
+            path: segment_path(&self.directory, number),
+            offset,
+            fault,
+        })
+    }
+
+    /// The segment that the LSN lies in: the last one that does not begin behind it.
+    fn segment_of(&self, lsn: Lsn) -> Result<SegmentNumber, FileError> {
+        let (mut low, mut high) = (SegmentNumber::FIRST.0, self.newest.0);
+        while low < high {
+            let middle = low + (high - low).div_ceil(2);
+            if self.first_lsn_of(SegmentNumber(middle))? <= lsn {
+                low = middle;
+            } else {
+                high = middle - 1;
+            }
+        }
+        Ok(SegmentNumber(low))
+    }
+
+    fn first_lsn_of(&self, number: SegmentNumber) -> Result<Lsn, FileError> {
+        match archive_summary(&self.directory, number)? {
+            Some(summary) => Ok(summary.first_lsn),
+            None => match self.open_file(number)? {
+                Current::Archive(reader) => Ok(reader.summary().first_lsn),
+                Current::Segment(reader) => Ok(reader.first_lsn()),
+            },
+        }
+    }
+
+    /// The archive, or the segment as long as there is none.
+    fn open_file(&self, number: SegmentNumber) -> Result<Current, FileError> {
+        let path = archive_path(&self.directory, number);
+        if path.exists() {
+            return Ok(Current::Archive(Box::new(ArchiveReader::open(&path)?)));
+        }
+        match SegmentReader::open(&self.source(), number)? {
+            Some(reader) => Ok(Current::Segment(Box::new(reader))),
+            // A segment goes only when its archive is there.
+            None if path.exists() => Ok(Current::Archive(Box::new(ArchiveReader::open(&path)?))),
+            None => Err(self.damaged_segment(number, 0, FileFault::Missing)),
+        }
+    }
+
+    /// Opens the next file that may hold something. False if there is none.
+    fn open_next(&mut self) -> Result<bool, FileError> {
+        loop {
+            let number = self.next;
+            if number > self.newest || self.range.upto < self.range.from {
+                return Ok(false);
+            }
+            if let Some(summary) = archive_summary(&self.directory, number)?
+                && summary.last_time < self.range.not_before
+            {
+                self.next = number.next();
+                self.expected = None;
+                continue;
+            }
+            let mut file = self.open_file(number)?;
+            let (first_lsn, path) = match &file {
+                Current::Archive(reader) => (reader.summary().first_lsn, archive_path(&self.directory, number)),
+                Current::Segment(reader) => (reader.first_lsn(), segment_path(&self.directory, number)),
+            };
+            if self.expected.is_some_and(|expected| expected != first_lsn) {
+                return Err(FileError::Damaged(FileDamage {
+                    path,
+                    offset: 0,
+                    fault: FileFault::DoesNotContinue,
+                }));
+            }
+            if first_lsn > self.range.upto {
+                return Ok(false);
+            }
+            if let Current::Archive(reader) = &mut file {
+                match &self.range.keys {
+                    Some(keys) => reader.only(keys.clone()),
+                    None if self.range.from > first_lsn => reader.seek(self.range.from)?,
+                    None => {}
+                }
+            }
+            self.next = number.next();
+            self.current = Some(file);
+            return Ok(true);
+        }
+    }
+}

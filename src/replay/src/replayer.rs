@@ -1,0 +1,191 @@
+//! The state at a past moment.
+
+use plimsoll_domain::{State, StateOptions, Timestamp};
+use plimsoll_journal::{HistoryRange, Lsn};
+
+use crate::error::{RecordFault, ReplayError};
+use crate::history::{History, JournalEvents, RecordedEvent};
+use crate::snapshots::newest_common_base;
+
+/// A moment of the past.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// After the last event that is not later than this.
+    Time(Timestamp),
+    /// After a record of one core's journal; the other cores as of the same time.
+    Lsn {
+        /// The core.
+        core: u16,
+        /// The record.
+        lsn: Lsn,
+    },
+}
+
+/// Applies the events of a data directory to a state, forwards only.
+pub struct Replayer<'history> {
+    history: &'history History,
+    state: State,
+    journals: Vec<Following>,
+    bytes_before: u64,
+}
+
+/// How far a journal is applied.
+struct Following {
+    events: JournalEvents,
+    /// Read, and beyond the last moment.
+    pending: Option<RecordedEvent>,
+}
+
+/// Up to where a journal is to be applied.
+#[derive(Clone, Copy)]
+struct Until {
+    time: Timestamp,
+    lsn: Lsn,
+}
+
+impl<'history> Replayer<'history> {
+    /// Begins with nothing, before the first event.
+    ///
+    /// # Errors
+    /// When a control page or the first file of a journal is damaged or cannot be read.
+    pub fn new(history: &'history History) -> Result<Replayer<'history>, ReplayError> {
+        let state = State::new(StateOptions::new(history.dimension_count()));
+        Replayer::from(history, state, |_| Ok(Some(Lsn(1))))
+    }
+
+    /// Begins with the newest snapshots from which this moment can still be reached, so that little is left to apply; with nothing if there are none.
+    /// Then what was before that moment is in the state, but never was given to anybody as an event.
+    ///
+    /// # Errors
+    /// As for [`Replayer::new`].
+    pub fn near(history: &'history History, moment: Moment) -> Result<Replayer<'history>, ReplayError> {
+        let latest = match moment {
+            Moment::Time(time) => time,
+            Moment::Lsn { core, lsn } => time_of(history, core, lsn)?,
+        };
+        match newest_common_base(history, latest, moment) {
+            Some(base) => Replayer::from(history, base.state, |journal| Ok(base.next[journal])),
+            None => Replayer::new(history),
+        }
+    }
+
+    /// `first` says for each journal with which LSN to begin, or that all of it is in the state.
+    fn from(
+        history: &'history History,
+        state: State,
+        first: impl Fn(usize) -> Result<Option<Lsn>, ReplayError>,
+    ) -> Result<Replayer<'history>, ReplayError> {
+        let mut journals = Vec::new();
+        for journal in 0..history.view().journals().len() {
+            if let Some(from) = first(journal)? {
+                let range = HistoryRange {
+                    from,
+                    ..HistoryRange::ALL
+                };
+                journals.push(Following {
+                    events: history.reader(journal, range)?,
+                    pending: None,
+                });
+            }
+        }
+        Ok(Replayer {
+            history,
+            state,
+            journals,
+            bytes_before: 0,
+        })
+    }
+
+    /// Applies what happened up to the moment. Each event is given to `each` before it is applied, with the state that it meets.
+    ///
+    /// Partition by partition the events come in their order; those of different partitions come journal by journal.
+    ///
+    /// # Errors
+    /// Damage, and records that do not fit the state, with file, offset and LSN; then the state is that before the record.
+    pub fn advance(&mut self, moment: Moment, mut each: impl FnMut(&State, &RecordedEvent)) -> Result<(), ReplayError> {
+        let (time, of_core) = match moment {
+            Moment::Time(time) => (time, None),
+            Moment::Lsn { core, lsn } => (time_of(self.history, core, lsn)?, Some((core, lsn))),
+        };
+        for following in &mut self.journals {
+            let journal = following.events.journal;
+            let core = self.history.view().journals()[journal].core;
+            let lsn = of_core
+                .filter(|(of, _)| Some(*of) == core)
+                .map_or(Lsn(u64::MAX), |(_, lsn)| lsn);
+            let until = Until { time, lsn };
+            while let Some(recorded) = following.next(self.history, until)? {
+                self.state.check_fits(&recorded.event).map_err(|why| {
+                    let fault = RecordFault::DoesNotFit(why);
+                    self.history.fault(journal, recorded.lsn, recorded.place, fault)
+                })?;
+                each(&self.state, &recorded);
+                self.state.apply(&recorded.event);
+            }
+        }
+        Ok(())
+    }
+
+    /// The state as it is now.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// How many bytes of files were passed so far, for progress.
+    pub fn bytes(&self) -> u64 {
+        self.bytes_before
+            + self
+                .journals
+                .iter()
+                .map(|following| following.events.reader.bytes())
+                .sum::<u64>()
+    }
+}
+
+impl Following {
+    /// The next event, if it is not beyond.
+    fn next(&mut self, history: &History, until: Until) -> Result<Option<RecordedEvent>, ReplayError> {
+        if self.pending.is_none() {
+            let directory = &history.view().journals()[self.events.journal].directory;
+            self.pending = self.events.next(directory, |_| true)?;
+        }
+        let is_beyond = |recorded: &RecordedEvent| recorded.time > until.time || recorded.lsn > until.lsn;
+        if self.pending.as_ref().is_none_or(is_beyond) {
+            return Ok(None);
+        }
+        Ok(self.pending.take())
+    }
+}
+
+/// The time of a record, or of the one before it if it is a commit record.
+pub(crate) fn time_of(history: &History, core: u16, lsn: Lsn) -> Result<Timestamp, ReplayError> {
+    let journals = history.view().journals();
+    let Some(journal) = journals.iter().position(|journal| journal.core == Some(core)) else {
+        let count = journals.iter().filter(|journal| journal.core.is_some()).count();
+        return Err(ReplayError::NoSuchCore { core, count });
+    };
+    let (last, _) = history.view().durable(journal)?;
+    if lsn > last || lsn.0 == 0 {
+        return Err(ReplayError::NoSuchLsn { core, lsn, last });
+    }
+    // Commit records are not given out; the last record before has the same time or an earlier one.
+    let mut from = lsn;
+    loop {
+        let range = HistoryRange {
+            from,
+            upto: lsn,
+            ..HistoryRange::ALL
+        };
+        let mut events = history.reader(journal, range)?;
+        let directory = &journals[journal].directory;
+        let mut time = None;
+        while let Some(recorded) = events.next(directory, |_| true)? {
+            time = Some(recorded.time);
+        }
+        match time {
+            Some(time) => return Ok(time),
+            None if from.0 <= 1 => return Ok(Timestamp(i64::MIN)),
+            None => from = Lsn(from.0.saturating_sub(lsn.0 - from.0 + 1).max(1)),
+        }
+    }
+}

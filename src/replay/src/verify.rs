@@ -1,0 +1,196 @@
+//! Whether everything that a data directory remembers is whole, and follows from itself.
+//!
+//! For each journal, the oldest first: every archive and every sealed segment is read in full, with all checksums (`check_history`); then every durable
+//! record is read once more in order, decoded, held against the state that those before it lead to, and applied. What that shows: LSNs and the
+//! sequences of partitions without gaps, times that do not go back, no enforcing pool above its ceiling by an event that adds units, each reservation's
+//! life in its order, counters equal to the sums of reservations. Where the journal has a snapshot, the state at its LSN is the snapshot's.
+
+use std::ops::ControlFlow;
+
+use plimsoll_domain::{State, StateOptions, Timestamp};
+use plimsoll_journal::{DirectorySnapshot, HistoryRange, HistorySummary, Lsn, SegmentNumber, check_history};
+
+use crate::error::{RecordFault, ReplayError, SnapshotFault};
+use crate::history::History;
+use crate::snapshots::{partition_digests, restore_snapshot};
+
+/// Records between two looks at the progress.
+const PROGRESS_RECORD_COUNT: u64 = 1 << 14;
+
+/// How far a verification is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VerifyProgress {
+    /// Which journal is being read, an index of all there ever were.
+    pub journal: usize,
+    /// Bytes of files that were read, about: each file is read twice.
+    pub bytes: u64,
+    /// Bytes that there are to read.
+    pub total: u64,
+    /// Records that were applied.
+    pub records: u64,
+}
+
+/// What was found of one journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CoreReport {
+    /// Which journal, an index of all there ever were.
+    pub journal: usize,
+    /// The core; nothing of a journal that is only history.
+    pub core: Option<u16>,
+    /// Archives and sealed segments that are whole.
+    pub files: HistorySummary,
+    /// Events that were applied.
+    pub records: u64,
+    /// The last durable LSN.
+    pub last_lsn: Lsn,
+    /// The times of the first and the last event, if there is one.
+    pub times: Option<(Timestamp, Timestamp)>,
+    /// The LSNs of snapshots that are equal to the state there.
+    pub snapshots: Vec<Lsn>,
+}
+
+/// What was found; everything is as it must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifyReport {
+    /// By journal, the oldest first.
+    pub cores: Vec<CoreReport>,
+    /// Pools that live at the end.
+    pub pools: usize,
+    /// Reservations that take units at the end.
+    pub live_reservations: usize,
+}
+
+/// Checks all of it, up to what was durable when each journal's turn came. Nothing is changed, and memory is in proportion to what lives at a time.
+///
+/// # Errors
+/// The first fault: file, offset and LSN. Errors of the operating system may be retried.
+pub fn verify(history: &History, mut progress: impl FnMut(VerifyProgress)) -> Result<VerifyReport, ReplayError> {
+    let mut now = VerifyProgress {
+        total: history.size()? * 2,
+        ..VerifyProgress::default()
+    };
+    let mut state = State::new(StateOptions::new(history.dimension_count()));
+    let mut cores = Vec::new();
+    for journal in 0..history.view().journals().len() {
+        now.journal = journal;
+        let files = check_files(history, journal, &mut |bytes| {
+            now.bytes += bytes;
+            progress(now);
+        })?;
+        cores.push(apply(history, journal, files, &mut state, &mut now, &mut progress)?);
+    }
+    let at = cores.iter().filter_map(|core| core.times).map(|(_, last)| last).max();
+    let live = state.reservations(at.unwrap_or(Timestamp(0)));
+    Ok(VerifyReport {
+        cores,
+        pools: state.pool_count(),
+        live_reservations: live.filter(|reservation| !reservation.state.is_ended()).count(),
+    })
+}
+
+fn check_files(
+    history: &History,
+    journal: usize,
+    progress: &mut dyn FnMut(u64),
+) -> Result<HistorySummary, ReplayError> {
+    let source = history.view().source(journal);
+    let before = match history.view().journals()[journal].end {
+        Some(end) => end.segment.next(),
+        None => history.view().durable(journal)?.1.max(SegmentNumber::FIRST),
+    };
+    let summary = check_history(&source, before, |bytes| {
+        progress(bytes);
+        ControlFlow::Continue(())
+    })?;
+    Ok(summary.unwrap_or_default())
+}
+
+fn apply(
+    history: &History,
+    journal: usize,
+    files: HistorySummary,
+    state: &mut State,
+    now: &mut VerifyProgress,
+    progress: &mut impl FnMut(VerifyProgress),
+) -> Result<CoreReport, ReplayError> {
+    let entry = &history.view().journals()[journal];
+    let mut events = history.reader(journal, HistoryRange::ALL)?;
+    let mut report = CoreReport {
+        journal,
+        core: entry.core,
+        files,
+        records: 0,
+        last_lsn: events.reader.upto(),
+        times: None,
+        snapshots: Vec::new(),
+    };
+    // The oldest last, so that it is taken first.
+    let mut snapshots = history.view().snapshots(journal).to_vec();
+    let bytes_before = now.bytes;
+    while let Some(recorded) = events.next(&entry.directory, |_| true)? {
+        while let Some(snapshot) = snapshots.pop_if(|snapshot| snapshot.lsn < recorded.lsn) {
+            // A snapshot is of the end of a batch: no record has its LSN, and the next one's is the next.
+            report.snapshots.push(compare(history, journal, &snapshot, state)?);
+        }
+        let fault = |fault| history.fault(journal, recorded.lsn, recorded.place, fault);
+        if report.times.is_some_and(|(_, last)| recorded.time < last) {
+            return Err(fault(RecordFault::TimeGoesBack));
+        }
+        state
+            .check_fits(&recorded.event)
+            .map_err(|why| fault(RecordFault::DoesNotFit(why)))?;
+        state.apply(&recorded.event);
+        report.records += 1;
+        now.records += 1;
+        report.times = Some((report.times.map_or(recorded.time, |(first, _)| first), recorded.time));
+        if report.records.is_multiple_of(PROGRESS_RECORD_COUNT) {
+            now.bytes = bytes_before + events.reader.bytes();
+            progress(*now);
+        }
+    }
+    now.bytes = bytes_before + events.reader.bytes();
+    while let Some(snapshot) = snapshots.pop() {
+        if snapshot.lsn > report.last_lsn {
+            return Err(ReplayError::Snapshot {
+                fault: SnapshotFault::NoSuchLsn(snapshot.lsn),
+                path: snapshot.path,
+            });
+        }
+        report.snapshots.push(compare(history, journal, &snapshot, state)?);
+    }
+    if let Err(partition) = state.check_counters() {
+        let (segment, lsn) = (SegmentNumber(0), report.last_lsn);
+        let place = plimsoll_journal::HistoryPlace {
+            segment: history.view().durable(journal)?.1.max(segment),
+            is_archived: false,
+            offset: 0,
+        };
+        return Err(history.fault(journal, lsn, place, RecordFault::Counters(partition)));
+    }
+    Ok(report)
+}
+
+/// Holds a snapshot against the state that the journal up to its LSN leads to.
+fn compare(
+    history: &History,
+    journal: usize,
+    snapshot: &DirectorySnapshot,
+    state: &mut State,
+) -> Result<Lsn, ReplayError> {
+    let of_snapshot = |fault| ReplayError::Snapshot {
+        path: snapshot.path.clone(),
+        fault,
+    };
+    let (header, mut kept) = restore_snapshot(&snapshot.path, history.dimension_count()).map_err(of_snapshot)?;
+    let expected = partition_digests(state);
+    let found = partition_digests(&mut kept);
+    for (partition, owner) in (0..).map(plimsoll_domain::PartitionId).zip(history.view().owners()) {
+        if usize::from(*owner) == journal && expected.get(&partition) != found.get(&partition) {
+            return Err(of_snapshot(SnapshotFault::Differs {
+                partition,
+                lsn: header.lsn,
+            }));
+        }
+    }
+    Ok(header.lsn)
+}
