@@ -16,6 +16,7 @@ use crate::completions::pool_names;
 use crate::demo::DemoArguments;
 use crate::pool_export::ExportArguments;
 use crate::pool_set::{NameArguments, SetArguments};
+use crate::replay::ReplayCommand;
 use crate::resize::ResizeArguments;
 use crate::serve::{parse_connection_memory, parse_timeout};
 use crate::values::{
@@ -81,6 +82,12 @@ pub(crate) enum Command {
     Show(ReservationArguments),
     /// Drive a file of orders through a running engine, in the order of time
     Orders(OrdersArguments),
+    /// Look into what a data directory remembers: verify, dump, history, past state
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Replay {
+        #[command(subcommand)]
+        command: ReplayCommand,
+    },
     /// Copy a data directory, also under a running server
     Backup(BackupArguments),
     /// Print a completion script for a shell

@@ -20,6 +20,7 @@ mod pool_file;
 mod pool_form;
 mod pool_set;
 mod release;
+mod replay;
 mod reservation_form;
 mod reserve;
 mod resize;
@@ -80,6 +81,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Release(release) => release::run(&release),
         Command::Show(show) => show::run(&show),
         Command::Orders(orders) => orders::run(&orders),
+        Command::Replay { command } => replay::run(&command),
         Command::Backup(backup) => backup::run(&backup),
         Command::Completions(completions) => completions::run(&completions),
     }

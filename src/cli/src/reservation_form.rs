@@ -54,6 +54,13 @@ impl<'a> ReservationForm<'a> {
         output.finish()
     }
 
+    /// The same on one line, for lists.
+    pub(crate) fn line(&self) -> String {
+        let lines = self.lines().into_iter().skip(1);
+        let fields = lines.map(|(name, value)| format!("  {name} {value}"));
+        self.reservation.clone() + &fields.collect::<String>()
+    }
+
     fn lines(&self) -> Vec<(&'static str, String)> {
         let mut lines = vec![
             ("reservation", self.reservation.clone()),

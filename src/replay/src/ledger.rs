@@ -10,6 +10,7 @@ use plimsoll_domain::{
 use crate::error::ReplayError;
 use crate::history::{EventRange, History, RecordedEvent};
 use crate::keys::keys_of_pool;
+use crate::kind::reservation_of;
 
 /// A pool's counters after an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,11 +87,12 @@ impl PoolLedger {
     /// As for [`crate::Events::next`].
     pub fn at(history: &History, pool: PoolId, time: Timestamp) -> Result<PoolLedger, ReplayError> {
         let mut ledger = PoolLedger::new(pool);
-        ledger.follow(history, time, |_, _| ())?;
+        ledger.follow(history, time, |_, _, _| ())?;
         Ok(ledger)
     }
 
-    /// Takes all of the pool's events up to a time, and gives each, and what it leaves, to `each`.
+    /// Takes all of the pool's events up to a time, and gives each to `each`: with the reference of the reservation that it is about, if that has one, and
+    /// with what it leaves.
     ///
     /// # Errors
     /// As for [`crate::Events::next`].
@@ -98,7 +100,7 @@ impl PoolLedger {
         &mut self,
         history: &History,
         until: Timestamp,
-        mut each: impl FnMut(&RecordedEvent, &PoolLedger),
+        mut each: impl FnMut(&RecordedEvent, Option<&str>, &PoolLedger),
     ) -> Result<(), ReplayError> {
         let mut events = history.events(&EventRange {
             until,
@@ -108,8 +110,13 @@ impl PoolLedger {
         })?;
         while let Some(recorded) = events.next()? {
             if recorded.event.pool() == Some(self.pool) {
+                let reference = match (&recorded.event, reservation_of(&recorded.event)) {
+                    (Event::Reserved(reserved), _) => reserved.reference.clone(),
+                    (_, Some(id)) => self.reservations.get(&id).and_then(|reservation| reservation.reference.clone()),
+                    _ => None,
+                };
                 self.take(&recorded.event);
-                each(&recorded, self);
+                each(&recorded, reference.as_deref(), self);
             }
         }
         Ok(())

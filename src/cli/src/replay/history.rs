@@ -1,0 +1,90 @@
+//! `plimsoll replay history`
+
+use clap::Args;
+use plimsoll_domain::{PoolId, ReservationId, Timestamp};
+use plimsoll_replay::{EventRange, History, PoolLedger, ReplayError, reservation_of};
+
+use crate::failure::{Exit, Failure};
+use crate::output::Output;
+
+use super::event_form::EventForm;
+use super::moment::parse_timestamp;
+use super::{DataArguments, failure_of, open, pools_named};
+
+/// The command line of `plimsoll replay history`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A line for each event, the oldest first: when, what, whose, and what it left of the pool.
+
+Examples:
+  plimsoll replay history zone-7:monday --data ./slots
+  plimsoll replay history --reservation 01ARZ3NDEKTSV4RRFFQ69G5FAV --data ./slots --json")]
+pub(crate) struct HistoryArguments {
+    /// The pool's name
+    #[arg(required_unless_present = "reservation")]
+    pool: Option<String>,
+
+    /// Only what happened to this reservation
+    #[arg(long, value_name = "ID")]
+    reservation: Option<plimsoll_client::ReservationId>,
+
+    /// Only events up to this time
+    #[arg(long, value_name = "TIME", value_parser = parse_timestamp)]
+    until: Option<Timestamp>,
+
+    #[command(flatten)]
+    data: DataArguments,
+}
+
+pub(super) fn run(arguments: &HistoryArguments) -> Result<(), Failure> {
+    let data = &arguments.data;
+    let history = open(data)?;
+    let reservation = arguments.reservation.map(|id| ReservationId(id.0));
+    let mut pools = match &arguments.pool {
+        Some(name) => pools_named(&history, name, data)?,
+        None => Vec::new(),
+    };
+    if let Some(id) = reservation {
+        let pool = pool_of(&history, id).map_err(|error| failure_of(error, data))?;
+        let is_there = |pool: &PoolId| arguments.pool.is_none() || pools.contains(pool);
+        let Some(pool) = pool.filter(is_there) else {
+            return Err(Failure::new(Exit::Failed, "there never was such a reservation"));
+        };
+        pools = vec![pool];
+    }
+    let dimensions = history.view().dimensions();
+    let until = arguments.until.unwrap_or(EventRange::ALL.until);
+    let mut output = Output::new();
+    let mut printed = Ok(());
+    for pool in pools {
+        let mut ledger = PoolLedger::new(pool);
+        let followed = ledger.follow(&history, until, |recorded, reference, ledger| {
+            if printed.is_err() || reservation.is_some_and(|id| reservation_of(&recorded.event) != Some(id)) {
+                return;
+            }
+            let name = ledger.definition.as_ref().map(|definition| &*definition.name);
+            let form = EventForm::new(recorded, name, reference, Some(&ledger.after()), dimensions);
+            printed = match data.json {
+                true => output.json(&form),
+                false => output.line(form.line()),
+            };
+        });
+        followed.map_err(|error| failure_of(error, data))?;
+    }
+    printed?;
+    output.finish()
+}
+
+/// The pool of a reservation: no index leads from one to the other, so its partition's events are read until it is made.
+fn pool_of(history: &History, id: ReservationId) -> Result<Option<PoolId>, ReplayError> {
+    let mut events = history.events(&EventRange {
+        partition: Some(id.parts().partition),
+        ..EventRange::ALL
+    })?;
+    while let Some(recorded) = events.next()? {
+        if reservation_of(&recorded.event) == Some(id) {
+            return Ok(recorded.event.pool());
+        }
+    }
+    Ok(None)
+}

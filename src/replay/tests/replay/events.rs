@@ -1,0 +1,187 @@
+//! Events, pools and moments are found again, wherever they lie.
+
+use plimsoll_domain::{Event, Timestamp};
+use plimsoll_journal::Lsn;
+use plimsoll_replay::{
+    After, Catalog, EventRange, History, Moment, PoolLedger, Replayer, keys_of_reference, kind_of,
+};
+
+use crate::written::{BEGIN, STEP, Written};
+
+fn history(written: &Written) -> History {
+    History::read(written.path()).unwrap()
+}
+
+fn kinds(history: &History, range: &EventRange) -> Vec<&'static str> {
+    let mut events = history.events(range).unwrap();
+    let mut kinds = Vec::new();
+    while let Some(recorded) = events.next().unwrap() {
+        kinds.push(kind_of(&recorded.event));
+    }
+    kinds
+}
+
+/// Two pools, one of them with a history that reaches over several segments.
+fn busy() -> (Written, plimsoll_domain::PoolId, plimsoll_domain::PoolId) {
+    let mut written = Written::new();
+    let quiet = written.put("quiet", 5);
+    let busy = written.put("busy", 100_000);
+    written.reserve(quiet, 2, 0, "the needle");
+    written.fill(busy, 1_500);
+    written.put("quiet", 7);
+    let held = written.reserve(quiet, 1, 600, "held");
+    written.fill(busy, 500);
+    written.confirm(held);
+    (written, quiet, busy)
+}
+
+#[test]
+fn all_events_come_in_order_from_archives_and_segments() {
+    let (written, ..) = busy();
+    let check = |history: &History| {
+        let mut events = history.events(&EventRange::ALL).unwrap();
+        let mut last = Lsn(0);
+        let mut count = 0;
+        while let Some(recorded) = events.next().unwrap() {
+            assert!(recorded.lsn > last);
+            last = recorded.lsn;
+            count += 1;
+        }
+        assert_eq!(count, 2_006);
+    };
+    check(&history(&written));
+    written.archive();
+    check(&history(&written));
+}
+
+#[test]
+fn a_range_of_times_is_read_alone() {
+    let (written, ..) = busy();
+    written.archive();
+    let at = |step: i64| Timestamp(BEGIN + step * STEP);
+    let range = EventRange {
+        from: at(1_503),
+        until: at(1_504),
+        ..EventRange::ALL
+    };
+    assert_eq!(kinds(&history(&written), &range), ["pool_changed", "reserved"]);
+}
+
+#[test]
+fn a_pools_history_has_the_counters_after_each_event() {
+    let (written, quiet, _) = busy();
+    written.archive();
+    let history = history(&written);
+    assert_eq!(history.pools_named("quiet").unwrap(), [quiet]);
+    assert_eq!(history.pools_named("nobody").unwrap(), []);
+    let mut seen = Vec::new();
+    let mut ledger = PoolLedger::new(quiet);
+    ledger
+        .follow(&history, Timestamp(i64::MAX), |recorded, reference, ledger| {
+            let After {
+                limits,
+                held,
+                confirmed,
+            } = ledger.after();
+            let reference = reference.unwrap_or("-").to_owned();
+            seen.push((kind_of(&recorded.event), reference, limits.0[0], held.0[0], confirmed.0[0]));
+        })
+        .unwrap();
+    let expected = [
+        ("pool_created", "-", 5, 0, 0),
+        ("reserved", "the needle", 5, 0, 2),
+        ("pool_changed", "-", 7, 0, 2),
+        ("reserved", "held", 7, 1, 2),
+        ("confirmed", "held", 7, 0, 3),
+    ];
+    let expected: Vec<_> = expected
+        .into_iter()
+        .map(|(kind, reference, limit, held, confirmed)| (kind, reference.to_owned(), limit, held, confirmed))
+        .collect();
+    assert_eq!(seen, expected);
+    assert_eq!(ledger.reservations.len(), 2);
+}
+
+#[test]
+fn a_reference_is_found_by_its_key() {
+    let (written, ..) = busy();
+    written.archive();
+    let range = EventRange {
+        keys: Some(keys_of_reference("the needle")),
+        ..EventRange::ALL
+    };
+    let history = history(&written);
+    let mut events = history.events(&range).unwrap();
+    let (mut found, mut read) = (0, 0);
+    while let Some(recorded) = events.next().unwrap() {
+        read += 1;
+        if let Event::Reserved(reserved) = &recorded.event {
+            found += u32::from(reserved.reference.as_deref() == Some("the needle"));
+        }
+    }
+    assert_eq!(found, 1);
+    // The archives that cannot hold it are passed over.
+    assert!(read < 1_500, "{read} events were read");
+}
+
+#[test]
+fn the_state_at_a_moment_is_the_state_that_was() {
+    let mut written = Written::new();
+    let pool = written.put("slot", 100_000);
+    let made = written.fill(pool, 700);
+    let (then, digest) = (written.now, written.state.digest(Timestamp(0)));
+    written.snapshot();
+    for id in &made[..300] {
+        written.release(*id);
+    }
+    let lsn_then = 2 * 701;
+    let history = history(&written);
+    // What is not later than the moment, and nothing else.
+    let before = Timestamp(then.0 - 1);
+    for moment in [
+        Moment::Time(before),
+        Moment::Lsn {
+            core: 0,
+            lsn: Lsn(lsn_then),
+        },
+    ] {
+        for mut replayer in [Replayer::new(&history).unwrap(), Replayer::near(&history, moment).unwrap()] {
+            replayer.advance(moment, |_, _| ()).unwrap();
+            assert_eq!(replayer.state().digest(Timestamp(0)), digest, "{moment:?}");
+            // And further.
+            replayer.advance(Moment::Time(Timestamp(i64::MAX)), |_, _| ()).unwrap();
+            assert_eq!(replayer.state().digest(Timestamp(0)), written.state.digest(Timestamp(0)));
+        }
+    }
+}
+
+#[test]
+fn the_catalog_knows_pools_by_their_ids() {
+    let (written, quiet, busy) = busy();
+    written.archive();
+    let catalog = Catalog::before(&history(&written), Timestamp(i64::MAX)).unwrap();
+    assert_eq!(&*catalog.get(quiet).unwrap().name, "quiet");
+    assert_eq!(catalog.get(quiet).unwrap().limits.0[0], 7);
+    assert_eq!(&*catalog.get(busy).unwrap().name, "busy");
+    assert_eq!(catalog.len(), 2);
+}
+
+#[test]
+fn nothing_beyond_the_durable_lsn_is_read() {
+    let (mut written, quiet, _) = busy();
+    let history = history(&written);
+    let count = kinds(&history, &EventRange::ALL).len();
+    written.reserve(quiet, 1, 0, "later");
+    assert_eq!(kinds(&history, &EventRange::ALL).len(), count + 1);
+    // The control page is what says how far the journal is durable.
+    let control = written.journal_directory().join("control");
+    let mut page = std::fs::read(&control).unwrap();
+    let durable = u64::from_le_bytes(page[64..72].try_into().unwrap());
+    page[64..72].copy_from_slice(&(durable - 2).to_le_bytes());
+    let copy = tempfile::tempdir().unwrap();
+    plimsoll_journal::backup(written.path(), &copy.path().join("copy"), |_| ()).unwrap();
+    let copied = History::read(&copy.path().join("copy")).unwrap();
+    let journal = &copied.view().journals()[0].directory;
+    std::fs::write(journal.join("control"), page).unwrap();
+    assert_eq!(kinds(&copied, &EventRange::ALL).len(), count);
+}

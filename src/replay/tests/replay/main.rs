@@ -1,0 +1,5 @@
+//! History that was written by hand: whole, and damaged in every way that a check exists for.
+
+mod events;
+mod verify;
+mod written;
