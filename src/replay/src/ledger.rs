@@ -112,7 +112,10 @@ impl PoolLedger {
             if recorded.event.pool() == Some(self.pool) {
                 let reference = match (&recorded.event, reservation_of(&recorded.event)) {
                     (Event::Reserved(reserved), _) => reserved.reference.clone(),
-                    (_, Some(id)) => self.reservations.get(&id).and_then(|reservation| reservation.reference.clone()),
+                    (_, Some(id)) => self
+                        .reservations
+                        .get(&id)
+                        .and_then(|reservation| reservation.reference.clone()),
                     _ => None,
                 };
                 self.take(&recorded.event);

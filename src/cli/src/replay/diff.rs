@@ -139,7 +139,14 @@ pub(super) fn run(arguments: &DiffArguments) -> Result<(), Failure> {
             continue;
         }
         let reservations = of_pools.remove(pool).unwrap_or_default();
-        let change = pool_change(name, before.as_ref(), after.as_ref(), &reservations, dimensions, arguments);
+        let change = pool_change(
+            name,
+            before.as_ref(),
+            after.as_ref(),
+            &reservations,
+            dimensions,
+            arguments,
+        );
         if data.json {
             output.json(&change)?;
         } else {
@@ -165,14 +172,20 @@ fn pool_then(state: &State, pool: PoolId) -> Option<PoolThen> {
 
 /// The reservation, if it takes units.
 fn live(state: &State, id: plimsoll_domain::ReservationId) -> Option<ReservationView> {
-    state.reservation(id, Timestamp(0)).filter(|view| !view.state.is_ended())
+    state
+        .reservation(id, Timestamp(0))
+        .filter(|view| !view.state.is_ended())
 }
 
 fn pool_change<'run>(
     name: &'run str,
     before: Option<&PoolThen>,
     after: Option<&PoolThen>,
-    reservations: &[(plimsoll_domain::ReservationId, Option<ReservationView>, Option<ReservationView>)],
+    reservations: &[(
+        plimsoll_domain::ReservationId,
+        Option<ReservationView>,
+        Option<ReservationView>,
+    )],
     dimensions: &'run [String],
     arguments: &DiffArguments,
 ) -> PoolChange<'run> {
@@ -241,12 +254,18 @@ fn print(change: &PoolChange<'_>, output: &mut Output) -> Result<(), Failure> {
         change.began,
         change.ended,
         change.changed,
-        if change.definition_changed { "; another definition" } else { "" }
+        if change.definition_changed {
+            "; another definition"
+        } else {
+            ""
+        }
     ))?;
     for reservation in &change.reservations {
         let then = |then: &Option<ReservationThen<'_>>| {
-            then.as_ref()
-                .map_or_else(|| "-".to_owned(), |then| format!("{} {}", then.state, by_name(&then.units)))
+            then.as_ref().map_or_else(
+                || "-".to_owned(),
+                |then| format!("{} {}", then.state, by_name(&then.units)),
+            )
         };
         output.line(format_args!(
             "  {} {}: {} -> {}",

@@ -144,7 +144,9 @@ impl<'arguments> Filter<'arguments> {
         let reservation = reservation_of(event);
         if self.follows_reservations() {
             if let Event::Reserved(reserved) = event
-                && self.reference.is_none_or(|text| reserved.reference.as_deref() == Some(text))
+                && self
+                    .reference
+                    .is_none_or(|text| reserved.reference.as_deref() == Some(text))
                 && self.key.is_none_or(|key| reserved.key.0 == key.0)
             {
                 self.found.insert(reserved.reservation);

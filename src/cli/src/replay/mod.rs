@@ -70,9 +70,9 @@ fn failure_of(error: ReplayError, data: &DataArguments) -> Failure {
         ReplayError::NoSuchLsn { .. } | ReplayError::NoSuchCore { .. } => {
             return Failure::usage(format!("--at: {error}"));
         }
-        ReplayError::Record { .. } | ReplayError::Snapshot { .. } => {
-            Some("keep the file, and restore it or the directory from a backup; 'plimsoll replay repair --help' says what else there is")
-        }
+        ReplayError::Record { .. } | ReplayError::Snapshot { .. } => Some(
+            "keep the file, and restore it or the directory from a backup; 'plimsoll replay repair --help' says what else there is",
+        ),
         _ => None,
     };
     let failure = Failure::failed(format!("{} cannot be read to the end", data.data.display())).because(error);
@@ -95,7 +95,8 @@ fn pools_named(history: &History, name: &str, data: &DataArguments) -> Result<Ve
 /// A bar on standard error for long work; it is not drawn where that is no terminal.
 fn progress_bar(total: u64) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left {msg}")
+    if let Ok(style) =
+        ProgressStyle::with_template("{bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left {msg}")
     {
         bar.set_style(style);
     }

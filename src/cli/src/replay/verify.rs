@@ -84,7 +84,17 @@ pub(super) fn run(arguments: &VerifyArguments) -> Result<(), Failure> {
         output.json(&report)?;
         return output.finish();
     }
-    let head = ["journal", "core", "from", "until", "events", "last LSN", "archives", "segments", "snapshots"];
+    let head = [
+        "journal",
+        "core",
+        "from",
+        "until",
+        "events",
+        "last LSN",
+        "archives",
+        "segments",
+        "snapshots",
+    ];
     let mut table = Table::new(head.map(str::to_owned).into(), 4);
     for journal in &report.journals {
         table.row(vec![

@@ -13,5 +13,6 @@ mod kill;
 mod lasting;
 mod limits;
 mod orders;
+mod past;
 mod startup;
 mod support;

@@ -12,6 +12,7 @@ use crate::archive::reader::ArchiveReader;
 use crate::archive::segment::{SegmentReader, SegmentSource};
 use crate::archive::{
     ARCHIVE_DIRECTORY, ARCHIVE_HEADER_SIZE, ArchiveSummary, Batches, FRAME_HEADER_SIZE, Trailer, archive_path,
+    archive_summary,
 };
 use crate::bytes::put;
 use crate::damage::{FileDamage, FileError, FileFault};
@@ -131,12 +132,14 @@ fn write_archive(
 }
 
 fn open_sealed(source: &SegmentSource<'_>, number: SegmentNumber) -> Result<SegmentReader, FileError> {
-    SegmentReader::open(source, number)?.ok_or_else(|| {
-        FileError::Damaged(FileDamage {
-            path: source.segment_path(number),
-            offset: 0,
-            fault: FileFault::Missing,
-        })
+    SegmentReader::open(source, number)?.ok_or_else(|| missing(source, number))
+}
+
+fn missing(source: &SegmentSource<'_>, number: SegmentNumber) -> FileError {
+    FileError::Damaged(FileDamage {
+        path: source.segment_path(number),
+        offset: 0,
+        fault: FileFault::Missing,
     })
 }
 
@@ -198,9 +201,10 @@ fn first_lsn_of(source: &SegmentSource<'_>, number: SegmentNumber) -> Result<Lsn
     if let Some(reader) = SegmentReader::open(source, number)? {
         return Ok(reader.first_lsn());
     }
-    Ok(ArchiveReader::open(&archive_path(source.directory, number))?
-        .summary()
-        .first_lsn)
+    match archive_summary(source.directory, number)? {
+        Some(summary) => Ok(summary.first_lsn),
+        None => Err(missing(source, number)),
+    }
 }
 
 /// An archive that is being written.

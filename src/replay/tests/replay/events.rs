@@ -2,9 +2,7 @@
 
 use plimsoll_domain::{Event, Timestamp};
 use plimsoll_journal::Lsn;
-use plimsoll_replay::{
-    After, Catalog, EventRange, History, Moment, PoolLedger, Replayer, keys_of_reference, kind_of,
-};
+use plimsoll_replay::{After, Catalog, EventRange, History, Moment, PoolLedger, Replayer, keys_of_reference, kind_of};
 
 use crate::written::{BEGIN, STEP, Written};
 
@@ -84,7 +82,13 @@ fn a_pools_history_has_the_counters_after_each_event() {
                 confirmed,
             } = ledger.after();
             let reference = reference.unwrap_or("-").to_owned();
-            seen.push((kind_of(&recorded.event), reference, limits.0[0], held.0[0], confirmed.0[0]));
+            seen.push((
+                kind_of(&recorded.event),
+                reference,
+                limits.0[0],
+                held.0[0],
+                confirmed.0[0],
+            ));
         })
         .unwrap();
     let expected = [
@@ -145,12 +149,18 @@ fn the_state_at_a_moment_is_the_state_that_was() {
             lsn: Lsn(lsn_then),
         },
     ] {
-        for mut replayer in [Replayer::new(&history).unwrap(), Replayer::near(&history, moment).unwrap()] {
+        for mut replayer in [
+            Replayer::new(&history).unwrap(),
+            Replayer::near(&history, moment).unwrap(),
+        ] {
             replayer.advance(moment, |_, _| ()).unwrap();
             assert_eq!(replayer.state().digest(Timestamp(0)), digest, "{moment:?}");
             // And further.
             replayer.advance(Moment::Time(Timestamp(i64::MAX)), |_, _| ()).unwrap();
-            assert_eq!(replayer.state().digest(Timestamp(0)), written.state.digest(Timestamp(0)));
+            assert_eq!(
+                replayer.state().digest(Timestamp(0)),
+                written.state.digest(Timestamp(0))
+            );
         }
     }
 }

@@ -84,7 +84,10 @@ fn a_missing_segment_is_named() {
     let pool = written.put("slot", 100_000);
     written.fill(pool, 1_500);
     std::fs::remove_file(written.journal_directory().join("0000000002.segment")).unwrap();
-    names(&written, "0000000002.segment is damaged at offset 0: the file is missing");
+    names(
+        &written,
+        "0000000002.segment is damaged at offset 0: the file is missing",
+    );
 }
 
 #[test]

@@ -8,8 +8,8 @@ use plimsoll_domain::{
     Reserve, State, StateOptions, Timestamp, Units,
 };
 use plimsoll_journal::{
-    CrcFraming, Directory, Journal, Lsn, MmapStorage, NewDirectory, Priority, RecoveryStart, Ring, Segment, SegmentNumber,
-    SegmentSource, SnapshotHeader, SnapshotWriter, Tag, archive_segment, limits,
+    CrcFraming, Directory, Journal, Lsn, MmapStorage, NewDirectory, Priority, RecoveryStart, Ring, Segment,
+    SegmentNumber, SegmentSource, SnapshotHeader, SnapshotWriter, Tag, archive_segment, limits,
 };
 
 /// Microseconds between two batches.
@@ -209,7 +209,10 @@ impl Written {
         writer.put(&chunk).unwrap();
         let finished = writer.finish().unwrap();
         let path = finished.path().to_owned();
-        let mut manifest = self.directory.take_writer().expect("the first snapshot of this directory");
+        let mut manifest = self
+            .directory
+            .take_writer()
+            .expect("the first snapshot of this directory");
         manifest.add_snapshot(finished).unwrap();
         path
     }
