@@ -24,7 +24,6 @@ use crate::connection::Connection;
 use crate::connections::Connections;
 use crate::dispatch::dispatch;
 use crate::frames::{Frames, PendingFrame};
-use crate::limits::{MESSAGES_IN_FLIGHT_MAX, MESSAGES_PER_PASS_MAX};
 use crate::outgoing::Outgoing;
 use crate::requests::Requests;
 use crate::runtime::{self, Signal};
@@ -169,19 +168,11 @@ impl Core {
         let mailbox = &self.shared.mailboxes[self.index];
         let mut more = false;
         for other in (0..self.shared.core_count()).filter(|other| *other != self.index) {
-            for taken in 1..=MESSAGES_PER_PASS_MAX {
-                let Some(message) = mailbox.pop_request(other) else {
-                    break;
-                };
-                self.submit(inner, message);
-                more |= taken == MESSAGES_PER_PASS_MAX;
-            }
-            for taken in 1..=MESSAGES_PER_PASS_MAX {
-                let Some(message) = mailbox.pop_reply(other) else { break };
+            more |= mailbox.take_requests(other, |message| self.submit(inner, message));
+            more |= mailbox.take_replies(other, |message| {
                 inner.unanswered[other] -= 1;
                 self.take_reply(inner, message);
-                more |= taken == MESSAGES_PER_PASS_MAX;
-            }
+            });
         }
         self.send_outgoing(inner);
         let now = inner.clock.now();
@@ -234,14 +225,12 @@ impl Core {
                 if !is_refused {
                     let result = if owner == self.index {
                         self.submit_own(inner, message)
-                    } else if inner.unanswered[owner] < MESSAGES_IN_FLIGHT_MAX {
-                        self.shared.mailboxes[owner].push_request(self.index, message)
                     } else {
-                        Err(message)
+                        let unanswered = &mut inner.unanswered[owner];
+                        self.shared.mailboxes[owner].push_request(self.index, message, unanswered)
                     };
                     match result {
                         Ok(()) => {
-                            inner.unanswered[owner] += usize::from(owner != self.index);
                             is_sent = true;
                             continue;
                         }
@@ -367,7 +356,9 @@ impl Core {
         while Rc::strong_count(&self) > 1 && Instant::now() < until {
             runtime::sleep(BETWEEN_PASSES).await;
         }
-        self.shared.mailboxes[self.index].leave();
+        while !self.shared.mailboxes[self.index].leave() {
+            runtime::sleep(BETWEEN_PASSES).await;
+        }
     }
 
     async fn wait(&self) {
