@@ -13,5 +13,6 @@ mod kill;
 mod lasting;
 mod limits;
 mod orders;
+mod rebuild;
 mod startup;
 mod support;
