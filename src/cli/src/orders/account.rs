@@ -212,15 +212,15 @@ mod tests {
 
     /// The pools of a file, with these limits and an allowance of one room.
     fn definitions(file: &OrderFile, limits: [u32; 2]) -> Vec<Option<PoolDefinition>> {
-        let define = |name: &Box<str>| {
+        let define = |name: &str| {
             Some(PoolDefinition {
                 overbook: vec![1],
                 opens_at: 2_000_000,
                 closes_at: 8_000_000,
-                ..PoolDefinition::new(&**name, limits.to_vec())
+                ..PoolDefinition::new(name, limits.to_vec())
             })
         };
-        file.pools.iter().map(define).collect()
+        file.pools.iter().map(|name| define(name)).collect()
     }
 
     /// Each violation as `pool dimension highest first orders at_end`, then would_refuse and outside_times.

@@ -193,18 +193,19 @@ impl<'a> Keeper<'a> {
             .put_pools(changes, false)
             .await
             .map_err(|error| self.trouble(error))?;
-        let refusals = results.iter().zip(changes).filter(|(result, _)| !result.status.is_ok());
-        for (result, definition) in refusals {
-            let refusal = Refusal::new(result.status);
-            if refusal.is(Status::ChangedMeanwhile) || refusal.retryable() {
-                return Err(Trouble::Again(format!(
-                    "{}: the engine answers {refusal}",
-                    definition.name
-                )));
-            }
-            return Err(Trouble::Stop(refused(&refusal).details(vec![definition.name.clone()])));
+        let mut refusals = results.iter().zip(changes).filter(|(result, _)| !result.status.is_ok());
+        // One at a time: a later attempt comes to the others.
+        let Some((result, definition)) = refusals.next() else {
+            return Ok(());
+        };
+        let refusal = Refusal::new(result.status);
+        if refusal.is(Status::ChangedMeanwhile) || refusal.retryable() {
+            return Err(Trouble::Again(format!(
+                "{}: the engine answers {refusal}",
+                definition.name
+            )));
         }
-        Ok(())
+        Err(Trouble::Stop(refused(&refusal).details(vec![definition.name.clone()])))
     }
 
     fn trouble(&self, error: Error) -> Trouble {

@@ -66,32 +66,18 @@ pub(super) async fn run(
             keeper.changed_names()
         ));
     }
-    let found = keeper.read().await?;
-    check_complete(job, &named, &found)?;
-    let mut definitions: Vec<Option<PoolDefinition>> = vec![None; job.file.pools.len()];
-    let mut pools: Vec<Option<PoolId>> = vec![None; job.file.pools.len()];
-    for (place, pool) in found {
-        definitions[place] = Some(pool.definition);
-        pools[place] = Some(pool.id);
-    }
-    let account = Account::new(&job.file, dimensions.len(), &definitions);
-
-    let outcome = if plan.is_finished() {
-        Ok(())
-    } else {
-        drive(job, &mut keeper, progress, &mut plan, left, &pools, &account).await
-    };
+    let outcome = record(job, &mut keeper, progress, &mut plan, left, &named).await;
     let patience = if outcome.is_ok() {
         job.arguments.patience
     } else {
         job.arguments.patience.min(PATIENCE_AFTER_FAILURE_MAX)
     };
     let given_back = give_back(job, &mut keeper, progress, patience).await;
-    match (outcome, given_back) {
+    let (account, definitions) = match (outcome, given_back) {
         (Err(failure), Err(_)) => return Err(failure.details(vec![left_changed(&keeper)])),
-        (Err(failure), Ok(())) | (Ok(()), Err(failure)) => return Err(failure),
-        (Ok(()), Ok(())) => {}
-    }
+        (Err(failure), Ok(())) | (Ok(_), Err(failure)) => return Err(failure),
+        (Ok(recorded), Ok(())) => recorded,
+    };
 
     let mut differences = Vec::new();
     let now = keeper.read().await?;
@@ -121,16 +107,27 @@ fn keeper_of<'a>(job: &'a Job<'_>, places: HashMap<&'a str, usize>, earlier: Has
     )
 }
 
-/// Lets the pools take every order, and sends what is left.
-async fn drive(
+/// Lets the pools take every order, and sends what is left. What the file comes to, and the definitions of its pools.
+async fn record(
     job: &Job<'_>,
     keeper: &mut Keeper<'_>,
     progress: &mut Progress,
     plan: &mut Plan<'_>,
     left: Left,
-    pools: &[Option<PoolId>],
-    account: &Account,
-) -> Result<(), Failure> {
+    named: &[usize],
+) -> Result<(Account, Vec<Option<PoolDefinition>>), Failure> {
+    let found = keeper.read().await?;
+    check_complete(job, named, &found)?;
+    let mut definitions: Vec<Option<PoolDefinition>> = vec![None; job.file.pools.len()];
+    let mut pools: Vec<Option<PoolId>> = vec![None; job.file.pools.len()];
+    for (place, pool) in found {
+        definitions[place] = Some(pool.definition);
+        pools[place] = Some(pool.id);
+    }
+    let account = Account::new(&job.file, job.dimensions.len(), &definitions);
+    if plan.is_finished() {
+        return Ok((account, definitions));
+    }
     tokio::select! {
         biased;
         () = interruption()? => return Err(Failure::failed("stopped before a line was sent")),
@@ -142,7 +139,9 @@ async fn drive(
             keeper.changed_count()
         ));
     }
-    job.drive(plan, progress, left, pools, Keys::OfOrders(account)).await
+    job.drive(plan, progress, left, &pools, Keys::OfOrders(&account))
+        .await?;
+    Ok((account, definitions))
 }
 
 async fn give_back(
