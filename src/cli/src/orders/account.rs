@@ -3,10 +3,11 @@
 //! It follows from the file and the definitions of its pools alone; no engine, clock, file or socket. The rules by which a line
 //! counts are those of [`Plan`](super::plan::Plan), for an engine that refuses nothing.
 
-use plimsoll_client::PoolDefinition;
+use plimsoll_client::{Pool, PoolDefinition};
 
 use super::file::{Operation, OrderFile};
 use super::plan::LineIndex;
+use crate::values::format_time;
 
 /// How full a pool was in one dimension.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -145,7 +146,7 @@ impl Account {
                     overbook,
                     highest: level.highest,
                     // Every time of a file lies in the range that can be shown.
-                    first_at: crate::values::format_time(level.past_first_at).unwrap_or_default(),
+                    first_at: format_time(level.past_first_at).unwrap_or_default(),
                     orders: level.past_count,
                     at_end: level.now,
                 });
@@ -156,12 +157,7 @@ impl Account {
     }
 
     /// Where a pool, by its index, does not hold what the file says.
-    pub(crate) fn differences(
-        &self,
-        pool: usize,
-        found: &plimsoll_client::Pool,
-        dimensions: &[String],
-    ) -> Vec<Difference> {
+    pub(crate) fn differences(&self, pool: usize, found: &Pool, dimensions: &[String]) -> Vec<Difference> {
         let mut differences = Vec::new();
         for (dimension, name) in dimensions.iter().enumerate() {
             let file = self.levels[pool * self.dimension_count + dimension].now;
@@ -189,7 +185,7 @@ fn ceiling_of(definition: &PoolDefinition, dimension: usize) -> (u32, u32) {
 mod tests {
     use std::path::Path;
 
-    use plimsoll_client::{Pool, PoolId};
+    use plimsoll_client::PoolId;
 
     use super::super::file::{self, Taken};
     use super::*;

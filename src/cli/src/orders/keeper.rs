@@ -14,7 +14,7 @@ use plimsoll_client::{Client, Error, Pool, PoolDefinition, Refusal, Status};
 use super::drive::{cannot_keep, other_directory};
 use super::progress::Progress;
 use super::selling::Selling;
-use crate::connection::{failure_of, refused};
+use crate::connection::{failure_of, read_failure, refused};
 use crate::failure::Failure;
 
 /// Between two attempts, while the engine does not answer or others change the pools too.
@@ -93,7 +93,7 @@ impl<'a> Keeper<'a> {
         let found = self
             .read_all()
             .await
-            .map_err(|error| crate::connection::read_failure(error, self.engine))?;
+            .map_err(|error| read_failure(error, self.engine))?;
         let of_file = found.into_iter().filter_map(|(place, mut pool)| {
             if let Some(earlier) = self.earlier.get(&pool.definition.name) {
                 let given_back = Selling::of(&pool.definition).given_back(*earlier);

@@ -338,8 +338,12 @@ fn key_of(input: &[u8; 32], number: u64, expired: u32) -> plimsoll_client::Key {
     if expired > 0 {
         hash.update(expired.to_le_bytes());
     }
+    key_of_hash(&hash.finalize().into())
+}
+
+fn key_of_hash(hash: &[u8; 32]) -> plimsoll_client::Key {
     let mut first = [0; 16];
-    first.copy_from_slice(&hash.finalize()[..16]);
+    first.copy_from_slice(&hash[..16]);
     plimsoll_client::Key::from_bytes(first)
 }
 
@@ -350,11 +354,7 @@ fn key_of_order(name: &str, earlier_count: u32) -> plimsoll_client::Key {
         0 => name.to_owned(),
         count => format!("{name}#{}", u64::from(count) + 1),
     };
-    plimsoll_client::Key::from_text(&text).unwrap_or_else(|_| {
-        let mut first = [0; 16];
-        first.copy_from_slice(&Sha256::digest(text.as_bytes())[..16]);
-        plimsoll_client::Key::from_bytes(first)
-    })
+    plimsoll_client::Key::from_text(&text).unwrap_or_else(|_| key_of_hash(&Sha256::digest(text.as_bytes()).into()))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! `plimsoll orders --rebuild`: records a whole file, whatever enforcement would have refused, and says which limits it passed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use plimsoll_client::{Pool, PoolDefinition, PoolId};
@@ -172,7 +172,7 @@ fn left_changed(keeper: &Keeper<'_>) -> String {
 
 /// In a rebuild an order for a pool that does not exist is no order that was refused: the file and the engine do not fit.
 fn check_complete(job: &Job<'_>, named: &[usize], found: &[(usize, Pool)]) -> Result<(), Failure> {
-    let known: std::collections::HashSet<usize> = found.iter().map(|(place, _)| *place).collect();
+    let known: HashSet<usize> = found.iter().map(|(place, _)| *place).collect();
     let missing = named.iter().filter(|place| !known.contains(place));
     let missing: Vec<&str> = missing.map(|place| &*job.file.pools[*place]).collect();
     if missing.is_empty() {
