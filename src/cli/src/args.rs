@@ -353,10 +353,26 @@ not come back within --patience.
 With --hold each order is held first and confirmed by a second command, before the next line of its pool. A hold that expires
 before it is confirmed, since something was down for longer, is tried again; the figures are the same.
 
+With --rebuild every order is recorded, also those that enforcement would have refused, and every limit that was passed is
+reported: pool, dimension, limit and allowance, the most units used, the time of the first order past them, how many orders
+were, and the units used at the end. All pools must exist. For the time of the rebuild those of the file are in shadow mode
+and open, without opens_at and closes_at; then they are given back what they had, after an error and Ctrl-C too. Whoever
+sells them meanwhile sells without a limit: rebuild while nobody sells, or in an installation that runs dark.
+  - The key of an order is its name (NAME#2 for its second reservation, and so on): what an earlier rebuild or a caller with
+    the name as key and reference has reserved is found, not taken again. So a file must hold the whole history.
+  - Rebuild one file at a time. When the command is killed, its pools stay as they are: run it again, it goes on and gives
+    back what they had; --restore-only does just that.
+  - Figures besides: would_refuse, the orders past a limit; outside_times, those whose `at` lies outside opens_at and
+    closes_at of their pool. Both are accepted. Levels are those of the file; pools in which the engine holds something else
+    are listed as differences. Neither changes the exit code: it is 0 when the file was rebuilt.
+MIGRATION.md leads from a legacy system to this one.
+
 Examples:
   plimsoll orders orders.csv.gz
   plimsoll orders orders.csv.gz --hold
-  plimsoll orders orders.csv.gz --dimensions rooms --progress /var/tmp/orders.progress --json")]
+  plimsoll orders orders.csv.gz --dimensions rooms --progress /var/tmp/orders.progress --json
+  plimsoll orders history.csv.gz --rebuild
+  plimsoll orders history.csv.gz --rebuild --json | jq -r '.violations[].pool' | uniq")]
 pub(crate) struct OrdersArguments {
     /// The file of orders: .csv, .ndjson, .csv.gz or .ndjson.gz
     pub(crate) file: PathBuf,
@@ -368,6 +384,14 @@ pub(crate) struct OrdersArguments {
     /// Hold each order first, then confirm it; holds last for TIME, 1s to 24h in whole seconds
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "30s", value_parser = parse_hold)]
     pub(crate) hold: Option<Duration>,
+
+    /// Record every order, whatever its pool's limit, and report the limits that were passed
+    #[arg(long, conflicts_with = "hold")]
+    pub(crate) rebuild: bool,
+
+    /// With --rebuild: only give pools back what a run that was killed has left changed
+    #[arg(long, requires = "rebuild")]
+    pub(crate) restore_only: bool,
 
     /// Where to keep what became of each line [default: the name of FILE with .progress, in the current directory]
     #[arg(long, value_name = "FILE")]

@@ -209,11 +209,11 @@ pub(crate) fn csv_row(pool: &Pool, dimension_count: usize) -> Vec<String> {
     row
 }
 
-fn state_of(closed: bool) -> &'static str {
+pub(crate) fn state_of(closed: bool) -> &'static str {
     if closed { "closed" } else { "open" }
 }
 
-fn mode_of(shadow: bool) -> &'static str {
+pub(crate) fn mode_of(shadow: bool) -> &'static str {
     if shadow { "shadow" } else { "enforce" }
 }
 

@@ -6,16 +6,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use plimsoll_client::{Client, PoolId, Refusal, Status};
+use plimsoll_client::{Client, PoolId, Refusal, Status, StatusNumber};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use super::account::Account;
 use super::file::OrderFile;
-use super::key_of;
 use super::meter::Meter;
-use super::plan::{LineIndex, Plan, Step};
+use super::plan::{LineIndex, Outcome, Plan, Step};
 use super::progress::{Progress, ProgressError};
 use super::send::{Answer, Order, refused_reserve, release};
+use super::{key_of, key_of_order};
 use crate::failure::{Exit, Failure};
 
 /// Between two attempts at the lines that got no answer. The client itself has tried for its `--timeout` before.
@@ -27,6 +28,16 @@ const TICK: Duration = Duration::from_millis(500);
 /// Trouble that is over sooner is not worth a line.
 const TROUBLE_UNSAID_MAX: Duration = Duration::from_secs(1);
 
+/// Where the keys of lines come from.
+#[derive(Clone, Copy)]
+pub(crate) enum Keys<'a> {
+    /// From the line: SHA-256 of the input, and the line's number.
+    OfLines([u8; 32]),
+    /// From the order's name and how many reservations it had before. So another file that goes on where this one ends, and callers
+    /// who name the order as their key, find what is there. For a rebuild, in which nothing can be refused.
+    OfOrders(&'a Account),
+}
+
 /// What is the same for all lines.
 pub(crate) struct Drive<'a> {
     pub(crate) client: &'a Client,
@@ -34,8 +45,7 @@ pub(crate) struct Drive<'a> {
     /// The ids of the file's pools; `None` for one that does not exist. Ids are of one data directory, names would be found again in
     /// another.
     pub(crate) pools: &'a [Option<PoolId>],
-    /// SHA-256 of the input.
-    pub(crate) input: [u8; 32],
+    pub(crate) keys: Keys<'a>,
     /// The engine's data directory when the run began.
     pub(crate) directory: &'a str,
     /// The most lines in flight.
@@ -64,7 +74,7 @@ struct Trouble {
 struct Running<'a, 'p> {
     drive: &'a Drive<'a>,
     plan: &'a mut Plan<'p>,
-    progress: Progress,
+    progress: &'a mut Progress,
     meter: Meter,
     /// Lines to send before any others, the last first: those that an earlier run left.
     left: Vec<(LineIndex, Step)>,
@@ -81,11 +91,15 @@ struct Running<'a, 'p> {
 }
 
 impl Drive<'_> {
+    fn is_rebuild(&self) -> bool {
+        matches!(self.keys, Keys::OfOrders(_))
+    }
+
     /// Sends what is ready until everything is settled, or until it cannot go on. Whatever the ending, what is known is kept.
     pub(crate) async fn run(
         &self,
         plan: &mut Plan<'_>,
-        progress: Progress,
+        progress: &mut Progress,
         mut left: Vec<(LineIndex, Step)>,
         expired: HashMap<LineIndex, u32>,
     ) -> Result<Ending, Failure> {
@@ -151,14 +165,20 @@ impl Running<'_, '_> {
             let (client, file) = (self.drive.client.clone(), Arc::clone(self.drive.file));
             let line = &file.lines[index.index()];
             let pool = self.drive.pools[line.pool.index()];
-            let expired = self.expired.get(&index).copied().unwrap_or(0);
-            let key = key_of(&self.drive.input, line.number, expired);
+            let key = match self.drive.keys {
+                Keys::OfLines(input) => {
+                    let expired = self.expired.get(&index).copied().unwrap_or(0);
+                    key_of(&input, line.number, expired)
+                }
+                Keys::OfOrders(account) => key_of_order(&file.orders[line.order.index()], account.turn(index)),
+            };
             let answers = answers.clone();
             let order = Order {
                 file,
                 index,
                 key,
                 hold: self.drive.hold,
+                is_rebuild: self.drive.is_rebuild(),
             };
             tokio::spawn(async move {
                 let answer = match (step, pool) {
@@ -180,6 +200,14 @@ impl Running<'_, '_> {
         let mut stop = None;
         for (index, step, answer) in batch.drain(..) {
             match answer {
+                // Somebody else has changed the pool meanwhile. Not kept: the line is sent again when its pool takes it.
+                Answer::Known {
+                    outcome: Outcome::Rejected(status),
+                    ..
+                } if self.drive.is_rebuild() => {
+                    let line = &self.drive.file.lines[index.index()];
+                    stop = Some(refused_in_rebuild(&self.drive.file.pools[line.pool.index()], status));
+                }
                 Answer::Known { outcome, repeated } => {
                     self.unknown.remove(&index);
                     self.note_repeated(repeated);
@@ -247,6 +275,10 @@ impl Running<'_, '_> {
     /// After a crash, the lines that were in flight are known to the engine. More than that means that the progress of an earlier
     /// run is gone, and with it what was refused.
     fn note_repeated(&mut self, repeated: bool) {
+        // A rebuild is meant to find what is there already, and nothing was refused.
+        if self.drive.is_rebuild() {
+            return;
+        }
         self.repeated_count += usize::from(repeated);
         if repeated && self.repeated_count == self.drive.window + 1 {
             self.meter.say(
@@ -289,7 +321,7 @@ impl Running<'_, '_> {
 }
 
 /// Ends with SIGINT or SIGTERM.
-fn interruption() -> Result<impl Future<Output = ()>, Failure> {
+pub(super) fn interruption() -> Result<impl Future<Output = ()>, Failure> {
     let listen = |kind| signal(kind).map_err(|error| Failure::failed("cannot listen for signals").because(error));
     let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
     Ok(async move {
@@ -305,7 +337,15 @@ pub(super) fn other_directory() -> Failure {
         .help("start it on the directory that it had, and run the same command again: it goes on where it was")
 }
 
-fn cannot_keep(error: ProgressError, path: &Path) -> Failure {
+fn refused_in_rebuild(pool: &str, status: u16) -> Failure {
+    let refusal = Refusal::new(StatusNumber(status));
+    Failure::failed(format!(
+        "the pool {pool} does not take every order any more: the engine answers {refusal}"
+    ))
+    .help("somebody has changed it meanwhile; run the same command again: it goes on where it was")
+}
+
+pub(super) fn cannot_keep(error: ProgressError, path: &Path) -> Failure {
     Failure::failed(format!(
         "cannot write the progress file {}, so nothing more is sent",
         path.display()

@@ -1,17 +1,21 @@
 //! `plimsoll orders`: drives a file of orders through a running engine, so that it can be killed and begun again.
 
+mod account;
 mod drive;
 mod file;
+mod keeper;
 mod meter;
 mod plan;
 mod progress;
+mod rebuild;
+mod selling;
 mod send;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use plimsoll_client::{Client, PoolId};
+use plimsoll_client::{Client, KeySource, PoolId};
 use sha2::{Digest, Sha256};
 
 use crate::args::OrdersArguments;
@@ -19,13 +23,10 @@ use crate::connection;
 use crate::failure::Failure;
 use crate::input::Input;
 use crate::output::{Output, notice};
-use drive::{Drive, Ending};
+use drive::{Drive, Ending, Keys};
 use file::{Operation, OrderFile, Taken};
-use plan::{Figures, LineIndex, Plan, Skip};
-use progress::{Progress, ProgressError, Run};
-
-/// The most pools without an entry in the engine that are named.
-const MISSING_COUNT_SHOWN_MAX: usize = 5;
+use plan::{Figures, LineIndex, Plan, Skip, Step};
+use progress::{Known, Progress, ProgressError, Run};
 
 pub(crate) fn run(arguments: &OrdersArguments) -> Result<(), Failure> {
     let input = Input::read(&arguments.file)?;
@@ -35,11 +36,11 @@ pub(crate) fn run(arguments: &OrdersArguments) -> Result<(), Failure> {
 async fn run_with(arguments: &OrdersArguments, input: Input) -> Result<(), Failure> {
     let client = connection::connect(&arguments.client).await?;
     let welcome = client.welcome();
-    let dimensions = &welcome.dimensions;
+    let dimensions = welcome.dimensions.clone();
     let columns = match &arguments.dimensions {
         Some(names) => {
             let places = names
-                .places(dimensions)
+                .places(&dimensions)
                 .map_err(|error| Failure::usage(format!("--dimensions: {error}")))?;
             places.into_iter().map(|place| dimensions[place].clone()).collect()
         }
@@ -49,12 +50,11 @@ async fn run_with(arguments: &OrdersArguments, input: Input) -> Result<(), Failu
     let file = file::read(
         &input,
         &Taken {
-            engine: dimensions,
+            engine: &dimensions,
             columns: &columns,
         },
     )
     .map_err(|errors| errors.into_failure(&input.path))?;
-    let file = Arc::new(file);
     if !file.was_in_order {
         notice("note: the lines are not in the order of time; they are taken in that order");
     }
@@ -65,78 +65,137 @@ async fn run_with(arguments: &OrdersArguments, input: Input) -> Result<(), Failu
         ));
     }
 
+    let job = Job {
+        arguments,
+        client,
+        dimensions,
+        directory: welcome.directory_id.clone(),
+        file: Arc::new(file),
+        progress_path: progress_path(arguments)?,
+    };
     let run = Run {
         input: hexadecimal(&input.digest),
-        directory: welcome.directory_id.clone(),
+        directory: job.directory.clone(),
         dimensions: columns.join(","),
         hold_seconds: arguments.hold.map_or(0, |hold| hold.as_secs()),
+        is_rebuild: arguments.rebuild,
     };
-    let path = progress_path(arguments)?;
-    let (progress, known) = Progress::open(&path, &run).map_err(|error| cannot_use(error, &path))?;
-    let by_number: HashMap<u64, LineIndex> = (0..)
-        .map(LineIndex)
-        .zip(&file.lines)
-        .map(|(index, line)| (line.number, index))
-        .collect();
-    let damaged = |number: u64| {
-        Failure::failed(format!(
-            "{}: what it says of line {number} does not fit the file",
-            path.display()
-        ))
-        .help("it is damaged; what the engine holds can no longer be told from it")
-    };
-    let index_of = |number: u64| by_number.get(&number).copied().ok_or_else(|| damaged(number));
-    let mut outcomes = HashMap::with_capacity(known.outcomes.len());
-    for (number, outcome) in known.outcomes {
-        outcomes.insert(index_of(number)?, outcome);
+    let path = &job.progress_path;
+    if arguments.restore_only && !path.exists() {
+        return Err(Failure::failed(format!("there is no progress file {}", path.display()))
+            .help("say with --progress where the run that was stopped kept it"));
     }
-    let mut expired = HashMap::with_capacity(known.expired.len());
-    for (number, count) in known.expired {
-        expired.insert(index_of(number)?, count);
+    let (mut progress, mut known) = Progress::open(path, &run).map_err(|error| cannot_use(error, path))?;
+    let earlier = std::mem::take(&mut known.earlier);
+    if arguments.restore_only {
+        return rebuild::restore(&job, &mut progress, earlier).await;
     }
-    let is_fresh = outcomes.is_empty();
-    let mut plan = Plan::new(&file.lines);
-    let ready = plan
-        .resume(outcomes)
-        .map_err(|misfit| damaged(file.lines[misfit.0.index()].number))?;
-    if !is_fresh {
-        notice(format_args!(
-            "going on from {}: {} of {} lines are done",
-            path.display(),
-            plan.settled(),
-            file.lines.len()
-        ));
+    let (mut plan, left) = job.plan(known)?;
+    if arguments.rebuild {
+        return rebuild::run(&job, &mut progress, plan, left, earlier).await;
+    }
+    if !plan.is_finished() {
+        let pools = resolve_pools(&job.client, &job.file, arguments).await?;
+        job.drive(&mut plan, &mut progress, left, &pools, Keys::OfLines(input.digest))
+            .await?;
+    }
+    say_skipped(&plan, &job.file);
+    print(plan.figures(), arguments.client.json)
+}
+
+/// A file that was read, and the engine that it is for.
+struct Job<'a> {
+    arguments: &'a OrdersArguments,
+    client: Client,
+    /// All dimensions of the engine, in its order.
+    dimensions: Vec<String>,
+    /// The engine's data directory when the run began.
+    directory: String,
+    file: Arc<OrderFile>,
+    progress_path: PathBuf,
+}
+
+/// What an earlier run has left to be done.
+struct Left {
+    /// The lines that are ready to be sent, in the order of time.
+    ready: Vec<(LineIndex, Step)>,
+    /// How many holds of a line have expired before they were confirmed.
+    expired: HashMap<LineIndex, u32>,
+}
+
+impl Job<'_> {
+    /// Goes on from what the progress file holds.
+    fn plan(&self, known: Known) -> Result<(Plan<'_>, Left), Failure> {
+        let (file, path) = (&self.file, &self.progress_path);
+        let by_number: HashMap<u64, LineIndex> = (0..)
+            .map(LineIndex)
+            .zip(&file.lines)
+            .map(|(index, line)| (line.number, index))
+            .collect();
+        let damaged = |number: u64| {
+            Failure::failed(format!(
+                "{}: what it says of line {number} does not fit the file",
+                path.display()
+            ))
+            .help("it is damaged; what the engine holds can no longer be told from it")
+        };
+        let index_of = |number: u64| by_number.get(&number).copied().ok_or_else(|| damaged(number));
+        let mut outcomes = HashMap::with_capacity(known.outcomes.len());
+        for (number, outcome) in known.outcomes {
+            outcomes.insert(index_of(number)?, outcome);
+        }
+        let mut expired = HashMap::with_capacity(known.expired.len());
+        for (number, count) in known.expired {
+            expired.insert(index_of(number)?, count);
+        }
+        let is_fresh = outcomes.is_empty();
+        let mut plan = Plan::new(&file.lines);
+        let ready = plan
+            .resume(outcomes)
+            .map_err(|misfit| damaged(file.lines[misfit.0.index()].number))?;
+        if !is_fresh {
+            notice(format_args!(
+                "going on from {}: {} of {} lines are done",
+                path.display(),
+                plan.settled(),
+                file.lines.len()
+            ));
+        }
+        Ok((plan, Left { ready, expired }))
     }
 
-    if !plan.is_finished() {
-        let pools = resolve_pools(&client, &file, arguments).await?;
+    /// Sends what is left.
+    async fn drive(
+        &self,
+        plan: &mut Plan<'_>,
+        progress: &mut Progress,
+        left: Left,
+        pools: &[Option<PoolId>],
+        keys: Keys<'_>,
+    ) -> Result<(), Failure> {
         let drive = Drive {
-            client: &client,
-            file: &file,
-            pools: &pools,
-            input: input.digest,
-            directory: &run.directory,
-            window: arguments.window as usize,
-            patience: arguments.patience,
-            hold: arguments.hold,
+            client: &self.client,
+            file: &self.file,
+            pools,
+            keys,
+            directory: &self.directory,
+            window: self.arguments.window as usize,
+            patience: self.arguments.patience,
+            hold: self.arguments.hold,
         };
-        match drive.run(&mut plan, progress, ready, expired).await? {
-            Ending::Finished => {}
-            Ending::Interrupted => {
-                return Err(Failure::failed(format!(
-                    "stopped; {} of {} lines are done",
-                    plan.settled(),
-                    file.lines.len()
-                ))
-                .help(format!(
-                    "run the same command again to go on; {} knows where it was",
-                    path.display()
-                )));
-            }
+        match drive.run(plan, progress, left.ready, left.expired).await? {
+            Ending::Finished => Ok(()),
+            Ending::Interrupted => Err(Failure::failed(format!(
+                "stopped; {} of {} lines are done",
+                plan.settled(),
+                self.file.lines.len()
+            ))
+            .help(format!(
+                "run the same command again to go on; {} knows where it was",
+                self.progress_path.display()
+            ))),
         }
     }
-    say_skipped(&plan, &file);
-    print(plan.figures(), arguments.client.json)
 }
 
 /// The name of the input, in the current directory: where an input lies is often no place to write to.
@@ -166,6 +225,15 @@ fn cannot_use(error: ProgressError, path: &Path) -> Failure {
         .help(help)
 }
 
+/// The pools that a reserve names, by their indices.
+fn pools_named(file: &OrderFile) -> Vec<usize> {
+    let reserves = file.lines.iter().filter(|line| line.operation == Operation::Reserve);
+    let mut named: Vec<usize> = reserves.map(|line| line.pool.index()).collect();
+    named.sort_unstable();
+    named.dedup();
+    named
+}
+
 /// The id of each pool that a reserve names. A name without a pool is often a forgotten import; a file of which no pool exists
 /// certainly is.
 async fn resolve_pools(
@@ -173,14 +241,7 @@ async fn resolve_pools(
     file: &OrderFile,
     arguments: &OrdersArguments,
 ) -> Result<Vec<Option<PoolId>>, Failure> {
-    let mut named: Vec<usize> = file
-        .lines
-        .iter()
-        .filter(|line| line.operation == Operation::Reserve)
-        .map(|line| line.pool.index())
-        .collect();
-    named.sort_unstable();
-    named.dedup();
+    let named = pools_named(file);
     let names: Vec<&str> = named.iter().map(|pool| &*file.pools[*pool]).collect();
     let found = client
         .resolve(&names)
@@ -200,15 +261,10 @@ async fn resolve_pools(
             ))
             .help("import them first: plimsoll pool import FILE"));
         }
-        let shown = missing[..missing.len().min(MISSING_COUNT_SHOWN_MAX)].join(", ");
-        let dots = if missing.len() > MISSING_COUNT_SHOWN_MAX {
-            ", .."
-        } else {
-            ""
-        };
         notice(format_args!(
-            "note: orders for pools that do not exist ({}) are rejected: {shown}{dots}",
-            missing.len()
+            "note: orders for pools that do not exist ({}) are rejected: {}",
+            missing.len(),
+            keeper::shortened(&missing)
         ));
     }
     let mut ids = vec![None; file.pools.len()];
@@ -243,19 +299,31 @@ fn print(figures: Figures, json: bool) -> Result<(), Failure> {
     if json {
         output.json(&figures)?;
     } else {
-        let lines = [
-            ("accepted", figures.accepted),
-            ("rejected", figures.rejected),
-            ("released", figures.released),
-            ("release_of_rejected", figures.release_of_rejected),
-            ("live", figures.live),
-            ("skipped", figures.skipped),
-        ];
-        for (name, number) in lines.iter().filter(|(name, number)| *name != "skipped" || *number > 0) {
-            output.line(format_args!("{name:<19} {number:>10}"))?;
-        }
+        print_figures(&mut output, &figure_lines(figures))?;
     }
     output.finish()
+}
+
+/// The figures with their names.
+fn figure_lines(figures: Figures) -> Vec<(&'static str, u64)> {
+    let mut lines = vec![
+        ("accepted", figures.accepted),
+        ("rejected", figures.rejected),
+        ("released", figures.released),
+        ("release_of_rejected", figures.release_of_rejected),
+        ("live", figures.live),
+    ];
+    if figures.skipped > 0 {
+        lines.push(("skipped", figures.skipped));
+    }
+    lines
+}
+
+fn print_figures(output: &mut Output, lines: &[(&str, u64)]) -> Result<(), Failure> {
+    for (name, number) in lines {
+        output.line(format_args!("{name:<19} {number:>10}"))?;
+    }
+    Ok(())
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
@@ -270,9 +338,23 @@ fn key_of(input: &[u8; 32], number: u64, expired: u32) -> plimsoll_client::Key {
     if expired > 0 {
         hash.update(expired.to_le_bytes());
     }
+    key_of_hash(&hash.finalize().into())
+}
+
+fn key_of_hash(hash: &[u8; 32]) -> plimsoll_client::Key {
     let mut first = [0; 16];
-    first.copy_from_slice(&hash.finalize()[..16]);
+    first.copy_from_slice(&hash[..16]);
     plimsoll_client::Key::from_bytes(first)
+}
+
+/// The idempotency key of an order in a rebuild: its name as a key, as a caller would give it with `--key`; `NAME#2` for its second
+/// reservation, and so on. A name that is no key is hashed as it is.
+fn key_of_order(name: &str, earlier_count: u32) -> plimsoll_client::Key {
+    let text = match earlier_count {
+        0 => name.to_owned(),
+        count => format!("{name}#{}", u64::from(count) + 1),
+    };
+    plimsoll_client::Key::from_text(&text).unwrap_or_else(|_| key_of_hash(&Sha256::digest(text.as_bytes()).into()))
 }
 
 #[cfg(test)]
@@ -292,5 +374,25 @@ mod tests {
         ] {
             assert_ne!(key, other);
         }
+    }
+
+    #[test]
+    fn the_key_of_an_order_is_its_name() {
+        let check = |name: &str, count: u32, text: &str| {
+            assert_eq!(
+                Ok(key_of_order(name, count)),
+                plimsoll_client::Key::from_text(text),
+                "{name}"
+            );
+        };
+        check("order-4711", 0, "order-4711");
+        check("order-4711", 1, "order-4711#2");
+        check("order-4711", 2, "order-4711#3");
+        check(
+            "123e4567-e89b-12d3-a456-426614174000",
+            0,
+            "123e4567-e89b-12d3-a456-426614174000",
+        );
+        assert_ne!(key_of_order("two words", 0), key_of_order("two words", 1));
     }
 }

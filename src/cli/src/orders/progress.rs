@@ -5,6 +5,8 @@
 //!   file of another run is never appended to.
 //! - Each further line is one outcome: the line's number in the input, then `A` and the reservation, `R` and the status, or `L`;
 //!   or it says that so many holds of a line have expired: the line's number, `E`, and how many.
+//! - A rebuild also keeps what it takes from pools for its duration: `P`, the pool, its mode, its state, opens_at and closes_at as
+//!   they were. It stands here before the pool is changed. `restored` says that all of them have been given back.
 //! - It is only appended to, a batch of lines at a time, each batch synced before the next is written. So only its last batch can be
 //!   torn: what follows the last line feed, or the first zero byte, is cut off when it is opened again.
 //! - One process at a time writes to it; the lock goes with the process.
@@ -16,6 +18,8 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::plan::Outcome;
+use super::selling::Selling;
+use crate::pool_form::{mode_of, state_of};
 
 /// The first word of the file and the version of its form.
 const MAGIC: &str = "plimsoll-orders 1";
@@ -31,7 +35,12 @@ pub(crate) struct Run {
     pub(crate) dimensions: String,
     /// How many seconds each order is held before it is confirmed; 0 when it is not held.
     pub(crate) hold_seconds: u64,
+    /// Whether it rebuilds: then no line can be refused.
+    pub(crate) is_rebuild: bool,
 }
+
+/// The last word of the header of a rebuild.
+const REBUILD: &str = "rebuild";
 
 impl Run {
     fn header(&self) -> String {
@@ -42,6 +51,10 @@ impl Run {
         if self.hold_seconds > 0 {
             header.push_str(&format!(" hold={}", self.hold_seconds));
         }
+        if self.is_rebuild {
+            header.push(' ');
+            header.push_str(REBUILD);
+        }
         header
     }
 
@@ -50,15 +63,17 @@ impl Run {
         let value = |word: &str, key: &str| word.strip_prefix(key)?.strip_prefix('=').map(str::to_owned);
         let mut word = |key: &str| value(words.next()?, key);
         let (input, directory, dimensions) = (word("input")?, word("directory")?, word("dimensions")?);
-        let hold_seconds = match words.next() {
-            Some(word) => value(word, "hold")?.parse().ok()?,
-            None => 0,
+        let (hold_seconds, is_rebuild) = match words.next() {
+            Some(REBUILD) => (0, true),
+            Some(word) => (value(word, "hold")?.parse().ok()?, false),
+            None => (0, false),
         };
         let run = Run {
             input,
             directory,
             dimensions,
             hold_seconds,
+            is_rebuild,
         };
         words.next().is_none().then_some(run)
     }
@@ -97,6 +112,8 @@ pub(crate) struct Known {
     pub(crate) outcomes: HashMap<u64, Outcome>,
     /// How many holds of a line have expired before they were confirmed.
     pub(crate) expired: HashMap<u64, u32>,
+    /// What pools had before a rebuild changed them, and have not been given back, by their names.
+    pub(crate) earlier: HashMap<String, Selling>,
 }
 
 impl Progress {
@@ -172,6 +189,25 @@ impl Progress {
         assert!(written.is_ok(), "a String takes what is written to it");
     }
 
+    /// Adds to the batch what a pool had before it is changed.
+    pub(crate) fn add_earlier(&mut self, pool: &str, earlier: Selling) {
+        let Selling {
+            shadow,
+            closed,
+            opens_at,
+            closes_at,
+        } = earlier;
+        let (mode, state) = (mode_of(shadow), state_of(closed));
+        let written = writeln!(self.batch, "P {pool} {mode} {state} {opens_at} {closes_at}");
+        assert!(written.is_ok(), "a String takes what is written to it");
+    }
+
+    /// Adds to the batch that all pools have been given back what they had.
+    pub(crate) fn add_restored(&mut self) {
+        self.batch.push_str(RESTORED);
+        self.batch.push('\n');
+    }
+
     /// Writes the batch, and waits until it is on the disk.
     pub(crate) fn write(&mut self) -> Result<(), ProgressError> {
         self.file.write_all(self.batch.as_bytes())?;
@@ -224,6 +260,11 @@ fn parse(content: &[u8], run: &Run) -> Result<Option<Known>, ProgressError> {
         ("engine", &found.directory, &run.directory),
         ("choice of dimensions", &found.dimensions, &run.dimensions),
         ("--hold", &hold_text(found.hold_seconds), &hold_text(run.hold_seconds)),
+        (
+            "choice of --rebuild",
+            &rebuild_text(found.is_rebuild),
+            &rebuild_text(run.is_rebuild),
+        ),
     ] {
         if theirs != ours {
             let (theirs, ours) = (theirs.clone(), ours.clone());
@@ -244,6 +285,14 @@ fn parse(content: &[u8], run: &Run) -> Result<Option<Known>, ProgressError> {
             }
             continue;
         }
+        if line == RESTORED {
+            known.earlier.clear();
+            continue;
+        }
+        if let Some((pool, earlier)) = parse_earlier(line) {
+            known.earlier.insert(pool, earlier);
+            continue;
+        }
         let (number, outcome) = parse_outcome(line).ok_or_else(damaged)?;
         if known.outcomes.insert(number, outcome).is_some() {
             return Err(damaged());
@@ -258,6 +307,31 @@ fn hold_text(seconds: u64) -> String {
     } else {
         format!("{seconds}s")
     }
+}
+
+fn rebuild_text(is_rebuild: bool) -> String {
+    if is_rebuild { "with it" } else { "without it" }.to_owned()
+}
+
+/// The line that says that pools have been given back what they had.
+const RESTORED: &str = "restored";
+
+fn parse_earlier(line: &str) -> Option<(String, Selling)> {
+    let mut words = line.strip_prefix("P ")?.split(' ');
+    let pool = words.next()?.to_owned();
+    let mut one_of = |names: [&str; 2]| {
+        let word = words.next()?;
+        names.iter().position(|name| *name == word).map(|place| place == 1)
+    };
+    let shadow = one_of([false, true].map(mode_of))?;
+    let closed = one_of([false, true].map(state_of))?;
+    let earlier = Selling {
+        shadow,
+        closed,
+        opens_at: words.next()?.parse().ok()?,
+        closes_at: words.next()?.parse().ok()?,
+    };
+    words.next().is_none().then_some((pool, earlier))
 }
 
 fn parse_expired(line: &str) -> Option<(u64, u32)> {
@@ -278,201 +352,5 @@ fn parse_outcome(line: &str) -> Option<(u64, Outcome)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use plimsoll_client::ReservationId;
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn run() -> Run {
-        Run {
-            input: "ab12".into(),
-            directory: "cd34".into(),
-            dimensions: "rooms,guests".into(),
-            hold_seconds: 0,
-        }
-    }
-
-    fn some_outcomes() -> Vec<(u64, Outcome)> {
-        vec![
-            (2, Outcome::Accepted(ReservationId(7))),
-            (9, Outcome::Rejected(18)),
-            (4, Outcome::Released),
-        ]
-    }
-
-    /// A progress file with these outcomes, one batch each.
-    fn write(path: &Path, outcomes: &[(u64, Outcome)]) {
-        let (mut progress, known) = Progress::open(path, &run()).unwrap();
-        assert_eq!(known, Known::default());
-        for (line, outcome) in outcomes {
-            progress.add(*line, *outcome);
-            progress.write().unwrap();
-        }
-    }
-
-    fn known_at(path: &Path) -> Known {
-        Progress::open(path, &run()).unwrap().1
-    }
-
-    #[test]
-    fn what_was_written_is_known_again() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("a.progress");
-        write(&path, &some_outcomes());
-        assert_eq!(known_at(&path).outcomes, some_outcomes().into_iter().collect());
-        let text = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(
-            text,
-            "plimsoll-orders 1 input=ab12 directory=cd34 dimensions=rooms,guests\n\
-             2 A 00000000000000000000000007\n9 R 18\n4 L\n"
-        );
-    }
-
-    #[test]
-    fn expired_holds_are_counted() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("a.progress");
-        let run = Run {
-            hold_seconds: 30,
-            ..run()
-        };
-        let (mut progress, _) = Progress::open(&path, &run).unwrap();
-        progress.add_expired(4, 1);
-        progress.add_expired(9, 1);
-        progress.add_expired(4, 2);
-        progress.add(9, Outcome::Rejected(18));
-        progress.write().unwrap();
-        drop(progress);
-        let text = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(
-            text,
-            "plimsoll-orders 1 input=ab12 directory=cd34 dimensions=rooms,guests hold=30\n4 E 1\n9 E 1\n4 E 2\n9 R 18\n"
-        );
-        let known = Progress::open(&path, &run).unwrap().1;
-        assert_eq!(known.expired, [(4, 2), (9, 1)].into());
-        assert_eq!(known.outcomes, [(9, Outcome::Rejected(18))].into());
-    }
-
-    #[test]
-    fn wherever_it_is_torn_whole_lines_are_kept_and_it_goes_on() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("a.progress");
-        write(&path, &some_outcomes());
-        let whole = std::fs::read(&path).unwrap();
-        for size in 0..=whole.len() {
-            for zeros in [0, 5] {
-                let mut torn = whole[..size].to_vec();
-                torn.resize(size + zeros, 0);
-                std::fs::write(&path, &torn).unwrap();
-                let (mut progress, known) = Progress::open(&path, &run()).unwrap();
-                let lines = whole[..size].iter().filter(|byte| **byte == b'\n').count();
-                assert_eq!(known.outcomes.len(), lines.saturating_sub(1), "cut at {size}");
-                progress.add(100, Outcome::Released);
-                progress.write().unwrap();
-                drop(progress);
-                assert_eq!(
-                    known_at(&path).outcomes.len(),
-                    known.outcomes.len() + 1,
-                    "cut at {size}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn a_file_of_another_run_is_refused_and_left_alone() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("a.progress");
-        write(&path, &some_outcomes());
-        let before = std::fs::read(&path).unwrap();
-        for (other, what) in [
-            (
-                Run {
-                    input: "x".into(),
-                    ..run()
-                },
-                "another input: ab12, not x",
-            ),
-            (
-                Run {
-                    directory: "x".into(),
-                    ..run()
-                },
-                "another engine: cd34, not x",
-            ),
-            (
-                Run {
-                    dimensions: "rooms".into(),
-                    ..run()
-                },
-                "another choice of dimensions: rooms,guests, not rooms",
-            ),
-            (
-                Run {
-                    hold_seconds: 30,
-                    ..run()
-                },
-                "another --hold: none, not 30s",
-            ),
-        ] {
-            let error = Progress::open(&path, &other).unwrap_err().to_string();
-            assert!(error.ends_with(what), "{error}");
-        }
-        assert_eq!(std::fs::read(&path).unwrap(), before);
-    }
-
-    #[test]
-    fn what_is_no_progress_file_is_left_alone() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("a.csv");
-        for text in ["at,op\n1,2\n", "notes", "plimsoll-orders 2 input=ab12\n", "\u{1}\n"] {
-            std::fs::write(&path, text).unwrap();
-            assert!(
-                matches!(Progress::open(&path, &run()), Err(ProgressError::Foreign)),
-                "{text:?}"
-            );
-            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
-        }
-    }
-
-    #[test]
-    fn a_device_is_no_progress_file() {
-        assert!(matches!(
-            Progress::open(Path::new("/dev/zero"), &run()),
-            Err(ProgressError::Foreign)
-        ));
-    }
-
-    #[test]
-    fn damage_in_the_middle_is_named() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("a.progress");
-        for bad in ["2 A", "2 X", "2 E", "2 E 1\n2 E 1", "A", "2 L L", "x L", "1 L\n1 L"] {
-            std::fs::write(&path, format!("{}\n{bad}\n3 L\n", run().header())).unwrap();
-            assert!(
-                matches!(Progress::open(&path, &run()), Err(ProgressError::Damaged { .. })),
-                "{bad:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn two_runs_do_not_share_it() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("a.progress");
-        let first = Progress::open(&path, &run()).unwrap();
-        assert!(matches!(Progress::open(&path, &run()), Err(ProgressError::InUse)));
-        drop(first);
-        assert!(Progress::open(&path, &run()).is_ok());
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_are_progress_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = parse(&bytes, &run());
-            let content = [format!("{}\n", run().header()).as_bytes(), &bytes].concat();
-            let _ = parse(&content, &run());
-        }
-    }
-}
+#[path = "progress_tests.rs"]
+mod tests;

@@ -35,6 +35,8 @@ pub(super) struct Order {
     pub(super) key: Key,
     /// How long it is held before it is confirmed; `None`: it is confirmed at once.
     pub(super) hold: Option<Duration>,
+    /// Whether its key is the order's own.
+    pub(super) is_rebuild: bool,
 }
 
 impl Order {
@@ -58,6 +60,9 @@ impl Order {
                 // Confirmed at once, or by an earlier attempt.
                 _ => accepted(&reservation),
             },
+            Ok(Reserving::Refused(refusal)) if self.is_rebuild && refusal.is(Status::KeyReused) => {
+                other_request(&self.file.orders[line.order.index()], line.number)
+            }
             Ok(Reserving::Refused(refusal)) => refused_reserve(&refusal, line.number),
             Ok(Reserving::Unknown(unknown)) => unknown_answer(&unknown),
             Err(error) => error_answer(error),
@@ -133,6 +138,19 @@ pub(super) fn refused_reserve(refusal: &Refusal, number: u64) -> Answer {
     } else {
         failure.help("mend the cause and run the same command again: it goes on where it was")
     })
+}
+
+/// The engine has a reservation of this order that is not what the file says.
+fn other_request(order: &str, number: u64) -> Answer {
+    Answer::Stop(
+        Failure::failed(format!(
+            "line {number}: order {order} has a reservation already, with another pool or other units"
+        ))
+        .help(
+            "its line has changed since an earlier file, or a caller sends something else under its name; a change of an order \
+             is a release and another reserve",
+        ),
+    )
 }
 
 fn refused_confirmation(refusal: &Refusal, number: u64) -> Answer {

@@ -13,6 +13,10 @@ mod kill;
 mod lasting;
 mod limits;
 mod orders;
+<<<<<<< HEAD
 mod past;
+=======
+mod rebuild;
+>>>>>>> rebuild
 mod startup;
 mod support;
