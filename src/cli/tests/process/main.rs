@@ -13,10 +13,7 @@ mod kill;
 mod lasting;
 mod limits;
 mod orders;
-<<<<<<< HEAD
 mod past;
-=======
 mod rebuild;
->>>>>>> rebuild
 mod startup;
 mod support;
