@@ -435,6 +435,8 @@ fn kind(event: &Event) -> &'static str {
         Event::PoolRetired(_) => "pool retired",
         Event::Swept(_) => "swept",
         Event::TurnedAway(_) => "turned away",
+        Event::PoolReset(_) => "pool reset",
+        Event::Restored(_) => "restored",
     }
 }
 
