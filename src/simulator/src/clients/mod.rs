@@ -6,6 +6,8 @@ mod answers;
 mod check;
 mod planner;
 
+pub(crate) use planner::LATE;
+
 use std::collections::VecDeque;
 
 use plimsoll_domain::{Key, PoolDefinition, PoolId, ReservationId, Reserve, Resize, Timestamp, Units, partition_of};
@@ -135,8 +137,11 @@ pub(crate) struct PoolLedger {
     was_shadow: bool,
     ceiling_max: [i64; 8],
     /// The earliest end of its life that some definition of it had.
-    ends_at_min: i64,
+    pub(crate) ends_at_min: i64,
     was_replaced: bool,
+    /// It may have gone back to an earlier moment, and its reservations with it: what clients were told of these need not
+    /// stand. What does is the model's to say.
+    pub(crate) was_reset: bool,
     refusals: u32,
 }
 
@@ -152,6 +157,8 @@ pub(crate) struct Ledger {
     pub(crate) prefix_count_max: usize,
     /// Whether definitions say that pools end soon.
     pub(crate) pools_end: bool,
+    /// Whether pools go back to earlier moments.
+    pub(crate) resets: bool,
 }
 
 impl Ledger {
@@ -170,6 +177,7 @@ impl Ledger {
                     ceiling_max: [0; 8],
                     ends_at_min: i64::MAX,
                     was_replaced: false,
+                    was_reset: false,
                     refusals: 0,
                 }
             })
@@ -183,6 +191,7 @@ impl Ledger {
             key_changes_on_retry: false,
             prefix_count_max: 4,
             pools_end: false,
+            resets: false,
         }
     }
 
@@ -197,13 +206,21 @@ impl Ledger {
         pool.id != Some(id) || pool.ends_at_min.saturating_add(self.rules.pool_wait_micros()) < self.latest
     }
 
+    /// The pool of this wish may have gone back to an earlier moment.
+    fn may_be_reset(&self, index: usize) -> bool {
+        match self.intents[index].wish {
+            Wish::Reserve { pool, .. } => self.pools[pool].was_reset,
+            _ => false,
+        }
+    }
+
     /// The reservation of this reserve need not live any more, although nobody released it.
     fn may_have_ended(&self, index: usize) -> bool {
         let intent = &self.intents[index];
         let Wish::Reserve { pool, id, .. } = intent.wish else {
             return false;
         };
-        intent.holding.deadline <= self.latest || self.may_be_retired(pool, id)
+        intent.holding.deadline <= self.latest || self.may_be_retired(pool, id) || self.pools[pool].was_reset
     }
 
     /// A client comes up with something new; nothing if it waits for much already or knows no pool.
