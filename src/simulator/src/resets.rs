@@ -24,7 +24,7 @@ const GROUP_SIZE_MAX: usize = SEGMENT_SIZE - 4_096 - 56;
 impl<F: Framing + 'static> World<F> {
     /// The planner remembers now and then what there is.
     pub(crate) fn remember(&mut self, index: usize) {
-        if !self.ledger.resets || !self.dice.permille(60) {
+        if !self.ledger.resets || !self.dice.permille(100) {
             return;
         }
         let core = &mut self.cores[index];

@@ -227,6 +227,9 @@ impl<F: Framing + 'static> World<F> {
         world.weights[8] = 1 + world.weights[8] / 8;
         world.weights[9] = world.dice.pick(&[0, 1, 5, 20]);
         world.ledger.resets = world.dice.coin();
+        if world.ledger.resets {
+            world.weights[7] *= 2;
+        }
         world
     }
 
@@ -419,7 +422,7 @@ impl<F: Framing + 'static> World<F> {
 
     pub(crate) fn planner_sends(&mut self) {
         let pool = self.dice.index(self.ledger.pools.len());
-        if self.ledger.resets && self.dice.permille(400) {
+        if self.ledger.resets && self.dice.permille(700) {
             self.reset(pool);
         } else {
             self.plan(pool);

@@ -234,22 +234,31 @@ impl Ledger {
                 let of = client.held.swap_remove(dice.index(client.held.len()));
                 self.wish_about(of, what, dice)
             }
-            50..53 if !client.ended.is_empty() => {
+            50..55 if !client.ended.is_empty() => {
                 let of = client.ended[dice.index(client.ended.len())];
                 let Progress::Done(reservation) = self.intents[of].progress else {
                     unreachable!("ended means done")
                 };
-                if dice.coin() {
-                    Wish::Confirm { reservation, of }
-                } else {
-                    self.intents[of].release_attempted = true;
-                    Wish::Release {
-                        reservation,
-                        of: Some(of),
+                match dice.below(3) {
+                    0 => Wish::Confirm { reservation, of },
+                    1 => {
+                        self.intents[of].release_attempted = true;
+                        Wish::Release {
+                            reservation,
+                            of: Some(of),
+                        }
+                    }
+                    // Once it is forgotten, its key is another reservation's.
+                    _ => {
+                        let mut wish = self.intents[of].wish.clone();
+                        if let Wish::Reserve { origin, .. } = &mut wish {
+                            *origin = Origin::Same(of);
+                        }
+                        wish
                     }
                 }
             }
-            53..56 => {
+            55..57 => {
                 let known = client.held.first().and_then(|of| match self.intents[*of].progress {
                     Progress::Done(id) => Some(id ^ 1 << dice.below(128)),
                     _ => None,
@@ -259,11 +268,11 @@ impl Ledger {
                     of: None,
                 }
             }
-            56..63 if !client.held.is_empty() => {
+            57..64 if !client.held.is_empty() => {
                 let earlier = client.held[dice.index(client.held.len())];
                 let mut wish = self.intents[earlier].wish.clone();
                 if let Wish::Reserve { units, origin, .. } = &mut wish {
-                    if what < 60 {
+                    if what < 61 {
                         *origin = Origin::Same(earlier);
                     } else {
                         *origin = Origin::Conflict(earlier);
