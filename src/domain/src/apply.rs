@@ -2,7 +2,8 @@
 
 use alloc::sync::Arc;
 
-use crate::reservation::{ReservationState, StoredReservation};
+use crate::reservation::ReservationState;
+use crate::stored::StoredReservation;
 use crate::{
     Counters, Event, Moved, Pool, PoolDefined, PoolId, PoolRetired, Released, Reserved, Resized, State, Timestamp,
 };
@@ -39,6 +40,10 @@ impl State {
                 }
             }
             Event::TurnedAway(_) => {}
+            Event::PoolReset(event) => {
+                self.touch_pool(event.pool, event.at);
+            }
+            Event::Restored(event) => self.apply_restored(event),
         }
     }
 
@@ -53,9 +58,7 @@ impl State {
         let reference = event.reference.as_deref();
         let entry = StoredReservation::new(event);
         partition.reservations.put(slot, entry, &event.units, reference);
-        partition
-            .keys
-            .insert(event.key, slot, |slot| partition.reservations.key_at(slot));
+        partition.give_key(event.key, slot);
         self.slot_count += self.partition_mut(parts.partition).reservations.len() - slot_count;
         if event.hold_seconds > 0 {
             let deadline = event.at.plus_seconds(event.hold_seconds);
@@ -193,7 +196,7 @@ impl State {
 
     /// The pool, which an event of this time changes.
     #[inline]
-    fn touch_pool(&mut self, id: PoolId, at: Timestamp) -> &mut Pool {
+    pub(crate) fn touch_pool(&mut self, id: PoolId, at: Timestamp) -> &mut Pool {
         let collection = self.touch_collection;
         let partition = self.partitions[id.partition().index()]
             .as_mut()

@@ -6,11 +6,11 @@ use alloc::sync::Arc;
 
 use crate::limits::{POOLS_PER_PARTITION_MAX, RESERVATIONS_PER_PARTITION_MAX, UNITS_MAX};
 use crate::partition::Partition;
-use crate::reservation::StoredReservation;
+use crate::stored::StoredReservation;
 use crate::{
-    Command, Confirm, Decision, Event, Moved, PoolDefined, PoolId, PutOutcome, PutPool, Refusal, Release, Released,
-    ReservationId, ReservationParts, ReservationState, Reserve, Reserved, Resize, ResizeCause, Resized, State,
-    Timestamp, Units, partition_of,
+    Command, Confirm, Decision, Event, Moved, PoolDefined, PoolId, PutOutcome, PutPool, Refusal, Release, ReleaseCause,
+    Released, ReservationId, ReservationParts, ReservationState, Reserve, Reserved, Resize, ResizeCause, Resized,
+    State, Timestamp, Units, partition_of,
 };
 
 /// A reservation that a command names, and where it stands.
@@ -75,12 +75,18 @@ impl State {
             .next_slot(forget_before)
             .filter(|next| self.has_room_for(partition, next.slot))
             .ok_or(Refusal::Full)?;
-        let reservation = ReservationId::new(ReservationParts {
+        let parts = ReservationParts {
             partition: partition.id,
             slot: u64::from(next.slot),
             generation: next.generation,
             random: reserve.random & ((1 << 56) - 1),
-        });
+        };
+        // A restored reservation elsewhere may have this id once the generations of the slot have gone round. The next
+        // attempt comes with other random bits.
+        if partition.reservations.is_taken(&parts) {
+            return Err(Refusal::Full);
+        }
+        let reservation = ReservationId::new(parts);
         Ok(Decision::Change(Event::Reserved(Reserved {
             sequence: partition.sequence + 1,
             at: now,
@@ -97,7 +103,7 @@ impl State {
 
     /// A slot that exists already takes no more memory.
     #[inline]
-    fn has_room_for(&self, partition: &Partition, slot: u32) -> bool {
+    pub(crate) fn has_room_for(&self, partition: &Partition, slot: u32) -> bool {
         let slot = slot as usize;
         slot < partition.reservations.len()
             || (slot < RESERVATIONS_PER_PARTITION_MAX && self.slot_count < self.options.reservation_count_max)
@@ -150,6 +156,7 @@ impl State {
             pool: named.pool,
             units: named.units(),
             was_confirmed: state == ReservationState::Confirmed,
+            cause: ReleaseCause::Asked,
             occurred_at: release.occurred_at,
         })))
     }

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use crate::limits::DIMENSION_COUNT_MAX;
-use crate::{Key, PartitionId, PoolDefinition, PoolId, ReservationId, Timestamp, Units};
+use crate::{Key, PartitionId, PoolDefinition, PoolId, ReservationId, ReservationState, Timestamp, Units};
 
 /// A change of one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub enum Event {
     Reserved(Reserved),
     /// A held reservation lasts from now on.
     Confirmed(Moved),
-    /// A reservation ended at its caller's wish.
+    /// A reservation ended at its caller's wish, or by a reset of its pool.
     Released(Released),
     /// A hold ended at its deadline.
     Expired(Moved),
@@ -29,6 +29,10 @@ pub enum Event {
     Swept(Swept),
     /// Refusals for want of capacity; nothing changes.
     TurnedAway(TurnedAway),
+    /// A pool goes back to an earlier moment, by the events that follow.
+    PoolReset(PoolReset),
+    /// A reservation is again what it was. Boxed, since it is far larger than what is frequent.
+    Restored(Box<Restored>),
 }
 
 impl Event {
@@ -42,6 +46,8 @@ impl Event {
             Event::Resized(event) => Some(event.pool),
             Event::PoolRetired(event) => Some(event.pool),
             Event::TurnedAway(event) => Some(event.pool),
+            Event::PoolReset(event) => Some(event.pool),
+            Event::Restored(event) => Some(event.pool),
             Event::Swept(_) => None,
         }
     }
@@ -57,6 +63,8 @@ impl Event {
             Event::PoolRetired(event) => event.pool.partition(),
             Event::Swept(event) => event.partition,
             Event::TurnedAway(event) => event.pool.partition(),
+            Event::PoolReset(event) => event.pool.partition(),
+            Event::Restored(event) => event.pool.partition(),
         }
     }
 
@@ -71,6 +79,8 @@ impl Event {
             Event::PoolRetired(event) => event.sequence,
             Event::Swept(event) => event.sequence,
             Event::TurnedAway(event) => event.sequence,
+            Event::PoolReset(event) => event.sequence,
+            Event::Restored(event) => event.sequence,
         }
     }
 }
@@ -115,7 +125,16 @@ pub struct Reserved {
     pub reference: Option<Box<str>>,
 }
 
-/// A reservation ended at its caller's wish.
+/// Why a reservation was released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReleaseCause {
+    /// Its caller asked for it.
+    Asked,
+    /// Its pool went back to a moment at which it did not live.
+    Reset,
+}
+
+/// A reservation ended before its deadline, or without one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Released {
     /// The partition's number for this event.
@@ -130,6 +149,8 @@ pub struct Released {
     pub units: Units,
     /// Whether they were confirmed, or only held.
     pub was_confirmed: bool,
+    /// Why.
+    pub cause: ReleaseCause,
     /// The caller's business time.
     pub occurred_at: Timestamp,
 }
@@ -226,4 +247,65 @@ pub struct TurnedAway {
     pub refusals: u64,
     /// What they asked for, summed by dimension; saturates.
     pub units: [u64; DIMENSION_COUNT_MAX],
+}
+
+/// A pool goes back to an earlier moment. The events that do it follow at once, in the same batch: all of them count, or
+/// none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolReset {
+    /// The partition's number for this event.
+    pub sequence: u64,
+    /// When: the owner's clock.
+    pub at: Timestamp,
+    /// The pool.
+    pub pool: PoolId,
+    /// The moment.
+    pub to: Timestamp,
+    /// How many events follow that belong to the reset.
+    pub change_count: u32,
+    /// How many of them release a reservation.
+    pub released_count: u32,
+    /// How many of them restore one.
+    pub restored_count: u32,
+}
+
+/// A reservation is again what it was: one that had ended lives again, or one that lives is changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// The partition's number for this event.
+    pub sequence: u64,
+    /// When: the owner's clock.
+    pub at: Timestamp,
+    /// The reservation.
+    pub reservation: ReservationId,
+    /// Its pool.
+    pub pool: PoolId,
+    /// Its key.
+    pub key: Key,
+    /// The slot where it lies from now on, which its id need not name.
+    pub slot: u32,
+    /// The generation of that slot.
+    pub generation: u16,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// What it takes from now on.
+    pub units: Units,
+    /// What was asked for first.
+    pub requested_units: Units,
+    /// The hold that was asked for first, in seconds; 0: confirmed at once.
+    pub hold_seconds: u32,
+    /// When the hold expires from now on; `None`: it is confirmed.
+    pub expires_at: Option<Timestamp>,
+    /// The reservation's version from now on.
+    pub version: u16,
+    /// Enforcement would have refused it.
+    pub would_refuse: bool,
+    /// Its key leads to it; otherwise another reservation has the key by now.
+    pub has_key: bool,
+    /// Where it stood before; `None`: it had ended, or was forgotten.
+    pub previous_state: Option<ReservationState>,
+    /// What it took before; nothing if it had ended.
+    pub previous_units: Units,
+    /// The caller's own name for what is reserved.
+    pub reference: Option<Box<str>>,
 }

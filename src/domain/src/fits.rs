@@ -1,8 +1,11 @@
 //! Whether an event from outside, say from a journal, fits the state that it is to be applied to.
 
 use crate::partition::Partition;
-use crate::reservation::{ReservationState, StoredReservation};
-use crate::{Event, PoolDefined, PoolId, ReservationId, Reserved, Resized, State, Units};
+use crate::reservation::ReservationState;
+use crate::stored::StoredReservation;
+use crate::{
+    Event, PoolDefined, PoolId, PoolReset, ReservationId, ReservationParts, Reserved, Resized, Restored, State, Units,
+};
 
 impl State {
     /// Checks what [`State::apply`] takes for granted. Events that were decided against this state always fit.
@@ -81,20 +84,77 @@ fn fits_partition(partition: &Partition, event: &Event) -> Result<(), &'static s
             event.from == partition.sweep.next,
             "a sweep does not go on where it was",
         ),
+        Event::PoolReset(event) => pool_reset_fits(partition, event),
+        Event::Restored(event) => restored_fits(partition, event),
         Event::PoolCreated(_) | Event::TurnedAway(_) => Ok(()),
     }
 }
 
-fn reserved_fits(partition: &Partition, event: &Reserved) -> Result<(), &'static str> {
-    let parts = event.reservation.parts();
+fn pool_reset_fits(partition: &Partition, event: &PoolReset) -> Result<(), &'static str> {
+    rule(partition.pools.get(event.pool).is_some(), "there is no such pool")?;
+    let counted = event.released_count.checked_add(event.restored_count);
+    let is_sum = counted.is_some_and(|counted| (counted..=counted.saturating_add(1)).contains(&event.change_count));
+    rule(is_sum, "a reset has other changes than it says")
+}
+
+/// Whether a reservation may go into this slot that does not lie there.
+fn takes_slot(partition: &Partition, parts: &ReservationParts) -> bool {
     let ends = partition.reservations.ends();
     let slot_count = partition.reservations.len() as u64;
-    let takes_slot = match u32::try_from(parts.slot) {
+    match u32::try_from(parts.slot) {
         Ok(slot) if parts.slot < slot_count => slot == ends.first_free || slot == ends.oldest_ended,
         Ok(_) => parts.slot == slot_count,
         Err(_) => false,
+    }
+}
+
+fn restored_fits(partition: &Partition, event: &Restored) -> Result<(), &'static str> {
+    let parts = event.reservation.parts();
+    rule(
+        parts.partition == partition.id,
+        "the reservation is of another partition",
+    )?;
+    rule(
+        parts.slot < u64::from(u32::MAX),
+        "the id names a slot that no table has",
+    )?;
+    rule(partition.pools.get(event.pool).is_some(), "there is no such pool")?;
+    rule(
+        event.expires_at.is_none() || event.hold_seconds > 0,
+        "a hold was asked for as one",
+    )?;
+    let found = partition.reservations.find(&parts);
+    if let Some((_, entry)) = found {
+        rule(
+            entry.key == event.key && partition.pool_of(entry) == Some(event.pool),
+            "another reservation has the id",
+        )?;
+    }
+    let Some(previous_state) = event.previous_state else {
+        let has_ended = found.is_none_or(|(_, entry)| entry.state().is_ended());
+        rule(has_ended && event.previous_units.is_zero(), "the reservation lives")?;
+        let place = ReservationParts {
+            slot: u64::from(event.slot),
+            ..parts
+        };
+        return rule(
+            takes_slot(partition, &place),
+            "a restored reservation takes another slot",
+        );
     };
-    rule(takes_slot, "a new reservation takes another slot")?;
+    let state = live(partition, event.reservation, event.pool, &event.previous_units)?;
+    let is_there = found.is_some_and(|(slot, entry)| (slot, entry.generation) == (event.slot, event.generation));
+    rule(is_there, "a reservation that lives stays where it lies")?;
+    rule(state == previous_state, "the reservation stands elsewhere in its life")
+}
+
+fn reserved_fits(partition: &Partition, event: &Reserved) -> Result<(), &'static str> {
+    let parts = event.reservation.parts();
+    rule(takes_slot(partition, &parts), "a new reservation takes another slot")?;
+    rule(
+        !partition.reservations.is_taken(&parts),
+        "another reservation has the id",
+    )?;
     let pool = partition.pools.get(event.pool).ok_or("there is no such pool")?;
     rule(
         event.would_refuse || pool.short_dimensions(&event.units) == 0,

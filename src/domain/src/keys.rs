@@ -99,15 +99,15 @@ impl KeyTable {
             .map_or(0, |entry| entry.slot)
     }
 
-    /// Makes the key name this slot from now on.
+    /// Makes the key name this slot from now on, and returns the other one that it named.
     #[inline]
-    pub(crate) fn insert(&mut self, key: Key, slot: u32, key_at: impl Fn(u32) -> Key) {
+    pub(crate) fn insert(&mut self, key: Key, slot: u32, key_at: impl Fn(u32) -> Key) -> Option<u32> {
         let hash = self.hash(key);
         let mut index = self.shard_index(hash);
         let same = |entry: &Entry| entry.hash == hash && (entry.slot == slot || key_at(entry.slot) == key);
         if let Some(entry) = self.shards[index].table.find_mut(spread(hash), same) {
-            entry.slot = slot;
-            return;
+            let earlier = core::mem::replace(&mut entry.slot, slot);
+            return (earlier != slot).then_some(earlier);
         }
         while self.shards[index].table.len() >= SHARD_ENTRY_COUNT_MAX && self.shards[index].depth < DEPTH_MAX {
             self.split(index);
@@ -116,6 +116,7 @@ impl KeyTable {
         self.shards[index]
             .table
             .insert_unique(spread(hash), Entry { hash, slot }, |entry| spread(entry.hash));
+        None
     }
 
     /// Forgets that the key names this slot; nothing happens when it names another one by now.
@@ -196,7 +197,7 @@ mod tests {
         let mut table = KeyTable::new(42);
         for (slot, key) in keys.iter().enumerate() {
             assert_eq!(table.find(*key, key_at), None);
-            table.insert(*key, slot as u32, key_at);
+            assert_eq!(table.insert(*key, slot as u32, key_at), None);
         }
         assert!(
             table.shards.len() > 16,
@@ -207,7 +208,8 @@ mod tests {
             assert_eq!(table.find(*key, key_at), Some(slot as u32));
         }
         // The same key names a later slot; the earlier one no longer takes it away.
-        table.insert(keys[7], 100_007, key_at);
+        assert_eq!(table.insert(keys[7], 100_007, key_at), Some(7));
+        assert_eq!(table.insert(keys[7], 100_007, key_at), None);
         table.remove(keys[7], 7);
         assert_eq!(table.find(keys[7], key_at), Some(100_007));
         assert_eq!(table.len(), keys.len());

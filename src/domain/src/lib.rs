@@ -17,26 +17,35 @@ mod id;
 mod keys;
 mod life;
 pub mod limits;
+mod moved;
 mod partition;
 mod pool;
 mod pools;
 mod refusal;
 mod reservation;
+mod reset;
 mod restore;
 mod snapshot;
 mod stamps;
 mod state;
+mod stored;
 mod touch;
 mod units;
 
 pub use command::{Command, Confirm, Decision, PutPool, Release, Reserve, Resize};
-pub use event::{Event, Moved, PoolDefined, PoolRetired, Released, Reserved, ResizeCause, Resized, Swept, TurnedAway};
+pub use event::{
+    Event, Moved, PoolDefined, PoolReset, PoolRetired, ReleaseCause, Released, Reserved, ResizeCause, Resized,
+    Restored, Swept, TurnedAway,
+};
 pub use id::{Key, PartitionId, PoolId, ReservationId, ReservationParts, Timestamp, partition_of};
+pub use moved::{MovedPage, MovedReservation};
 pub use partition::Sweep;
 pub use pool::{DefinitionError, DefinitionField, Pool, PoolDefinition};
 pub use refusal::Refusal;
-pub use reservation::{ReservationEnds, ReservationState, ReservationView, StoredReservation};
+pub use reservation::{ReservationEnds, ReservationState, ReservationView};
+pub use reset::{PastReservation, ResetAction, ResetChange, ResetPlan, ResetTarget, Standing};
 pub use restore::{RestoreError, Restoring};
 pub use snapshot::{PartitionImage, PoolImage, PoolPage, ReservationPage, SnapshotPiece};
 pub use state::{PutOutcome, State, StateOptions};
+pub use stored::StoredReservation;
 pub use units::{Counters, Units};

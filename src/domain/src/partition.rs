@@ -2,7 +2,8 @@
 
 use crate::keys::KeyTable;
 use crate::pools::Pools;
-use crate::reservation::{ReservationState, Reservations, StoredReservation};
+use crate::reservation::{ReservationState, Reservations};
+use crate::stored::StoredReservation;
 use crate::{Counters, Key, PartitionId, Pool, PoolId, Swept, Timestamp};
 
 pub(crate) struct Partition {
@@ -48,6 +49,16 @@ impl Partition {
         let slot = self.keys.find(key, |slot| self.reservations.key_at(slot))?;
         let entry = self.reservations.get(slot).expect("the key table names existing slots");
         Some((slot, entry, self.pool_of(entry)?))
+    }
+
+    /// Makes the key lead to the reservation in this slot. Of those in memory with one key exactly one has it, so that
+    /// the key table follows from the reservations.
+    #[inline]
+    pub(crate) fn give_key(&mut self, key: Key, slot: u32) {
+        let earlier = self.keys.insert(key, slot, |slot| self.reservations.key_at(slot));
+        if let Some(earlier) = earlier {
+            self.reservations.lose_key(earlier);
+        }
     }
 
     /// Forgets what belongs to retired pools in a range of slots, and as many of the reservations that ended longest

@@ -18,6 +18,8 @@ pub enum Refusal {
     HoldExpired,
     /// The version that the change was made from is not current.
     ChangedMeanwhile,
+    /// What a pool is to go back to is nothing that it can have been.
+    NotAPast,
     /// A confirmed reservation has no deadline to change.
     NotHeld,
     /// The reservation would take nothing at all: that is a release.

@@ -5,15 +5,18 @@
 //! - An ended reservation is in the queue of ended ones, oldest first, until its slot is used again. The queue is in
 //!   the order of time, since event times never go back.
 //! - A slot that was swept is in the list of free ones until it is used again.
+//! - A reservation lies in the slot that its id names, or it is in the table of moved ones.
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::chunked::Chunked;
+use crate::moved::{MovedPage, MovedReservation, MovedTable};
 use crate::snapshot::ReservationPage;
 use crate::stamps::Stamps;
-use crate::{Key, PartitionId, PoolId, ReservationId, ReservationParts, Timestamp, Units};
+use crate::stored::StoredReservation;
+use crate::{Key, PartitionId, PoolId, ReservationId, ReservationParts, Restored, Timestamp, Units};
 
 /// Where a reservation stands in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -59,134 +62,6 @@ pub struct ReservationView {
 
 pub(crate) const NONE: u32 = u32::MAX;
 
-/// What a free slot has in place of random bits: no id has it.
-const FREE: u64 = u64::MAX;
-
-/// Bits 0 to 16 of `bits`: the hold that was asked for first, in seconds.
-const HOLD_SECONDS_MASK: u32 = (1 << 17) - 1;
-/// Bits 17 to 19: the state.
-const STATE_SHIFT: u32 = 17;
-const STATE_MASK: u32 = 0b111 << STATE_SHIFT;
-const WOULD_REFUSE: u32 = 1 << 20;
-/// Its deadline is not the one that was asked for first.
-const MOVED_DEADLINE: u32 = 1 << 21;
-
-/// What a partition keeps of a reservation; one cache line. The units of dimensions past the second stand apart, and so
-/// do the reference and, of one whose units were changed, the units that were asked for first.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredReservation {
-    /// The caller's key.
-    pub key: Key,
-    /// When it was made.
-    pub created_at: Timestamp,
-    /// Held: the deadline. Ended: when. Confirmed: absent.
-    pub moment: Timestamp,
-    /// 56 bits of the id; all ones in a free slot.
-    pub random: u64,
-    /// Units of the first two dimensions.
-    pub first_units: [u32; 2],
-    /// The pool's slot in the partition; all ones of an ended one whose pool's slot may have another pool.
-    pub pool_slot: u32,
-    /// The hold that was asked for first, the state, and two flags.
-    pub bits: u32,
-    /// Ended: the next one in the queue. Free: the next one in the list. Held: its node in the timer wheel, which means
-    /// nothing elsewhere.
-    pub link: u32,
-    /// Counts the uses of the slot.
-    pub generation: u16,
-    /// Counts the resizes.
-    pub version: u16,
-}
-
-const _: () = assert!(size_of::<StoredReservation>() == 64);
-
-impl StoredReservation {
-    /// A reservation that is not in a table yet; `put` adds the units.
-    pub(crate) fn new(event: &crate::Reserved) -> StoredReservation {
-        let parts = event.reservation.parts();
-        let (state, moment) = if event.hold_seconds == 0 {
-            (ReservationState::Confirmed, Timestamp::ABSENT)
-        } else {
-            (ReservationState::Held, event.at.plus_seconds(event.hold_seconds))
-        };
-        StoredReservation {
-            key: event.key,
-            created_at: event.at,
-            moment,
-            random: parts.random,
-            first_units: [0; 2],
-            pool_slot: event.pool.slot(),
-            bits: event.hold_seconds
-                | (state as u32) << STATE_SHIFT
-                | if event.would_refuse { WOULD_REFUSE } else { 0 },
-            link: NONE,
-            generation: parts.generation,
-            version: 0,
-        }
-    }
-
-    /// A free slot that was never used, for tables that are about to be filled.
-    fn unused() -> StoredReservation {
-        StoredReservation {
-            key: Key(0),
-            created_at: Timestamp(0),
-            moment: Timestamp::ABSENT,
-            random: FREE,
-            first_units: [0; 2],
-            pool_slot: 0,
-            bits: 0,
-            link: NONE,
-            generation: 0,
-            version: 0,
-        }
-    }
-
-    /// Whether the slot is free.
-    #[inline]
-    pub fn is_free(&self) -> bool {
-        self.random == FREE
-    }
-
-    /// Where the reservation stands; of a free slot it means nothing.
-    #[inline]
-    pub fn state(&self) -> ReservationState {
-        match (self.bits & STATE_MASK) >> STATE_SHIFT {
-            1 => ReservationState::Held,
-            2 => ReservationState::Confirmed,
-            3 => ReservationState::Released,
-            _ => ReservationState::Expired,
-        }
-    }
-
-    /// Where the reservation stands, if its bits are ones that can be.
-    pub(crate) fn known_state(&self) -> Option<ReservationState> {
-        let is_known = (1..=4).contains(&((self.bits & STATE_MASK) >> STATE_SHIFT))
-            && self.bits & !(HOLD_SECONDS_MASK | STATE_MASK | WOULD_REFUSE | MOVED_DEADLINE) == 0;
-        is_known.then(|| self.state())
-    }
-
-    fn set_state(&mut self, state: ReservationState) {
-        self.bits = self.bits & !STATE_MASK | (state as u32) << STATE_SHIFT;
-    }
-
-    /// The hold that was asked for first.
-    #[inline]
-    pub(crate) fn hold_seconds(&self) -> u32 {
-        self.bits & HOLD_SECONDS_MASK
-    }
-
-    #[inline]
-    pub(crate) fn would_refuse(&self) -> bool {
-        self.bits & WOULD_REFUSE != 0
-    }
-
-    /// Whether it ended before this time.
-    #[inline]
-    pub(crate) fn ended_before(&self, time: Timestamp) -> bool {
-        self.state().is_ended() && self.moment < time
-    }
-}
-
 /// A slot and its generation, for the next reservation.
 #[derive(Clone, Copy)]
 pub(crate) struct FreeSlot {
@@ -214,10 +89,13 @@ pub(crate) struct Reservations {
     references: BTreeMap<u32, Arc<str>>,
     /// What was asked for first, of reservations whose units were changed.
     first_requests: BTreeMap<u32, Units>,
+    moved: MovedTable,
     ends: ReservationEnds,
     stamps: Stamps,
     /// Pages that were copied because they were about to be written to.
     preserved: Vec<ReservationPage>,
+    /// What belongs to those pages of the table of moved ones.
+    preserved_moved: Vec<MovedPage>,
 }
 
 impl Reservations {
@@ -227,6 +105,7 @@ impl Reservations {
             more_units: (dimension_count > 2).then(Chunked::new),
             references: BTreeMap::new(),
             first_requests: BTreeMap::new(),
+            moved: MovedTable::default(),
             ends: ReservationEnds {
                 oldest_ended: NONE,
                 newest_ended: NONE,
@@ -234,6 +113,7 @@ impl Reservations {
             },
             stamps: Stamps::default(),
             preserved: Vec::new(),
+            preserved_moved: Vec::new(),
         }
     }
 
@@ -271,9 +151,48 @@ impl Reservations {
     /// The reservation that the id names, ended ones included.
     #[inline]
     pub(crate) fn find(&self, parts: &ReservationParts) -> Option<(u32, &StoredReservation)> {
-        let slot = u32::try_from(parts.slot).ok()?;
-        let entry = self.get(slot)?;
-        (entry.generation == parts.generation && entry.random == parts.random).then_some((slot, entry))
+        if let Ok(slot) = u32::try_from(parts.slot)
+            && let Some(entry) = self.get(slot)
+            && entry.generation == parts.generation
+            && entry.random == parts.random
+            && !entry.is_elsewhere()
+            && entry.pool_slot != NONE
+        {
+            return Some((slot, entry));
+        }
+        self.find_moved(parts)
+    }
+
+    /// The reservation that the id names, if it lies in another slot.
+    #[cold]
+    pub(crate) fn find_moved(&self, parts: &ReservationParts) -> Option<(u32, &StoredReservation)> {
+        let slot = self.moved.find(parts)?;
+        Some((slot, self.get(slot)?))
+    }
+
+    /// Whether another reservation than one that lies in the slot of the id has this id.
+    #[inline]
+    pub(crate) fn is_taken(&self, parts: &ReservationParts) -> bool {
+        self.moved.len() > 0 && self.moved.find(parts).is_some()
+    }
+
+    /// The id of the reservation in a slot.
+    #[inline]
+    pub(crate) fn id_at(&self, partition: PartitionId, slot: u32) -> ReservationId {
+        let entry = self.get(slot).expect("a slot in use");
+        let (id_slot, generation) = if entry.is_elsewhere() {
+            self.moved
+                .origin(slot)
+                .expect("what lies elsewhere is in the table of moved ones")
+        } else {
+            (slot, entry.generation)
+        };
+        ReservationId::new(ReservationParts {
+            partition,
+            slot: u64::from(id_slot),
+            generation,
+            random: entry.random,
+        })
     }
 
     #[inline]
@@ -328,6 +247,25 @@ impl Reservations {
         Some(FreeSlot { slot, generation: 0 })
     }
 
+    /// How many reservations, at most `count`, find a slot that exists already.
+    pub(crate) fn reusable_count(&self, forget_before: Timestamp, count: usize) -> usize {
+        let mut found = 0;
+        let mut free = self.ends.first_free;
+        while found < count
+            && let Some(entry) = self.get(free)
+        {
+            (found, free) = (found + 1, entry.link);
+        }
+        let mut ended = self.ends.oldest_ended;
+        while found < count
+            && let Some(entry) = self.get(ended)
+            && entry.moment < forget_before
+        {
+            (found, ended) = (found + 1, entry.link);
+        }
+        found
+    }
+
     /// Takes whatever has this slot, which is about to be used again, out of the queue or the list, and returns the key
     /// of an ended reservation.
     pub(crate) fn vacate(&mut self, slot: u32) -> Option<Key> {
@@ -342,7 +280,7 @@ impl Reservations {
         }
         let key = entry.key;
         self.unqueue_oldest(slot);
-        self.forget_texts(slot);
+        self.forget_beside(slot);
         Some(key)
     }
 
@@ -357,12 +295,15 @@ impl Reservations {
         }
     }
 
-    fn forget_texts(&mut self, slot: u32) {
-        if self.references.contains_key(&slot) || self.first_requests.contains_key(&slot) {
+    /// Forgets what stands beside the entry.
+    fn forget_beside(&mut self, slot: u32) {
+        let is_any = self.references.contains_key(&slot) || self.first_requests.contains_key(&slot);
+        if is_any || self.moved.contains(slot) {
             // They belong to the page.
             self.entry_mut(slot);
             self.references.remove(&slot);
             self.first_requests.remove(&slot);
+            self.moved.remove(slot);
         }
     }
 
@@ -372,7 +313,7 @@ impl Reservations {
         if self.get(slot).expect("a slot in use").state().is_ended() {
             self.unqueue_oldest(slot);
         }
-        self.forget_texts(slot);
+        self.forget_beside(slot);
         let first_free = self.ends.first_free;
         let entry = self.entry_mut(slot);
         let key = entry.key;
@@ -388,7 +329,41 @@ impl Reservations {
     /// From now on an ended reservation names no pool: nobody finds it, and its slot is used again in its turn.
     pub(crate) fn orphan(&mut self, slot: u32) {
         if self.get(slot).is_some_and(|entry| entry.pool_slot != NONE) {
-            self.entry_mut(slot).pool_slot = NONE;
+            let entry = self.entry_mut(slot);
+            entry.pool_slot = NONE;
+            entry.be_where_its_slot_says();
+            self.moved.remove(slot);
+        }
+    }
+
+    /// The key table leads from the key of the reservation in this slot to another one from now on.
+    pub(crate) fn lose_key(&mut self, slot: u32) {
+        self.entry_mut(slot).lose_key();
+    }
+
+    /// Puts a restored reservation into its slot: its own one, or one that was vacated, or a new one.
+    pub(crate) fn put_restored(&mut self, event: &Restored) {
+        let slot = event.slot;
+        let entry = StoredReservation::restored(event);
+        let (random, is_elsewhere) = (entry.random, entry.is_elsewhere());
+        self.put(slot, entry, &event.units, event.reference.as_deref());
+        if event.reference.is_none() {
+            self.references.remove(&slot);
+        }
+        if event.requested_units == event.units {
+            self.first_requests.remove(&slot);
+        } else {
+            self.first_requests.insert(slot, event.requested_units);
+        }
+        self.moved.remove(slot);
+        if is_elsewhere {
+            let parts = event.reservation.parts();
+            let moved = MovedReservation {
+                slot,
+                id_slot: u32::try_from(parts.slot).expect("slots fit 32 bits"),
+                id_generation: parts.generation,
+            };
+            self.moved.insert(moved, random);
         }
     }
 
@@ -455,11 +430,10 @@ impl Reservations {
         if let Some(expires_at) = event.expires_at
             && expires_at != entry.moment
         {
-            entry.moment = expires_at;
-            entry.bits |= MOVED_DEADLINE;
+            entry.move_deadline(expires_at);
         }
         if event.would_refuse {
-            entry.bits |= WOULD_REFUSE;
+            entry.set_would_refuse();
         }
     }
 
@@ -484,17 +458,12 @@ impl Reservations {
         let entry = self.get(slot).expect("a slot in use");
         let expires_at = match entry.state() {
             ReservationState::Held => Some(entry.moment),
-            ReservationState::Expired if entry.bits & MOVED_DEADLINE != 0 => Some(entry.moment),
+            ReservationState::Expired if entry.has_moved_deadline() => Some(entry.moment),
             ReservationState::Expired => Some(entry.created_at.plus_seconds(entry.hold_seconds())),
             ReservationState::Confirmed | ReservationState::Released => None,
         };
         ReservationView {
-            id: ReservationId::new(ReservationParts {
-                partition,
-                slot: u64::from(slot),
-                generation: entry.generation,
-                random: entry.random,
-            }),
+            id: self.id_at(partition, slot),
             pool,
             units: self.units(slot),
             state: entry.state(),
@@ -531,9 +500,12 @@ impl Reservations {
         self.stamps.entry_count().div_ceil(PAGE_ENTRY_COUNT)
     }
 
-    /// The pages that were copied since the last call.
-    pub(crate) fn take_preserved(&mut self) -> Vec<ReservationPage> {
-        core::mem::take(&mut self.preserved)
+    /// The pages that were copied since the last call, and what belongs to them of the table of moved ones.
+    pub(crate) fn take_preserved(&mut self) -> (Vec<ReservationPage>, Vec<MovedPage>) {
+        (
+            core::mem::take(&mut self.preserved),
+            core::mem::take(&mut self.preserved_moved),
+        )
     }
 
     #[cold]
@@ -542,6 +514,11 @@ impl Reservations {
         let first = page * PAGE_ENTRY_COUNT;
         let last = self.stamps.entry_count().min(first + PAGE_ENTRY_COUNT);
         let range = first as u32..last as u32;
+        let moved = self.moved.range(range.clone());
+        if !moved.is_empty() {
+            let first_slot = first as u32;
+            self.preserved_moved.push(MovedPage { first_slot, moved });
+        }
         let more_units = match &self.more_units {
             Some(units) => (first..last).filter_map(|slot| units.get(slot).copied()).collect(),
             None => Vec::new(),
@@ -583,5 +560,38 @@ impl Reservations {
         self.references
             .extend(page.references.iter().map(|(slot, text)| (*slot, Arc::clone(text))));
         self.first_requests.extend(page.first_requests.iter().copied());
+    }
+
+    /// Takes in which of them lie elsewhere than their ids say, once all pages are there.
+    pub(crate) fn restore_moved(&mut self, page: &MovedPage) {
+        for moved in &page.moved {
+            if let Some(random) = self.get(moved.slot).map(|entry| entry.random) {
+                self.moved.insert(*moved, random);
+            }
+        }
+    }
+
+    /// Whether the table of moved ones is what one can be, in a table from outside.
+    pub(crate) fn check_moved(&self) -> Result<(), &'static str> {
+        let mut count = 0;
+        for (slot, entry) in self.iter().filter(|(_, entry)| entry.is_elsewhere()) {
+            let Some((id_slot, generation)) = self.moved.origin(slot) else {
+                return Err("a reservation lies elsewhere than its id says, and where it says is missing");
+            };
+            let parts = ReservationParts {
+                partition: PartitionId(0),
+                slot: u64::from(id_slot),
+                generation,
+                random: entry.random,
+            };
+            if id_slot == NONE || entry.pool_slot == NONE || self.find(&parts).is_none_or(|(found, _)| found != slot) {
+                return Err("two reservations have one id, or one has an id that none can have");
+            }
+            count += 1;
+        }
+        if count < self.moved.len() {
+            return Err("a reservation lies where its id says, and elsewhere");
+        }
+        Ok(())
     }
 }

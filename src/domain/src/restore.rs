@@ -12,10 +12,11 @@ use core::fmt;
 use crate::limits::{HOLD_SECONDS_MAX, PARTITION_COUNT, POOLS_PER_PARTITION_MAX, REFERENCE_SIZE_MAX, UNITS_MAX};
 use crate::partition::Partition;
 use crate::pools::{GENERATION_MAX, PAGE_POOL_COUNT, PoolSlot};
-use crate::reservation::{NONE, PAGE_ENTRY_COUNT, ReservationState, Reservations, StoredReservation};
+use crate::reservation::{NONE, PAGE_ENTRY_COUNT, ReservationState, Reservations};
+use crate::stored::StoredReservation;
 use crate::{
-    Counters, PartitionId, PartitionImage, PoolImage, PoolPage, ReservationPage, SnapshotPiece, State, StateOptions,
-    Timestamp, Units,
+    Counters, MovedPage, PartitionId, PartitionImage, PoolImage, PoolPage, ReservationPage, SnapshotPiece, State,
+    StateOptions, Timestamp, Units,
 };
 
 /// Sequences and versions up to here can be counted on for ever.
@@ -56,6 +57,7 @@ struct Pieces {
     /// By first slot.
     pools: BTreeMap<u32, PoolPage>,
     reservations: BTreeMap<u32, ReservationPage>,
+    moved: BTreeMap<u32, MovedPage>,
 }
 
 /// A state that is being made from the pieces of a snapshot.
@@ -95,6 +97,7 @@ impl Restoring {
                     image: image.clone(),
                     pools: BTreeMap::new(),
                     reservations: BTreeMap::new(),
+                    moved: BTreeMap::new(),
                 };
                 self.partitions.insert(id, pieces);
                 Ok(())
@@ -108,6 +111,11 @@ impl Restoring {
             (SnapshotPiece::Reservations(_, page), Some(pieces)) => {
                 check_reservations(page, &pieces.image, self.options.dimension_count)?;
                 let earlier = pieces.reservations.insert(page.first_slot, page.clone());
+                rule(earlier.is_none(), "a page comes twice")
+            }
+            (SnapshotPiece::Moved(_, page), Some(pieces)) => {
+                check_moved(page, &pieces.image)?;
+                let earlier = pieces.moved.insert(page.first_slot, page.clone());
                 rule(earlier.is_none(), "a page comes twice")
             }
         }
@@ -206,6 +214,22 @@ fn check_reservations(page: &ReservationPage, image: &PartitionImage, dimension_
     Ok(())
 }
 
+fn check_moved(page: &MovedPage, image: &PartitionImage) -> Check {
+    let last = image
+        .reservation_slot_count
+        .min(page.first_slot.saturating_add(PAGE_ENTRY_COUNT as u32));
+    rule(
+        (page.first_slot as usize).is_multiple_of(PAGE_ENTRY_COUNT)
+            && !page.moved.is_empty()
+            && page.moved.is_sorted_by(|one, next| one.slot < next.slot)
+            && page
+                .moved
+                .iter()
+                .all(|moved| (page.first_slot..last).contains(&moved.slot)),
+        "reservations lie elsewhere where there are none",
+    )
+}
+
 fn is_sound(entry: &StoredReservation, units: &Units, image: &PartitionImage, dimension_count: usize) -> bool {
     let is_link = entry.link == NONE || entry.link < image.reservation_slot_count;
     if entry.is_free() {
@@ -268,6 +292,7 @@ impl State {
             image,
             pools,
             reservations,
+            moved,
         } = pieces;
         let (pool_count, slot_count) = (image.pool_slot_count as usize, image.reservation_slot_count as usize);
         // Each page is there once, and none that there should not be.
@@ -288,8 +313,12 @@ impl State {
         reservations
             .into_values()
             .for_each(|page| partition.reservations.restore(&page));
+        moved
+            .into_values()
+            .for_each(|page| partition.reservations.restore_moved(&page));
         partition.pools.check_lists()?;
         check_lists(&partition.reservations)?;
+        partition.reservations.check_moved()?;
         self.restore_reservations(&mut partition)?;
         self.restore_pools(&mut partition)?;
         self.slot_count += slot_count;
@@ -319,15 +348,17 @@ impl State {
                 None => state.is_ended(),
             };
             rule(fits, "a reservation names a pool that is gone")?;
-            // A key whose reservation ended long ago may have been used again: the later one has it.
+            let has_key = entry.has_key();
+            // A key whose reservation ended long ago may have been used again: the later one has it, where the earlier
+            // one does not say so itself.
             let known = partition.keys.find(key, |slot| partition.reservations.key_at(slot));
             let is_newer = known
                 .and_then(|known| partition.reservations.get(known))
                 .is_none_or(|known| (known.created_at, !known.state().is_ended()) < (created_at, !state.is_ended()));
-            if is_newer {
-                partition
-                    .keys
-                    .insert(key, slot, |slot| partition.reservations.key_at(slot));
+            if has_key && is_newer {
+                partition.give_key(key, slot);
+            } else if has_key {
+                partition.reservations.lose_key(slot);
             }
             let units = partition.reservations.units(slot);
             match state {

@@ -5,14 +5,15 @@
 //! the rest is not part of it: names, the key table, the timer wheel, the order in which pools retire.
 //!
 //! Invariant: the pieces of a partition are one [`PartitionImage`] and every page of it exactly once; the image comes
-//! first.
+//! first. A page of reservations has a [`MovedPage`] beside it if some of them lie in another slot than their ids say.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::partition::{Partition, Sweep};
-use crate::reservation::{ReservationEnds, StoredReservation};
-use crate::{Counters, PartitionId, PoolDefinition, State, Timestamp, Units};
+use crate::reservation::ReservationEnds;
+use crate::stored::StoredReservation;
+use crate::{Counters, MovedPage, MovedReservation, PartitionId, PoolDefinition, State, Timestamp, Units};
 
 /// A part of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub enum SnapshotPiece {
     Pools(PartitionId, PoolPage),
     /// Some of its reservations.
     Reservations(PartitionId, ReservationPage),
+    /// Which reservations of a page lie in another slot than their ids say.
+    Moved(PartitionId, MovedPage),
 }
 
 impl SnapshotPiece {
@@ -30,7 +33,9 @@ impl SnapshotPiece {
     pub fn partition(&self) -> PartitionId {
         match self {
             SnapshotPiece::Partition(image) => image.partition,
-            SnapshotPiece::Pools(partition, _) | SnapshotPiece::Reservations(partition, _) => *partition,
+            SnapshotPiece::Pools(partition, _)
+            | SnapshotPiece::Reservations(partition, _)
+            | SnapshotPiece::Moved(partition, _) => *partition,
         }
     }
 
@@ -44,6 +49,7 @@ impl SnapshotPiece {
                     + page.more_units.len() * 24
                     + (page.references.len() + page.first_requests.len()) * 64
             }
+            SnapshotPiece::Moved(_, page) => page.moved.len() * size_of::<MovedReservation>(),
         }
     }
 }
@@ -207,12 +213,13 @@ impl SnapshotCursor {
         }
         let pools = partition.pools.take_preserved();
         pieces.extend(pools.into_iter().map(|page| SnapshotPiece::Pools(id, page)));
-        let reservations = partition.reservations.take_preserved();
+        let (reservations, moved) = partition.reservations.take_preserved();
         pieces.extend(
             reservations
                 .into_iter()
                 .map(|page| SnapshotPiece::Reservations(id, page)),
         );
+        pieces.extend(moved.into_iter().map(|page| SnapshotPiece::Moved(id, page)));
     }
 }
 

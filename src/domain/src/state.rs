@@ -188,6 +188,14 @@ impl State {
             .map_or(0, |partition| partition.pools.len() + partition.reservations.len())
     }
 
+    /// Whether the key of a reservation that exists leads to it; if not, another one has the key.
+    pub fn has_key(&self, id: ReservationId) -> bool {
+        let parts = id.parts();
+        let partition = self.partition(parts.partition);
+        let found = partition.and_then(|partition| partition.reservations.find(&parts));
+        found.is_some_and(|(_, entry)| entry.has_key())
+    }
+
     /// The key of a reservation that exists.
     pub fn key(&self, id: ReservationId) -> Option<Key> {
         let parts = id.parts();
@@ -240,6 +248,9 @@ impl State {
             hash.update(&reservation.version.to_le_bytes());
             hash.update(&self.key(reservation.id).map_or(0, |key| key.0).to_le_bytes());
             hash.update(self.reference(reservation.id).unwrap_or_default().as_bytes());
+            if !self.has_key(reservation.id) {
+                hash.update(b"keyless");
+            }
         }
         hash.digest()
     }

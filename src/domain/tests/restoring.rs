@@ -531,6 +531,16 @@ fn change(piece: &mut SnapshotPiece, next: &mut impl FnMut(usize) -> usize) {
                 _ => entry.version = value as u16,
             }
         }
+        SnapshotPiece::Moved(_, page) => {
+            let place = next(page.moved.len());
+            let moved = &mut page.moved[place];
+            match next(4) {
+                0 => moved.slot = value,
+                1 => moved.id_slot = value,
+                2 => moved.id_generation = value as u16,
+                _ => drop(page.moved.remove(place)),
+            }
+        }
     }
 }
 

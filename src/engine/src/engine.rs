@@ -492,6 +492,8 @@ fn turn_weight(message: &Message) -> usize {
             Call::ResolvePools(names) | Call::GetPools(names) => names.len().max(1),
             Call::ListPools { limit, .. } => (*limit).max(1),
             Call::GetReservations(ids) => ids.len().max(1),
+            // Whatever comes behind it waits for the next turn.
+            Call::ResetPool { .. } => TURN_COMMAND_COUNT_MAX,
         },
     }
 }

@@ -14,8 +14,11 @@ mod lost_demand;
 mod message;
 mod process;
 mod publication;
+mod reset;
 
 pub use engine::{Effects, Engine, EngineOptions, RecordError, Recovered, RecoveryBase, SnapshotMoment, event_of};
-pub use message::{Answer, Batch, Call, Entry, Message, PoolReport, PutResult, Request, ReservationReport};
+pub use message::{
+    Answer, Batch, Call, Entry, Message, PoolReport, PutResult, Request, ReservationReport, ResetReport,
+};
 pub use process::wire_state;
 pub use publication::{DefinedPool, Publication};

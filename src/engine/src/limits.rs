@@ -34,3 +34,5 @@ pub const LOST_DEMAND_BACKLOG_MAX: usize = 64 * 1024;
 pub const PUT_WEIGHT: usize = 16;
 /// How long deadlines that passed during a downtime wait for a prepared segment before they expire as usual, in microseconds.
 pub const EXTENDING_MICROS_MAX: i64 = 5_000_000;
+/// The most reservations that one reset of a pool changes; their events, below 300 bytes each, are one batch.
+pub const RESET_CHANGE_COUNT_MAX: usize = 200_000;

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use plimsoll_domain::{Command, Counters, PoolDefinition, PoolId, PutPool, ReservationId, ReservationView, Timestamp};
+use plimsoll_domain::{
+    Command, Counters, PoolDefinition, PoolId, PutPool, ReservationId, ReservationView, ResetChange, ResetTarget,
+    Timestamp,
+};
 use plimsoll_protocol::{Status, wire};
 
 /// A message to an engine, and the same message on its way back.
@@ -118,6 +121,18 @@ pub enum Call {
     },
     /// Reservations by id.
     GetReservations(Vec<ReservationId>),
+    /// Take a pool back to an earlier moment. What has changed is compared in the turn itself; all of it takes effect or
+    /// nothing.
+    ResetPool {
+        /// The pool's name.
+        pool: Box<str>,
+        /// What it was, as its history tells.
+        target: Arc<ResetTarget>,
+        /// The [`ResetReport::version`] that the target was looked at with; `None`: any.
+        expected_version: Option<u64>,
+        /// Change nothing.
+        dry_run: bool,
+    },
 }
 
 /// The answer to a [`Call`], in the order of what was asked for.
@@ -135,6 +150,8 @@ pub enum Answer {
     Pools(Vec<PoolReport>),
     /// The reservations, where they exist.
     Reservations(Vec<Option<ReservationReport>>),
+    /// What a reset does or did.
+    Reset(Box<ResetReport>),
 }
 
 /// What became of a definition.
@@ -175,6 +192,25 @@ impl PoolReport {
             .map(|prefix| prefix.len() + 16)
             .sum::<usize>()
     }
+}
+
+/// What a reset of a pool does, or would do. Pairs are of before and after.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ResetReport {
+    /// The pool.
+    pub pool: PoolId,
+    /// A digest of the pool and what lived in it before: equal for equal definitions and reservations.
+    pub version: u64,
+    /// Whether it took effect: false of a dry run.
+    pub is_done: bool,
+    /// The definitions, the same one twice unless it changes.
+    pub definition: (Arc<PoolDefinition>, Arc<PoolDefinition>),
+    /// What happens to reservations, in the order of the events; none when the pool is what it was.
+    pub changes: Vec<ResetChange>,
+    /// Units that wait for their confirmation.
+    pub held: (Counters, Counters),
+    /// Confirmed units.
+    pub confirmed: (Counters, Counters),
 }
 
 /// A reservation with the texts that belong to it.

@@ -16,7 +16,7 @@ use crate::message::{Answer, Batch, Call, Entry, PoolReport, PutResult, Request,
 use crate::publication::Publications;
 
 /// The wire's number for a refusal.
-fn refusal_status(refusal: &Refusal) -> Status {
+pub(crate) fn refusal_status(refusal: &Refusal) -> Status {
     match refusal {
         Refusal::KeyReused => Status::KeyReused,
         Refusal::PoolNotFound => Status::PoolNotFound,
@@ -29,7 +29,7 @@ fn refusal_status(refusal: &Refusal) -> Status {
         Refusal::ReservationEnded => Status::ReservationEnded,
         Refusal::HoldExpired => Status::HoldExpired,
         Refusal::NotHeld => Status::NotHeld,
-        Refusal::NoUnits | Refusal::NoMoreVersions => Status::Invalid,
+        Refusal::NoUnits | Refusal::NoMoreVersions | Refusal::NotAPast => Status::Invalid,
         Refusal::Full => Status::Overloaded,
     }
 }
@@ -214,6 +214,12 @@ impl<S: Storage, F: Framing> Processing<'_, S, F> {
                     })
                     .collect(),
             ),
+            Call::ResetPool {
+                pool,
+                target,
+                expected_version,
+                dry_run,
+            } => self.reset_pool(pool, target, *expected_version, *dry_run),
         };
     }
 
@@ -259,9 +265,13 @@ fn priority(event: &Event) -> Priority {
             Priority::Normal
         }
         Event::Resized(event) if grows(event) => Priority::Normal,
-        Event::Released(_) | Event::Confirmed(_) | Event::Expired(_) | Event::Resized(_) | Event::PoolChanged(_) => {
-            Priority::Essential
-        }
+        Event::Released(_)
+        | Event::Confirmed(_)
+        | Event::Expired(_)
+        | Event::Resized(_)
+        | Event::PoolChanged(_)
+        | Event::PoolReset(_)
+        | Event::Restored(_) => Priority::Essential,
     }
 }
 
@@ -270,7 +280,7 @@ fn grows(event: &Resized) -> bool {
     pairs.any(|(unit, before)| *unit > before)
 }
 
-fn full_status(full: &Full) -> Status {
+pub(crate) fn full_status(full: &Full) -> Status {
     match full {
         Full::Storage => Status::StorageFull,
         _ => Status::Overloaded,

@@ -186,7 +186,7 @@ impl<S: Storage, F: Framing> Journal<S, F> {
     pub fn append(&mut self, priority: Priority, tag: Tag, body: &[u8]) -> Result<Lsn, Full> {
         assert!(body.len() <= self.body_size_max, "a body of {} bytes", body.len());
         assert!(tag.kind < OWN_KIND_MIN, "kind {:#x} is the journal's own", tag.kind);
-        let size = padded(RECORD_HEADER_SIZE + body.len());
+        let size = Self::record_size(body.len());
         if self.is_last && priority == Priority::Normal {
             self.share_last(size)?;
         }
@@ -206,6 +206,23 @@ impl<S: Storage, F: Framing> Journal<S, F> {
         self.next += 1;
         self.bytes_appended += size as u64;
         Ok(lsn)
+    }
+
+    /// Makes sure that a group of essential records, appended next, goes into one batch of one segment, with none of them
+    /// refused: together they take at most `size` bytes, as [`Journal::record_size`] counts them. When the rest of the
+    /// active segment is too small, the batch so far is committed and the next segment is opened.
+    ///
+    /// # Errors
+    /// When there is no segment to open. Nothing has changed, and a later attempt may succeed.
+    ///
+    /// # Panics
+    /// When `size` is above [`Journal::max_group_size`]: the caller checks that.
+    pub fn make_room(&mut self, size: usize) -> Result<(), Full> {
+        assert!(size <= self.max_group_size(), "a group of {size} bytes");
+        if self.offset + size > self.limit {
+            self.roll(Priority::Essential)?;
+        }
+        Ok(())
     }
 
     /// Closes the batch and asks for its sync; nothing if nothing was appended since the last ticket.
@@ -277,6 +294,16 @@ impl<S: Storage, F: Framing> Journal<S, F> {
     /// The largest body that [`Journal::append`] takes, in bytes.
     pub fn max_body_size(&self) -> usize {
         self.body_size_max
+    }
+
+    /// The bytes that a record with a body of this size takes in a segment.
+    pub const fn record_size(body_size: usize) -> usize {
+        padded(RECORD_HEADER_SIZE + body_size)
+    }
+
+    /// The most bytes that the records of one batch take: those of an empty segment.
+    pub fn max_group_size(&self) -> usize {
+        self.limit - HEADER_PAGE_SIZE
     }
 
     /// The segment that is appended to. A simulator syncs what it sees here; full segments came back through [`Storage::retire`].

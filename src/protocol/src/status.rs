@@ -31,6 +31,8 @@ pub enum Status {
     ChangedMeanwhile = 25,
     /// The reservation is confirmed: it has no deadline to change.
     NotHeld = 26,
+    /// More changes than count together.
+    TooManyChanges = 27,
     /// A value out of its range.
     Invalid = 48,
     /// An operation or feature that this server does not have.
@@ -101,7 +103,7 @@ const fn row(status: Status, name: &'static str, retry: Retry, applied: Applied,
 }
 
 #[rustfmt::skip]
-static ROWS: [Row; 24] = {
+static ROWS: [Row; 25] = {
     use Status as S;
     use {Applied as A, Retry as R};
     [
@@ -117,6 +119,7 @@ static ROWS: [Row; 24] = {
         row(S::HoldExpired, "hold_expired", R::No, A::No, "the hold's deadline has passed"),
         row(S::ChangedMeanwhile, "changed_meanwhile", R::No, A::No, "the version that the change was made from is not current"),
         row(S::NotHeld, "not_held", R::No, A::No, "the reservation is confirmed: it has no deadline to change"),
+        row(S::TooManyChanges, "too_many_changes", R::No, A::No, "more changes at once than can count together"),
         row(S::Invalid, "invalid", R::No, A::No, "a value out of its range"),
         row(S::Unsupported, "unsupported", R::No, A::No, "an operation or feature that this server does not have"),
         row(S::Malformed, "malformed", R::No, A::No, "the payload is not what the operation asks for"),
@@ -342,7 +345,7 @@ mod tests {
         };
         check(1, Retry::ByKey, Applied::Unknown);
         check(15, Retry::ByKey, Applied::Unknown);
-        check(27, Retry::No, Applied::No);
+        check(28, Retry::No, Applied::No);
         check(47, Retry::No, Applied::No);
         check(79, Retry::No, Applied::No);
         check(83, Retry::Yes, Applied::No);

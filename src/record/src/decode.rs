@@ -9,15 +9,16 @@ use plimsoll_domain::limits::{
     UNITS_MAX,
 };
 use plimsoll_domain::{
-    Event, Key, Moved, PartitionId, PoolDefined, PoolDefinition, PoolId, PoolRetired, Released, ReservationId,
-    Reserved, ResizeCause, Resized, Swept, Timestamp, TurnedAway, Units, partition_of,
+    Event, Key, Moved, PartitionId, PoolDefined, PoolDefinition, PoolId, PoolRetired, ReleaseCause, Released,
+    ReservationId, Reserved, ResizeCause, Resized, Swept, Timestamp, TurnedAway, Units, partition_of,
 };
 
 use crate::generated::plimsoll::journal as format;
 use crate::{
-    KIND_CONFIRMED, KIND_EXPIRED, KIND_POOL_CHANGED, KIND_POOL_CREATED, KIND_POOL_RETIRED, KIND_RELEASED,
-    KIND_RESERVED, KIND_RESIZED, KIND_SWEPT, KIND_TURNED_AWAY, MOVED_SIZE, POOL_RETIRED_SIZE, RESERVED_SIZE,
-    RESIZED_SIZE, RecordTag, SUM_SIZE, SWEPT_SIZE, TURNED_AWAY_SIZE, UNIT_SIZE, detail,
+    KIND_CONFIRMED, KIND_EXPIRED, KIND_POOL_CHANGED, KIND_POOL_CREATED, KIND_POOL_RESET, KIND_POOL_RETIRED,
+    KIND_RELEASED, KIND_RESERVED, KIND_RESIZED, KIND_RESTORED, KIND_SWEPT, KIND_TURNED_AWAY, MOVED_SIZE,
+    POOL_RETIRED_SIZE, RESERVED_SIZE, RESIZED_SIZE, RecordTag, SUM_SIZE, SWEPT_SIZE, TURNED_AWAY_SIZE, UNIT_SIZE,
+    detail, reset,
 };
 
 /// A part of a record.
@@ -144,6 +145,12 @@ pub enum DecodeError {
         /// The partition that the body tells.
         found: u16,
     },
+    /// A state that no reservation had that is restored.
+    #[error("state {found} before a reservation is restored, 0 to 2 expected")]
+    StateOutOfRange {
+        /// Its number.
+        found: u8,
+    },
     /// A reservation's slot that no table has.
     #[error("slot {found} of a reservation, below {RESERVATIONS_PER_PARTITION_MAX} expected")]
     SlotOutOfRange {
@@ -180,6 +187,8 @@ pub fn decode(tag: RecordTag, at: Timestamp, body: &[u8], dimension_count: usize
         KIND_TURNED_AWAY => turned_away(tag, at, body, dimension_count).map(Event::TurnedAway),
         KIND_POOL_CREATED => pool_defined(tag, at, body, dimension_count).map(Event::PoolCreated),
         KIND_POOL_CHANGED => pool_defined(tag, at, body, dimension_count).map(Event::PoolChanged),
+        KIND_POOL_RESET => reset::pool_reset(tag, at, body).map(Event::PoolReset),
+        KIND_RESTORED => reset::restored(tag, at, body, dimension_count).map(|event| Event::Restored(Box::new(event))),
         kind => Err(DecodeError::UnknownKind { kind }),
     }
 }
@@ -235,6 +244,10 @@ fn released(tag: RecordTag, at: Timestamp, body: &[u8], dimension_count: usize) 
         pool,
         units: units_from_bytes(parts.units)?,
         was_confirmed: tag.detail & detail::WAS_CONFIRMED != 0,
+        cause: match tag.detail & detail::RELEASE_CAUSE_MASK {
+            detail::RELEASE_ASKED => ReleaseCause::Asked,
+            _ => ReleaseCause::Reset,
+        },
         occurred_at: Timestamp(fixed.occurred_at()),
     })
 }
@@ -329,14 +342,19 @@ fn turned_away(tag: RecordTag, at: Timestamp, body: &[u8], dimension_count: usiz
     })
 }
 
-/// Verifies a table `PoolDefined`.
-pub(crate) fn pool_table(kind: u16, body: &[u8]) -> Result<format::PoolDefined<'_>, DecodeError> {
+/// How a table in this body is verified.
+pub(crate) fn table_options(body: &[u8]) -> VerifierOptions {
     // The verifier counts what it visits, a few bytes twice. The bound keeps a list of many offsets that all lead to one long
     // text from being unfolded into far more memory than the body has.
-    let options = VerifierOptions {
+    VerifierOptions {
         max_apparent_size: 2 * body.len() + 64,
         ..VerifierOptions::default()
-    };
+    }
+}
+
+/// Verifies a table `PoolDefined`.
+pub(crate) fn pool_table(kind: u16, body: &[u8]) -> Result<format::PoolDefined<'_>, DecodeError> {
+    let options = table_options(body);
     format::root_as_pool_defined_with_opts(&options, body).map_err(|source| DecodeError::Table { kind, source })
 }
 
@@ -382,7 +400,7 @@ pub(crate) fn definition(
 }
 
 #[inline]
-fn check_detail(tag: RecordTag, known: u32) -> Result<(), DecodeError> {
+pub(crate) fn check_detail(tag: RecordTag, known: u32) -> Result<(), DecodeError> {
     let bits = tag.detail & !known;
     if bits == 0 {
         return Ok(());
@@ -391,7 +409,7 @@ fn check_detail(tag: RecordTag, known: u32) -> Result<(), DecodeError> {
 }
 
 #[inline]
-fn check_partition(tag: RecordTag, field: Field, found: PartitionId) -> Result<(), DecodeError> {
+pub(crate) fn check_partition(tag: RecordTag, field: Field, found: PartitionId) -> Result<(), DecodeError> {
     if found.0 == tag.partition {
         return Ok(());
     }
@@ -403,7 +421,7 @@ fn check_partition(tag: RecordTag, field: Field, found: PartitionId) -> Result<(
 }
 
 #[inline]
-fn reservation(tag: RecordTag, high: u64, low: u64) -> Result<ReservationId, DecodeError> {
+pub(crate) fn reservation(tag: RecordTag, high: u64, low: u64) -> Result<ReservationId, DecodeError> {
     let id = ReservationId(wide(high, low));
     let parts = id.parts();
     check_partition(tag, Field::Reservation, parts.partition)?;
@@ -452,7 +470,11 @@ pub(crate) fn units_from_bytes(bytes: &[u8]) -> Result<Units, DecodeError> {
     Ok(units)
 }
 
-fn units_from_table(field: Field, values: Vector<'_, u32>, dimension_count: usize) -> Result<Units, DecodeError> {
+pub(crate) fn units_from_table(
+    field: Field,
+    values: Vector<'_, u32>,
+    dimension_count: usize,
+) -> Result<Units, DecodeError> {
     if values.len() != dimension_count {
         return Err(DecodeError::DimensionCount {
             field,
@@ -480,6 +502,6 @@ fn checked(field: Field, dimension: usize, found: u32) -> Result<u32, DecodeErro
 }
 
 #[inline]
-fn wide(high: u64, low: u64) -> u128 {
+pub(crate) fn wide(high: u64, low: u64) -> u128 {
     u128::from(high) << 64 | u128::from(low)
 }

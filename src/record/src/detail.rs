@@ -12,11 +12,15 @@ pub(crate) const WOULD_REFUSE: u32 = 1 << 24;
 /// Every bit of a reserved record that has a meaning.
 pub(crate) const RESERVED_BITS: u32 = (1 << 25) - 1;
 
-/// Bits 0 to 7 of a released record: the cause. The only one so far, asked for, is 0.
+/// Bits 0 to 7 of a released record: the cause. Of these only bit 0 has a meaning so far; causes to come are unknown bits
+/// until then.
+pub(crate) const RELEASE_CAUSE_MASK: u32 = 1;
+pub(crate) const RELEASE_ASKED: u32 = 0;
+pub(crate) const RELEASE_RESET: u32 = 1;
 /// Bit 8 of a released record: it was confirmed, not only held.
 pub(crate) const WAS_CONFIRMED: u32 = 1 << 8;
-/// Every bit of a released record that has a meaning; causes to come are unknown bits until then.
-pub(crate) const RELEASED_BITS: u32 = WAS_CONFIRMED;
+/// Every bit of a released record that has a meaning.
+pub(crate) const RELEASED_BITS: u32 = WAS_CONFIRMED | RELEASE_CAUSE_MASK;
 
 /// Bits 0 to 7 of a resized record: the cause.
 pub(crate) const CAUSE_MASK: u32 = (1 << 8) - 1;

@@ -3,14 +3,14 @@
 use flatbuffers::FlatBufferBuilder;
 use plimsoll_domain::limits::{DIMENSION_COUNT_MAX, HOLD_SECONDS_MAX, PARTITION_COUNT, REFERENCE_SIZE_MAX, UNITS_MAX};
 use plimsoll_domain::{
-    Event, Moved, PoolDefined, PoolDefinition, PoolId, Released, Reserved, ResizeCause, Resized, Units,
+    Event, Moved, PoolDefined, PoolDefinition, PoolId, ReleaseCause, Released, Reserved, ResizeCause, Resized, Units,
 };
 
 use crate::generated::plimsoll::journal as format;
 use crate::{
-    KIND_CONFIRMED, KIND_EXPIRED, KIND_POOL_CHANGED, KIND_POOL_CREATED, KIND_POOL_RETIRED, KIND_RELEASED,
-    KIND_RESERVED, KIND_RESIZED, KIND_SWEPT, KIND_TURNED_AWAY, MOVED_SIZE, RESERVED_SIZE, RESIZED_SIZE, RecordTag,
-    UNIT_SIZE, detail,
+    KIND_CONFIRMED, KIND_EXPIRED, KIND_POOL_CHANGED, KIND_POOL_CREATED, KIND_POOL_RESET, KIND_POOL_RETIRED,
+    KIND_RELEASED, KIND_RESERVED, KIND_RESIZED, KIND_RESTORED, KIND_SWEPT, KIND_TURNED_AWAY, MOVED_SIZE, RESERVED_SIZE,
+    RESIZED_SIZE, RecordTag, UNIT_SIZE, detail, reset,
 };
 
 /// Clears `body` and writes the event's body into it; says what belongs into the record's header. The event's time is not
@@ -62,6 +62,14 @@ pub fn encode(event: &Event, dimension_count: usize, body: &mut Vec<u8>) -> Reco
             pool_defined(event, dimension_count, body);
             (KIND_POOL_CHANGED, 0)
         }
+        Event::PoolReset(event) => {
+            reset::encode_pool_reset(event, body);
+            (KIND_POOL_RESET, 0)
+        }
+        Event::Restored(event) => {
+            reset::encode_restored(event, dimension_count, body);
+            (KIND_RESTORED, 0)
+        }
     };
     RecordTag {
         kind,
@@ -110,7 +118,15 @@ fn released(event: &Released, dimension_count: usize, body: &mut Vec<u8>) -> u32
         event.occurred_at.0,
     );
     fixed_part::<MOVED_SIZE>(&fixed.0, &event.units, dimension_count, body);
-    if event.was_confirmed { detail::WAS_CONFIRMED } else { 0 }
+    let cause = match event.cause {
+        ReleaseCause::Asked => detail::RELEASE_ASKED,
+        ReleaseCause::Reset => detail::RELEASE_RESET,
+    };
+    if event.was_confirmed {
+        cause | detail::WAS_CONFIRMED
+    } else {
+        cause
+    }
 }
 
 #[inline]
@@ -159,7 +175,7 @@ fn fixed_part<const SIZE: usize>(fixed: &[u8; SIZE], units: &Units, dimension_co
 }
 
 #[inline]
-fn assert_units(units: &Units, dimension_count: usize) {
+pub(crate) fn assert_units(units: &Units, dimension_count: usize) {
     for (dimension, unit) in units.0.iter().enumerate() {
         let most = if dimension < dimension_count { UNITS_MAX } else { 0 };
         assert!(*unit <= most, "{unit} units in dimension {dimension}");

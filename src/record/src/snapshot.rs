@@ -10,8 +10,8 @@ use plimsoll_domain::limits::{
     RESERVATIONS_PER_PARTITION_MAX, UNITS_MAX,
 };
 use plimsoll_domain::{
-    Counters, Key, PartitionId, PartitionImage, PoolId, PoolImage, PoolPage, ReservationEnds, ReservationPage,
-    SnapshotPiece, StoredReservation, Sweep, Timestamp, Units,
+    Counters, Key, MovedPage, MovedReservation, PartitionId, PartitionImage, PoolId, PoolImage, PoolPage,
+    ReservationEnds, ReservationPage, SnapshotPiece, StoredReservation, Sweep, Timestamp, Units,
 };
 
 use crate::decode::{definition, pool_table, units_from_bytes};
@@ -20,6 +20,7 @@ use crate::{DecodeError, KIND_POOL_CREATED, encode};
 const PIECE_PARTITION: u16 = 1;
 const PIECE_POOLS: u16 = 2;
 const PIECE_RESERVATIONS: u16 = 3;
+const PIECE_MOVED: u16 = 4;
 
 const POOL_FREE: u32 = 0;
 const POOL_RETIRED: u32 = 1;
@@ -31,6 +32,8 @@ const PAGE_POOL_COUNT_MAX: usize = 16;
 const PAGE_RESERVATION_COUNT_MAX: usize = 64;
 /// The fewest bytes that a pool's slot takes.
 const POOL_SIZE_MIN: usize = 12;
+/// The bytes that a reservation takes that lies in another slot than its id says.
+const MOVED_SIZE: usize = 12;
 /// The bytes that a reservation takes without its further units.
 const RESERVATION_SIZE: usize = 64;
 
@@ -38,11 +41,11 @@ const RESERVATION_SIZE: usize = 64;
 const RANDOM_OF_FREE: u64 = u64::MAX;
 /// Random bits of a reservation's id.
 const RANDOM_BIT_COUNT: u32 = 56;
-/// Bits of a reservation: 0 to 16 the hold that was asked for first, 17 to 19 the state (1 to 4), 20 and 21 flags.
+/// Bits of a reservation: 0 to 16 the hold that was asked for first, 17 to 19 the state (1 to 4), 20 to 23 flags.
 const HOLD_SECONDS_MASK: u32 = (1 << 17) - 1;
 const STATE_SHIFT: u32 = 17;
 const STATE_MASK: u32 = 0b111;
-const KNOWN_BITS: u32 = (1 << 22) - 1;
+const KNOWN_BITS: u32 = (1 << 24) - 1;
 
 /// Sequences and versions are counted up by one: from here on is no event's number but damage, and what goes on counting would overflow.
 const COUNT_LIMIT: u64 = 1 << 63;
@@ -152,6 +155,14 @@ pub fn encode_piece(piece: &SnapshotPiece, dimension_count: usize, bytes: &mut V
                 for unit in &units.0[..dimension_count] {
                     put_u32(bytes, *unit);
                 }
+            }
+        }
+        SnapshotPiece::Moved(_, page) => {
+            head(bytes, PIECE_MOVED, partition, page.moved.len(), page.first_slot);
+            for moved in &page.moved {
+                put_u32(bytes, moved.slot);
+                put_u32(bytes, moved.id_slot);
+                put_u32(bytes, u32::from(moved.id_generation));
             }
         }
     }
@@ -392,6 +403,21 @@ fn decode_piece(piece: &[u8], offset: usize, dimension_count: usize) -> Result<S
             let count = reader.check_page(count, PAGE_RESERVATION_COUNT_MAX, first_slot, slot_count_max)?;
             let page = read_reservations(&mut reader, first_slot, count, dimension_count)?;
             SnapshotPiece::Reservations(partition, page)
+        }
+        PIECE_MOVED => {
+            let slot_count_max = RESERVATIONS_PER_PARTITION_MAX;
+            let count = reader.check_page(count, PAGE_RESERVATION_COUNT_MAX, first_slot, slot_count_max)?;
+            let mut moved = Vec::with_capacity(reader.check_count(count, MOVED_SIZE)?);
+            for _ in 0..count {
+                let (slot, id_slot) = (reader.u32()?, reader.u32()?);
+                let id_generation = u16::try_from(reader.u32()?);
+                moved.push(MovedReservation {
+                    slot,
+                    id_slot,
+                    id_generation: id_generation.map_err(|_| reader.out_of_range("the generation of a reservation"))?,
+                });
+            }
+            SnapshotPiece::Moved(partition, MovedPage { first_slot, moved })
         }
         kind => return Err(SnapshotError::UnknownKind { offset, kind }),
     };

@@ -27,6 +27,7 @@ mod mirror;
 mod model;
 mod plants;
 mod readers;
+mod resets;
 mod restart;
 mod run;
 mod service;

@@ -3,10 +3,10 @@
 //! It knows the layout of `ARCHITECTURE.md` and shares no code with the journal but the checksum. Records are kept by a hash, in order, so
 //! that a recovery can be held against them.
 
-use plimsoll_domain::Event;
+use plimsoll_domain::{Event, ReleaseCause};
 use plimsoll_journal::{COMMIT_KIND, Framing, JournalId, Record, SegmentNumber};
 
-use crate::checkers::{Promise, Violation, violation};
+use crate::checkers::{Promise, Violation, hold, violation};
 use crate::digest::Digest;
 use crate::disk::SimDisk;
 use crate::memory::PAGE_SIZE;
@@ -36,16 +36,22 @@ pub(crate) struct Log {
     offset: usize,
     seed: Option<u32>,
     pub(crate) last_time: i64,
+    /// Events that are still to come of a reset's group.
+    group_left: u32,
+    /// Planted: a group is closed after its first event.
+    splits_groups: bool,
 }
 
 impl Log {
-    pub(crate) fn new() -> Log {
+    pub(crate) fn new(splits_groups: bool) -> Log {
         Log {
             records: Vec::new(),
             segment: 1,
             offset: PAGE_SIZE,
             seed: None,
             last_time: i64::MIN,
+            group_left: 0,
+            splits_groups,
         }
     }
 
@@ -58,6 +64,7 @@ impl Log {
     pub(crate) fn restart(&mut self, last_lsn: u64, last_time: i64, segment: u64) {
         self.records.truncate(last_lsn as usize);
         (self.segment, self.offset, self.seed, self.last_time) = (segment, PAGE_SIZE, None, last_time);
+        self.group_left = 0;
     }
 
     /// Reads what has been written since the last time, up to this LSN and to the end of the segment that is active.
@@ -102,8 +109,12 @@ impl Log {
             }
             self.last_time = record.time;
             let is_commit = record.tag.kind == COMMIT_KIND;
-            if !is_commit {
-                events.push(decode(&record, dimension_count)?);
+            if is_commit {
+                self.close_batch(record.lsn.0)?;
+            } else {
+                let happened = decode(&record, dimension_count)?;
+                self.follow_group(&happened)?;
+                events.push(happened);
             }
             self.records.push(LogRecord {
                 segment: self.segment,
@@ -114,6 +125,53 @@ impl Log {
             });
             self.offset = end;
         }
+    }
+}
+
+impl Log {
+    /// The events of a reset come one behind the other.
+    fn follow_group(&mut self, happened: &Happened) -> Result<(), Violation> {
+        if let Event::PoolReset(event) = &happened.event {
+            let left = std::mem::replace(&mut self.group_left, event.change_count);
+            let is_closed = left == 0 && event.change_count > 0;
+            hold(is_closed, Promise::Forgotten, || {
+                format!("a reset of nothing, or within another one: {event:?}, {left} left")
+            })?;
+            return if self.splits_groups {
+                self.close_batch(happened.lsn)
+            } else {
+                Ok(())
+            };
+        }
+        let is_part = match &happened.event {
+            Event::PoolChanged(_) | Event::Restored(_) => true,
+            Event::Released(event) => event.cause == ReleaseCause::Reset,
+            _ => false,
+        };
+        let must_be_part = matches!(&happened.event, Event::Restored(_))
+            || matches!(&happened.event, Event::Released(event) if event.cause == ReleaseCause::Reset);
+        hold(
+            if self.group_left > 0 { is_part } else { !must_be_part },
+            Promise::Forgotten,
+            || {
+                format!(
+                    "{happened:?} stands where {} events of a reset are left",
+                    self.group_left
+                )
+            },
+        )?;
+        self.group_left = self.group_left.saturating_sub(1);
+        Ok(())
+    }
+
+    /// A batch ends at this LSN: a reset counts as a whole.
+    fn close_batch(&self, lsn: u64) -> Result<(), Violation> {
+        hold(self.group_left == 0, Promise::Forgotten, || {
+            format!(
+                "a batch ends at LSN {lsn}, and {} events of a reset are left",
+                self.group_left
+            )
+        })
     }
 }
 

@@ -189,7 +189,8 @@ impl Mirror {
                 Ok(upto)
             }
             (Message::Request(request), Expected::Answer(answer)) => {
-                hold(request.answer == answer, Promise::Answer, || {
+                let may_be_either = answer == Answer::Pending;
+                hold(may_be_either || request.answer == answer, Promise::Answer, || {
                     format!(
                         "{:?}\n    answered with {:?}\n    instead of {answer:?}",
                         request.call, request.answer
@@ -212,6 +213,7 @@ fn turn_weight(message: &Mirrored) -> usize {
         Mirrored::Request(Call::ResolvePools(names) | Call::GetPools(names)) => names.len(),
         Mirrored::Request(Call::ListPools { limit, .. }) => *limit,
         Mirrored::Request(Call::GetReservations(ids)) => ids.len(),
+        Mirrored::Request(Call::ResetPool { .. }) => TURN_COMMAND_COUNT_MAX,
     };
     weight.max(1)
 }
@@ -223,11 +225,11 @@ fn command_count(message: &Mirrored) -> usize {
     }
 }
 
-struct Turn<'core> {
-    model: &'core mut Model,
+pub(crate) struct Turn<'core> {
+    pub(crate) model: &'core mut Model,
     housekeeping: &'core mut Housekeeping,
-    events: VecDeque<Happened>,
-    now: i64,
+    pub(crate) events: VecDeque<Happened>,
+    pub(crate) now: i64,
     room: Room,
 }
 
@@ -354,7 +356,7 @@ impl Turn<'_> {
     }
 
     /// Nothing was written although it was decided: only when there is no segment for it.
-    fn no_room(&self, prepared_count_min: usize, what: &dyn std::fmt::Debug) -> Result<Status, Violation> {
+    pub(crate) fn no_room(&self, prepared_count_min: usize, what: &dyn std::fmt::Debug) -> Result<Status, Violation> {
         hold(self.room.prepared_count < prepared_count_min, Promise::BadDisk, || {
             format!(
                 "{what:?} was not recorded, though {} segments are prepared; the next event is {:?}",
@@ -400,6 +402,12 @@ impl Turn<'_> {
                         .collect(),
                 )
             }
+            Call::ResetPool {
+                pool,
+                target,
+                expected_version,
+                dry_run,
+            } => self.reset(pool, target, *expected_version, *dry_run)?,
             Call::GetReservations(ids) => Answer::Reservations(
                 ids.iter()
                     .map(|id| {

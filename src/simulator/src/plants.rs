@@ -1,7 +1,9 @@
 //! Bugs that a run can be given, without touching production code: in the roles that the simulator plays, and in type parameters.
 
+use std::sync::Arc;
+
 use plimsoll_domain::{Command, Event, Moved};
-use plimsoll_engine::{EngineOptions, Message};
+use plimsoll_engine::{Call, EngineOptions, Message};
 use plimsoll_journal::{CrcFraming, Framing, JournalId, SegmentNumber};
 use plimsoll_protocol::{Applies, Status, wire};
 
@@ -81,11 +83,17 @@ pub enum Plant {
     SnapshotLosesLastEvent,
     /// Recovery skips an event behind the snapshot.
     SnapshotTailSkipped,
+    /// The events of a reset are two batches.
+    ResetSplit,
+    /// What a reset brings back does not get its key.
+    RevivedWithoutKey,
+    /// Where restored reservations lie is lost on the way into a snapshot.
+    SnapshotLosesMoved,
 }
 
 impl Plant {
     /// All bugs.
-    pub const ALL: [Plant; 35] = [
+    pub const ALL: [Plant; 38] = [
         Plant::AckBeforeSync,
         Plant::ChecksumWithoutLength,
         Plant::SeedWithoutIncarnation,
@@ -121,6 +129,9 @@ impl Plant {
         Plant::SnapshotLosesCounter,
         Plant::SnapshotLosesLastEvent,
         Plant::SnapshotTailSkipped,
+        Plant::ResetSplit,
+        Plant::RevivedWithoutKey,
+        Plant::SnapshotLosesMoved,
     ];
 
     /// The name on the command line.
@@ -161,6 +172,9 @@ impl Plant {
             Plant::SnapshotLosesCounter => "snapshot-loses-counter",
             Plant::SnapshotLosesLastEvent => "snapshot-loses-last-event",
             Plant::SnapshotTailSkipped => "snapshot-tail-skipped",
+            Plant::ResetSplit => "reset-split",
+            Plant::RevivedWithoutKey => "revived-without-key",
+            Plant::SnapshotLosesMoved => "snapshot-loses-moved",
         }
     }
 
@@ -212,6 +226,9 @@ impl Plant {
             Plant::SnapshotLosesCounter => "writes pools into snapshots as if nothing were held",
             Plant::SnapshotLosesLastEvent => "writes pools into snapshots as if nothing had happened in them for long",
             Plant::SnapshotTailSkipped => "a recovery that takes a snapshot for later than it is",
+            Plant::ResetSplit => "a journal whose batch ends within the events of a reset",
+            Plant::RevivedWithoutKey => "brings reservations back under keys that are not theirs",
+            Plant::SnapshotLosesMoved => "leaves out of snapshots which reservations lie elsewhere than their ids say",
         }
     }
 
@@ -244,6 +261,13 @@ impl Plant {
 
     /// What the engine takes in place of a message.
     pub(crate) fn message(self, message: &mut Message) {
+        if let (Plant::RevivedWithoutKey, Message::Request(request)) = (self, &mut *message)
+            && let Call::ResetPool { target, .. } = &mut request.call
+        {
+            for past in &mut Arc::make_mut(target).reservations {
+                past.key.0 ^= 1;
+            }
+        }
         if let (Plant::VersionNotChecked, Message::Commands(batch)) = (self, message) {
             for entry in &mut batch.entries {
                 if let Command::Resize(resize) = &mut entry.command {

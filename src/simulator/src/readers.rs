@@ -65,6 +65,8 @@ pub(crate) fn touched(events: &[Happened]) -> (BTreeSet<u64>, BTreeSet<u64>) {
             Event::Confirmed(event) | Event::Expired(event) => event.pool,
             Event::Released(event) => event.pool,
             Event::Resized(event) => event.pool,
+            Event::PoolReset(event) => event.pool,
+            Event::Restored(event) => event.pool,
             Event::Swept(_) | Event::TurnedAway(_) => continue,
         };
         touched.insert(pool.0);

@@ -316,6 +316,7 @@ impl<F: Framing + 'static> World<F> {
             })?;
         }
         core.floor = core.floor.max(last_lsn);
+        core.moments.retain(|moment| moment.lsn <= last_lsn);
         core.log
             .restart(last_lsn, probe.summary.last_time, engine.journal().segment().number().0);
         if probe.summary.batches == 0 {

@@ -106,6 +106,7 @@ impl<F: Framing + 'static> World<F> {
                 core.log.last_lsn()
             )
         })?;
+        let mut has_written = false;
         if waits {
             hold(events.is_empty() && effects.ticket.is_none(), Promise::Bounded, || {
                 format!("a turn that has to wait made {events:?} and {:?}", effects.ticket)
@@ -127,6 +128,7 @@ impl<F: Framing + 'static> World<F> {
                     status,
                 }
             };
+            has_written = !events.is_empty();
             let changed = readers::touched(&events);
             core.mirror.turn(&mut core.model, events, last_time, last_lsn, room)?;
             if !changed.0.is_empty() {
@@ -136,6 +138,10 @@ impl<F: Framing + 'static> World<F> {
         }
         core.clock = last_time;
         core.tickets.extend(effects.ticket);
+        if has_written {
+            self.remember(index);
+        }
+        let core = &mut self.cores[index];
         hold(
             core.tickets_in_flight() <= TICKETS_IN_FLIGHT_MAX,
             Promise::Bounded,

@@ -112,6 +112,9 @@ impl Snapshots {
         }
         let mut pieces = Vec::new();
         let is_complete = engine.copy_snapshot(budget, &mut pieces);
+        if plant == Some(Plant::SnapshotLosesMoved) {
+            pieces.retain(|piece| !matches!(piece, SnapshotPiece::Moved(..)));
+        }
         for piece in &mut pieces {
             if let Some(plant) = plant {
                 spoil(piece, plant);

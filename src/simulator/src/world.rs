@@ -20,7 +20,7 @@ use crate::faults::FaultMix;
 use crate::housekeeping::Housekeeping;
 use crate::log::Log;
 use crate::mirror::Mirror;
-use crate::model::{Model, Rules};
+use crate::model::{Model, Moment, Rules};
 use crate::plants::Plant;
 use crate::readers::Readers;
 use crate::run::Options;
@@ -64,6 +64,8 @@ pub(crate) struct Core<F: Framing> {
     pub(crate) turn_count: u64,
     /// By sender, the frame and index that were answered last.
     pub(crate) last_reply: BTreeMap<usize, (u32, u32)>,
+    /// What the planner remembers of the past.
+    pub(crate) moments: Vec<Moment>,
     /// The LSN and the digest of the state when the process went.
     pub(crate) last_state: Option<(u64, u64)>,
 }
@@ -173,7 +175,7 @@ impl<F: Framing + 'static> World<F> {
                 Core {
                     disk: Rc::new(RefCell::new(disk)),
                     engine: None,
-                    log: Log::new(),
+                    log: Log::new(options.plant == Some(Plant::ResetSplit)),
                     model: Model::new(rules),
                     mirror: Mirror::default(),
                     readers: Readers::default(),
@@ -184,6 +186,7 @@ impl<F: Framing + 'static> World<F> {
                     clock: 0,
                     turn_count: 0,
                     last_reply: BTreeMap::new(),
+                    moments: Vec::new(),
                     last_state: None,
                 }
             })
@@ -223,6 +226,10 @@ impl<F: Framing + 'static> World<F> {
         world.weights[7] = 1 + world.weights[7] / 5;
         world.weights[8] = 1 + world.weights[8] / 8;
         world.weights[9] = world.dice.pick(&[0, 1, 5, 20]);
+        world.ledger.resets = world.dice.coin();
+        if world.ledger.resets {
+            world.weights[7] *= 2;
+        }
         world
     }
 
@@ -335,7 +342,7 @@ impl<F: Framing + 'static> World<F> {
             .step(engine, self.rules.dimension_count, self.plant, &mut self.dice);
     }
 
-    fn next_handle(&mut self) -> u32 {
+    pub(crate) fn next_handle(&mut self) -> u32 {
         self.handle_count += 1;
         self.handle_count
     }
@@ -415,7 +422,11 @@ impl<F: Framing + 'static> World<F> {
 
     pub(crate) fn planner_sends(&mut self) {
         let pool = self.dice.index(self.ledger.pools.len());
-        self.plan(pool);
+        if self.ledger.resets && self.dice.permille(700) {
+            self.reset(pool);
+        } else {
+            self.plan(pool);
+        }
     }
 
     pub(crate) fn plan(&mut self, pool: usize) {
@@ -472,7 +483,7 @@ impl<F: Framing + 'static> World<F> {
         self.asked.insert(handle, Asked::Read);
     }
 
-    fn ask(&mut self, handle: u32, owner: usize, call: Call) {
+    pub(crate) fn ask(&mut self, handle: u32, owner: usize, call: Call) {
         let sender = self.dice.index(self.cores.len());
         let request = Request {
             sender,

@@ -38,7 +38,13 @@ fn seeds_hold_and_every_fault_strikes() {
         "pause",
         "pool retires",
         "power loss",
+        "reset",
+        "reset looked at",
         "resized",
+        "restored",
+        "restored elsewhere",
+        "restored in place",
+        "restored without its key",
         "ring exhausted",
         "shadow reserve",
         "slot used again",
@@ -310,6 +316,21 @@ fn snapshot_tail_skipped() {
         20,
         &[Promise::BadDisk, Promise::Assertion, Promise::Forgotten],
     );
+}
+
+#[test]
+fn reset_split() {
+    check(Plant::ResetSplit, 20, &[Promise::Forgotten]);
+}
+
+#[test]
+fn revived_without_key() {
+    check(Plant::RevivedWithoutKey, 20, &[Promise::Answer, Promise::BadDisk]);
+}
+
+#[test]
+fn snapshot_loses_moved() {
+    check(Plant::SnapshotLosesMoved, 60, &[Promise::Snapshot]);
 }
 
 #[test]

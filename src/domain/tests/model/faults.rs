@@ -27,10 +27,14 @@ pub(crate) enum Fault {
     FreeSlotsOldestFirst,
     OneReservationTooMany,
     OnePoolTooMany,
+    ResetOverlooksDeadlines,
+    RestoringKeepsVersion,
+    RestoringTakesKey,
+    RestoredKeyForgotten,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Fault; 24] = [
+    pub(crate) const ALL: [Fault; 28] = [
         Fault::AllowanceOverlooked,
         Fault::ClosingTimeStillSells,
         Fault::KeyForgottenOneMicrosecondEarly,
@@ -55,5 +59,9 @@ impl Fault {
         Fault::FreeSlotsOldestFirst,
         Fault::OneReservationTooMany,
         Fault::OnePoolTooMany,
+        Fault::ResetOverlooksDeadlines,
+        Fault::RestoringKeepsVersion,
+        Fault::RestoringTakesKey,
+        Fault::RestoredKeyForgotten,
     ];
 }

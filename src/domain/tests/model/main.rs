@@ -7,9 +7,12 @@
 
 mod faults;
 mod naive;
+mod resets;
 mod rules;
 mod snapshots;
 mod steps;
+
+use std::collections::BTreeMap;
 
 use plimsoll_domain::{
     Command, Confirm, Decision, Event, Key, PoolDefinition, PoolId, PutOutcome, PutPool, Release, ReservationId,
@@ -21,6 +24,7 @@ use proptest::test_runner::{Config, TestError, TestRunner};
 
 use crate::faults::Fault;
 use crate::naive::{Bounds, Model, ModelReservation, RETENTION_MICROS, RETIRE_AFTER_MICROS};
+use crate::resets::Moment;
 use crate::rules::unchanged;
 use crate::snapshots::{Snapshot, check_alike, pieces_of};
 use crate::steps::{Advance, Case, ReservationChoice, Step, Version, cases, names};
@@ -43,6 +47,10 @@ struct Run {
     model: Model,
     events: Vec<Event>,
     reserves: Vec<Command>,
+    /// What there was after each step.
+    moments: Vec<Moment>,
+    /// By version of a pool, what it was.
+    versions: BTreeMap<u64, String>,
 }
 
 impl Run {
@@ -290,6 +298,12 @@ impl Run {
             Step::Retire(count) => self.retire(count),
             Step::Sweep(count) => self.sweep(count),
             Step::TurnedAway(name) => self.turned_away(name),
+            Step::Reset {
+                name,
+                moment,
+                has_definition,
+                version,
+            } => self.reset(name, moment, has_definition, version),
         }
     }
 }
@@ -302,6 +316,8 @@ fn run(case: Case, dimension_count: usize, fault: Option<Fault>) -> Result<(), T
         model: Model::new(dimension_count, case.bounds, fault),
         events: Vec::new(),
         reserves: Vec::new(),
+        moments: Vec::new(),
+        versions: BTreeMap::new(),
     };
     let snapshot_after = case.snapshot_after.index(case.steps.len());
     let mut snapshot = None;
@@ -310,6 +326,7 @@ fn run(case: Case, dimension_count: usize, fault: Option<Fault>) -> Result<(), T
             snapshot = Some(Snapshot::begin(&mut run.state, run.events.len()));
         }
         run.step(step)?;
+        run.moments.push(run.model.moment());
         if let Some(snapshot) = &mut snapshot {
             snapshot.copy(&mut run.state, copied);
         }

@@ -15,6 +15,7 @@ pub(crate) const RETENTION_MICROS: i64 = 100;
 pub(crate) const RETIRE_AFTER_MICROS: i64 = 2_000_000;
 pub(crate) const START: i64 = 1_000_000_000;
 
+#[derive(Clone)]
 pub(crate) struct ModelReservation {
     /// What was asked for first.
     pub(crate) event: Reserved,
@@ -27,6 +28,12 @@ pub(crate) struct ModelReservation {
     pub(crate) would_refuse: bool,
     /// When it ended, and how many had ended before it.
     pub(crate) ended: Option<(i64, usize)>,
+    /// Where it lies, or lay.
+    pub(crate) slot: u32,
+    /// Whether its key leads to it.
+    pub(crate) has_key: bool,
+    /// What is left in the slot of an ended one that lives again in another.
+    pub(crate) is_husk: bool,
     /// Whether its slot and its id still are its own.
     pub(crate) has_slot: bool,
 }
@@ -34,10 +41,6 @@ pub(crate) struct ModelReservation {
 impl ModelReservation {
     pub(crate) fn id(&self) -> ReservationId {
         self.event.reservation
-    }
-
-    pub(crate) fn slot(&self) -> u32 {
-        self.id().parts().slot as u32
     }
 
     pub(crate) fn is_held(&self) -> bool {
@@ -153,7 +156,7 @@ impl Model {
 
     fn is_known(&self, reservation: &ModelReservation) -> bool {
         let has_pool = self.pool(reservation.event.pool).is_some() || self.has(Fault::RetiredPoolStillFound);
-        reservation.has_slot && has_pool && !self.is_past_retention(reservation)
+        reservation.has_slot && !reservation.is_husk && has_pool && !self.is_past_retention(reservation)
     }
 
     /// The reservations that are not forgotten.
@@ -171,7 +174,7 @@ impl Model {
     /// The reservation that an event names.
     pub(crate) fn reservation_mut(&mut self, id: ReservationId) -> &mut ModelReservation {
         let mut all = self.reservations.iter_mut();
-        all.find(|reservation| reservation.id() == id)
+        all.find(|reservation| reservation.id() == id && !reservation.is_husk)
             .expect("events name reservations that were made")
     }
 
@@ -233,7 +236,7 @@ impl Model {
             self.in_slots(id)
                 .filter(|reservation| self.is_past_retention(reservation))
                 .min_by_key(|reservation| reservation.ended)
-                .map(ModelReservation::slot)
+                .map(|reservation| reservation.slot)
         };
         if let Some(slot) = free.copied().or_else(oldest) {
             return Some((slot, partition.generations[slot as usize].wrapping_add(step)));
@@ -281,13 +284,14 @@ impl Model {
         shown.sort_by_key(|view| view.id);
         expected.sort_by_key(|view| view.id);
         prop_assert_eq!(shown, expected);
-        for reservation in &self.reservations {
+        for reservation in self.reservations.iter().filter(|reservation| !reservation.is_husk) {
             let id = reservation.id();
             let is_known = self.is_known(reservation);
             prop_assert_eq!(state.reservation(id, now), is_known.then(|| reservation.view()));
             if is_known {
                 prop_assert_eq!(state.reference(id), reservation.event.reference.as_deref());
                 prop_assert_eq!(state.key(id), Some(reservation.event.key));
+                prop_assert_eq!(state.has_key(id), reservation.has_key);
             }
         }
         Ok(())

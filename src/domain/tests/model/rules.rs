@@ -2,9 +2,9 @@
 
 use plimsoll_domain::limits::DIMENSION_COUNT_MAX;
 use plimsoll_domain::{
-    Command, Confirm, Decision, Event, Moved, PoolDefined, PoolId, PutOutcome, PutPool, Refusal, Release, Released,
-    ReservationId, ReservationParts, ReservationState, Reserve, Reserved, Resize, ResizeCause, Resized, Swept,
-    Timestamp, Units, partition_of,
+    Command, Confirm, Decision, Event, Moved, PartitionId, PoolDefined, PoolId, PutOutcome, PutPool, Refusal, Release,
+    ReleaseCause, Released, ReservationId, ReservationParts, ReservationState, Reserve, Reserved, Resize, ResizeCause,
+    Resized, Swept, Timestamp, Units, partition_of,
 };
 
 use crate::faults::Fault;
@@ -52,9 +52,12 @@ impl Model {
 
     fn decide_reserve(&self, reserve: &Reserve) -> Result<Decision, Refusal> {
         let partition = reserve.pool.partition();
-        let earlier = self.known().find(|reservation| {
-            reservation.event.key == reserve.key && reservation.event.pool.partition() == partition
-        });
+        let earlier = self
+            .known()
+            .filter(|reservation| reservation.has_key)
+            .find(|reservation| {
+                reservation.event.key == reserve.key && reservation.event.pool.partition() == partition
+            });
         if let Some(earlier) = earlier {
             let units = match self.fault {
                 Some(Fault::RetryAfterResizeRefused) => earlier.units,
@@ -141,6 +144,7 @@ impl Model {
             pool: reservation.event.pool,
             units: reservation.units,
             was_confirmed: !reservation.is_held(),
+            cause: ReleaseCause::Asked,
             occurred_at: release.occurred_at,
         })))
     }
@@ -284,6 +288,8 @@ impl Model {
             Event::Released(event) => Some(event.pool),
             Event::Resized(event) => Some(event.pool),
             Event::PoolRetired(event) => Some(event.pool),
+            Event::PoolReset(event) => Some(event.pool),
+            Event::Restored(event) => Some(event.pool),
             Event::Swept(_) | Event::TurnedAway(_) => None,
         }
     }
@@ -325,7 +331,8 @@ impl Model {
                 partition.retired.push((event.pool, event.sequence));
             }
             Event::Swept(event) => self.apply_swept(event),
-            Event::TurnedAway(_) => {}
+            Event::Restored(event) => self.apply_restored(event),
+            Event::TurnedAway(_) | Event::PoolReset(_) => {}
         }
         let changed = match event {
             Event::PoolRetired(_) => None,
@@ -349,18 +356,7 @@ impl Model {
 
     fn apply_reserved(&mut self, event: &Reserved) {
         let parts = event.reservation.parts();
-        let slot = parts.slot as usize;
-        for earlier in &mut self.reservations {
-            if earlier.event.reservation.0 >> 72 == event.reservation.0 >> 72 {
-                earlier.has_slot = false;
-            }
-        }
-        let partition = self.partition_mut(parts.partition);
-        partition.free_slots.retain(|free| *free as usize != slot);
-        if slot == partition.generations.len() {
-            partition.generations.push(0);
-        }
-        partition.generations[slot] = parts.generation;
+        self.take_slot(parts.partition, parts.slot as u32, parts.generation);
         self.reservations.push(ModelReservation {
             event: event.clone(),
             state: match event.hold_seconds {
@@ -373,8 +369,26 @@ impl Model {
             version: 0,
             would_refuse: event.would_refuse,
             ended: None,
+            slot: parts.slot as u32,
+            has_key: true,
+            is_husk: false,
             has_slot: true,
         });
+    }
+
+    /// Whatever had the slot has it no more.
+    pub(crate) fn take_slot(&mut self, id: PartitionId, slot: u32, generation: u16) {
+        for earlier in &mut self.reservations {
+            if earlier.slot == slot && earlier.event.pool.partition() == id {
+                earlier.has_slot = false;
+            }
+        }
+        let partition = self.partition_mut(id);
+        partition.free_slots.retain(|free| *free != slot);
+        if slot as usize == partition.generations.len() {
+            partition.generations.push(0);
+        }
+        partition.generations[slot as usize] = generation;
     }
 
     fn end(&mut self, id: ReservationId, state: ReservationState) {
@@ -389,7 +403,7 @@ impl Model {
         let count = event.count as usize;
         let mut ended: Vec<(usize, u32)> = self
             .in_slots(event.partition)
-            .filter_map(|reservation| Some((reservation.ended?, reservation.slot())))
+            .filter_map(|reservation| Some((reservation.ended?, reservation.slot)))
             .filter(|((at, _), _)| *at < event.ended_before.0 && !self.has(Fault::SweepLeavesEnded))
             .map(|((_, order), slot)| (order, slot))
             .collect();
@@ -401,7 +415,7 @@ impl Model {
             .in_slots(event.partition)
             .filter(|reservation| reservation.ended.is_none())
             .filter(|reservation| self.pool(reservation.event.pool).is_none() || self.has(Fault::SweepFreesLivePools))
-            .map(ModelReservation::slot)
+            .map(|reservation| reservation.slot)
             .filter(|slot| (event.from..end).contains(slot))
             .collect();
         orphans.sort_unstable();
@@ -413,7 +427,7 @@ impl Model {
             .collect();
         for reservation in &mut self.reservations {
             let is_here = reservation.event.pool.partition() == event.partition;
-            if is_here && reservation.has_slot && freed.contains(&reservation.slot()) {
+            if is_here && reservation.has_slot && freed.contains(&reservation.slot) {
                 reservation.has_slot = false;
             }
         }

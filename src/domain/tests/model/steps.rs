@@ -74,6 +74,12 @@ pub(crate) enum Step {
     /// Sweeps so many slots.
     Sweep(u32),
     TurnedAway(usize),
+    Reset {
+        name: usize,
+        moment: Index,
+        has_definition: bool,
+        version: Version,
+    },
 }
 
 /// A run of the model.
@@ -225,6 +231,15 @@ fn step(dimension_count: usize, names: Vec<String>) -> impl Strategy<Value = Ste
                 random,
             },
         );
+    let reset_version = prop_oneof![4 => Just(Version::Any), 2 => Just(Version::Current), 1 => Just(Version::Other)];
+    let reset = (0..6_usize, any::<Index>(), prop::bool::weighted(0.3), reset_version).prop_map(
+        |(name, moment, has_definition, version)| Step::Reset {
+            name,
+            moment,
+            has_definition,
+            version,
+        },
+    );
     prop_oneof![
         2 => put,
         9 => reserve,
@@ -238,6 +253,7 @@ fn step(dimension_count: usize, names: Vec<String>) -> impl Strategy<Value = Ste
         2 => prop_oneof![Just(1_usize), Just(100)].prop_map(Step::Retire),
         3 => prop_oneof![1..4_u32, Just(1_024)].prop_map(Step::Sweep),
         1 => (0..6_usize).prop_map(Step::TurnedAway),
+        4 => reset,
     ]
 }
 

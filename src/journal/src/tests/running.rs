@@ -101,6 +101,81 @@ fn rolls_within_a_batch() {
     assert_eq!((summary.records, summary.batches, summary.segments), (41, 3, 2));
 }
 
+/// Appends a group of essential records of this many bytes in all, in pieces of a tenth.
+fn append_group(journal: &mut Journal<SimStorage>, size: usize) {
+    let body = vec![7; size / 10 - 32];
+    assert_eq!(Journal::<SimStorage>::record_size(body.len()) * 10, size);
+    for _ in 0..10 {
+        journal
+            .append(Priority::Essential, TAG, &body)
+            .expect("there is room for the group");
+    }
+}
+
+#[test]
+fn a_group_goes_into_one_batch_of_one_segment() {
+    let size = 20_000;
+    for before in [SIZE - 4096 - 56 - size - 32, SIZE - 4096 - 56 - size - 32 + 8] {
+        let (storage, mut journal) = fresh();
+        append(&mut journal, &vec![1; before]);
+        journal.make_room(size).expect("a segment is prepared");
+        append_group(&mut journal, size);
+        let ticket = journal.commit().expect("eleven records");
+        let is_rolled = before + 32 + size > SIZE - 4096 - 56;
+        // What came before it is a batch of its own, or all of it is one batch.
+        assert_eq!(ticket.upto, Lsn(if is_rolled { 13 } else { 12 }));
+        assert_eq!(ticket.last_segment, SegmentNumber(if is_rolled { 2 } else { 1 }));
+        finish(&mut journal, ticket);
+        drop(journal);
+        storage.crash(|| false);
+        let (_, summary, records) = recover(&storage, 10).expect("a whole journal");
+        assert_eq!(records.len(), 11);
+        assert_eq!(summary.batches, if is_rolled { 2 } else { 1 });
+    }
+}
+
+#[test]
+fn the_largest_group_fills_a_segment() {
+    let (storage, mut journal) = fresh();
+    let size = journal.max_group_size();
+    assert_eq!(size, SIZE - 4096 - 56);
+    append(&mut journal, b"first");
+    journal.make_room(size).expect("a segment is prepared");
+    journal
+        .append(Priority::Essential, TAG, &vec![1; size - 32])
+        .expect("there is room for it");
+    let ticket = journal.commit().expect("two records");
+    finish(&mut journal, ticket);
+    drop(journal);
+    storage.crash(|| false);
+    let (_, summary, _) = recover(&storage, 10).expect("a whole journal");
+    assert_eq!((summary.records, summary.batches), (2, 2));
+}
+
+#[test]
+fn a_group_without_room_changes_nothing() {
+    let (storage, mut journal) = fresh();
+    storage.disk.borrow_mut().ring = 0;
+    append(&mut journal, b"before");
+    let size = journal.max_group_size();
+    assert_eq!(journal.make_room(size), Err(Full::Ring));
+    assert_eq!(
+        journal.make_room(size - 40),
+        Ok(()),
+        "the rest of the segment is enough"
+    );
+    let ticket = journal.commit().expect("one record");
+    assert_eq!((ticket.upto, ticket.last_segment), (Lsn(2), SegmentNumber(1)));
+}
+
+#[test]
+#[should_panic(expected = "a group of")]
+fn a_larger_group_is_a_mistake_of_the_caller() {
+    let (_, mut journal) = fresh();
+    let size = journal.max_group_size() + 8;
+    let _: Result<(), Full> = journal.make_room(size);
+}
+
 #[test]
 fn the_largest_body_fits_an_empty_segment() {
     let (storage, mut journal) = fresh();

@@ -1711,6 +1711,665 @@ pub mod plimsoll {
                 ds.finish()
             }
         }
+        pub enum PoolResetOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        /// Kind 3: the pool goes back to an earlier moment. The events that do it follow at once, in the same batch.
+        pub struct PoolReset<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for PoolReset<'a> {
+            type Inner = PoolReset<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self {
+                    _tab: unsafe { ::flatbuffers::Table::new(buf, loc) },
+                }
+            }
+        }
+
+        impl<'a> PoolReset<'a> {
+            pub const VT_SEQUENCE: ::flatbuffers::VOffsetT = 4;
+            pub const VT_POOL: ::flatbuffers::VOffsetT = 6;
+            pub const VT_TO: ::flatbuffers::VOffsetT = 8;
+            pub const VT_CHANGE_COUNT: ::flatbuffers::VOffsetT = 10;
+            pub const VT_RELEASED_COUNT: ::flatbuffers::VOffsetT = 12;
+            pub const VT_RESTORED_COUNT: ::flatbuffers::VOffsetT = 14;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                PoolReset { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args PoolResetArgs,
+            ) -> ::flatbuffers::WIPOffset<PoolReset<'bldr>> {
+                let mut builder = PoolResetBuilder::new(_fbb);
+                builder.add_to(args.to);
+                builder.add_pool(args.pool);
+                builder.add_sequence(args.sequence);
+                builder.add_restored_count(args.restored_count);
+                builder.add_released_count(args.released_count);
+                builder.add_change_count(args.change_count);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn sequence(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(PoolReset::VT_SEQUENCE, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn pool(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(PoolReset::VT_POOL, Some(0)).unwrap() }
+            }
+            /// The moment, microseconds since 1970.
+            #[inline]
+            pub fn to(&self) -> i64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<i64>(PoolReset::VT_TO, Some(0)).unwrap() }
+            }
+            /// How many events follow that belong to it; of these, how many release and how many restore a reservation.
+            #[inline]
+            pub fn change_count(&self) -> u32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u32>(PoolReset::VT_CHANGE_COUNT, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn released_count(&self) -> u32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u32>(PoolReset::VT_RELEASED_COUNT, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn restored_count(&self) -> u32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u32>(PoolReset::VT_RESTORED_COUNT, Some(0)).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for PoolReset<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<u64>("sequence", Self::VT_SEQUENCE, false)?
+                    .visit_field::<u64>("pool", Self::VT_POOL, false)?
+                    .visit_field::<i64>("to", Self::VT_TO, false)?
+                    .visit_field::<u32>("change_count", Self::VT_CHANGE_COUNT, false)?
+                    .visit_field::<u32>("released_count", Self::VT_RELEASED_COUNT, false)?
+                    .visit_field::<u32>("restored_count", Self::VT_RESTORED_COUNT, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct PoolResetArgs {
+            pub sequence: u64,
+            pub pool: u64,
+            pub to: i64,
+            pub change_count: u32,
+            pub released_count: u32,
+            pub restored_count: u32,
+        }
+        impl<'a> Default for PoolResetArgs {
+            #[inline]
+            fn default() -> Self {
+                PoolResetArgs {
+                    sequence: 0,
+                    pool: 0,
+                    to: 0,
+                    change_count: 0,
+                    released_count: 0,
+                    restored_count: 0,
+                }
+            }
+        }
+
+        pub struct PoolResetBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PoolResetBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_sequence(&mut self, sequence: u64) {
+                self.fbb_.push_slot::<u64>(PoolReset::VT_SEQUENCE, sequence, 0);
+            }
+            #[inline]
+            pub fn add_pool(&mut self, pool: u64) {
+                self.fbb_.push_slot::<u64>(PoolReset::VT_POOL, pool, 0);
+            }
+            #[inline]
+            pub fn add_to(&mut self, to: i64) {
+                self.fbb_.push_slot::<i64>(PoolReset::VT_TO, to, 0);
+            }
+            #[inline]
+            pub fn add_change_count(&mut self, change_count: u32) {
+                self.fbb_.push_slot::<u32>(PoolReset::VT_CHANGE_COUNT, change_count, 0);
+            }
+            #[inline]
+            pub fn add_released_count(&mut self, released_count: u32) {
+                self.fbb_
+                    .push_slot::<u32>(PoolReset::VT_RELEASED_COUNT, released_count, 0);
+            }
+            #[inline]
+            pub fn add_restored_count(&mut self, restored_count: u32) {
+                self.fbb_
+                    .push_slot::<u32>(PoolReset::VT_RESTORED_COUNT, restored_count, 0);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> PoolResetBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                PoolResetBuilder {
+                    fbb_: _fbb,
+                    start_: start,
+                }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<PoolReset<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for PoolReset<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("PoolReset");
+                ds.field("sequence", &self.sequence());
+                ds.field("pool", &self.pool());
+                ds.field("to", &self.to());
+                ds.field("change_count", &self.change_count());
+                ds.field("released_count", &self.released_count());
+                ds.field("restored_count", &self.restored_count());
+                ds.finish()
+            }
+        }
+        pub enum RestoredOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        /// Kind 21: a reservation is again what it was. Times are microseconds since 1970.
+        pub struct Restored<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Restored<'a> {
+            type Inner = Restored<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self {
+                    _tab: unsafe { ::flatbuffers::Table::new(buf, loc) },
+                }
+            }
+        }
+
+        impl<'a> Restored<'a> {
+            pub const VT_SEQUENCE: ::flatbuffers::VOffsetT = 4;
+            pub const VT_RESERVATION_HIGH: ::flatbuffers::VOffsetT = 6;
+            pub const VT_RESERVATION_LOW: ::flatbuffers::VOffsetT = 8;
+            pub const VT_POOL: ::flatbuffers::VOffsetT = 10;
+            pub const VT_KEY_HIGH: ::flatbuffers::VOffsetT = 12;
+            pub const VT_KEY_LOW: ::flatbuffers::VOffsetT = 14;
+            pub const VT_SLOT: ::flatbuffers::VOffsetT = 16;
+            pub const VT_GENERATION: ::flatbuffers::VOffsetT = 18;
+            pub const VT_CREATED_AT: ::flatbuffers::VOffsetT = 20;
+            pub const VT_EXPIRES_AT: ::flatbuffers::VOffsetT = 22;
+            pub const VT_HOLD_SECONDS: ::flatbuffers::VOffsetT = 24;
+            pub const VT_VERSION: ::flatbuffers::VOffsetT = 26;
+            pub const VT_WOULD_REFUSE: ::flatbuffers::VOffsetT = 28;
+            pub const VT_HAS_KEY: ::flatbuffers::VOffsetT = 30;
+            pub const VT_PREVIOUS_STATE: ::flatbuffers::VOffsetT = 32;
+            pub const VT_UNITS: ::flatbuffers::VOffsetT = 34;
+            pub const VT_REQUESTED_UNITS: ::flatbuffers::VOffsetT = 36;
+            pub const VT_PREVIOUS_UNITS: ::flatbuffers::VOffsetT = 38;
+            pub const VT_REFERENCE: ::flatbuffers::VOffsetT = 40;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Restored { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args RestoredArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Restored<'bldr>> {
+                let mut builder = RestoredBuilder::new(_fbb);
+                if let Some(x) = args.expires_at {
+                    builder.add_expires_at(x);
+                }
+                builder.add_created_at(args.created_at);
+                builder.add_key_low(args.key_low);
+                builder.add_key_high(args.key_high);
+                builder.add_pool(args.pool);
+                builder.add_reservation_low(args.reservation_low);
+                builder.add_reservation_high(args.reservation_high);
+                builder.add_sequence(args.sequence);
+                if let Some(x) = args.reference {
+                    builder.add_reference(x);
+                }
+                if let Some(x) = args.previous_units {
+                    builder.add_previous_units(x);
+                }
+                if let Some(x) = args.requested_units {
+                    builder.add_requested_units(x);
+                }
+                if let Some(x) = args.units {
+                    builder.add_units(x);
+                }
+                builder.add_hold_seconds(args.hold_seconds);
+                builder.add_slot(args.slot);
+                builder.add_version(args.version);
+                builder.add_generation(args.generation);
+                builder.add_previous_state(args.previous_state);
+                builder.add_has_key(args.has_key);
+                builder.add_would_refuse(args.would_refuse);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn sequence(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Restored::VT_SEQUENCE, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn reservation_high(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Restored::VT_RESERVATION_HIGH, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn reservation_low(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Restored::VT_RESERVATION_LOW, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn pool(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Restored::VT_POOL, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn key_high(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Restored::VT_KEY_HIGH, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn key_low(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Restored::VT_KEY_LOW, Some(0)).unwrap() }
+            }
+            /// Where it lies from now on; its id may name another slot.
+            #[inline]
+            pub fn slot(&self) -> u32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u32>(Restored::VT_SLOT, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn generation(&self) -> u16 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u16>(Restored::VT_GENERATION, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn created_at(&self) -> i64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<i64>(Restored::VT_CREATED_AT, Some(0)).unwrap() }
+            }
+            /// Until when it is held; absent: it is confirmed.
+            #[inline]
+            pub fn expires_at(&self) -> Option<i64> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<i64>(Restored::VT_EXPIRES_AT, None) }
+            }
+            /// The hold that was asked for first; 0: confirmed at once.
+            #[inline]
+            pub fn hold_seconds(&self) -> u32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u32>(Restored::VT_HOLD_SECONDS, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn version(&self) -> u16 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u16>(Restored::VT_VERSION, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn would_refuse(&self) -> bool {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<bool>(Restored::VT_WOULD_REFUSE, Some(false)).unwrap() }
+            }
+            /// Its key leads to it; otherwise another reservation has the key.
+            #[inline]
+            pub fn has_key(&self) -> bool {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<bool>(Restored::VT_HAS_KEY, Some(false)).unwrap() }
+            }
+            /// 0: it had ended or was forgotten, 1 held, 2 confirmed.
+            #[inline]
+            pub fn previous_state(&self) -> u8 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u8>(Restored::VT_PREVIOUS_STATE, Some(0)).unwrap() }
+            }
+            /// A value for each dimension, here and below.
+            #[inline]
+            pub fn units(&self) -> ::flatbuffers::Vector<'a, u32> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u32>>>(Restored::VT_UNITS, None)
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn requested_units(&self) -> ::flatbuffers::Vector<'a, u32> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u32>>>(
+                            Restored::VT_REQUESTED_UNITS,
+                            None,
+                        )
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn previous_units(&self) -> ::flatbuffers::Vector<'a, u32> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u32>>>(
+                            Restored::VT_PREVIOUS_UNITS,
+                            None,
+                        )
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn reference(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(Restored::VT_REFERENCE, None)
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Restored<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<u64>("sequence", Self::VT_SEQUENCE, false)?
+                    .visit_field::<u64>("reservation_high", Self::VT_RESERVATION_HIGH, false)?
+                    .visit_field::<u64>("reservation_low", Self::VT_RESERVATION_LOW, false)?
+                    .visit_field::<u64>("pool", Self::VT_POOL, false)?
+                    .visit_field::<u64>("key_high", Self::VT_KEY_HIGH, false)?
+                    .visit_field::<u64>("key_low", Self::VT_KEY_LOW, false)?
+                    .visit_field::<u32>("slot", Self::VT_SLOT, false)?
+                    .visit_field::<u16>("generation", Self::VT_GENERATION, false)?
+                    .visit_field::<i64>("created_at", Self::VT_CREATED_AT, false)?
+                    .visit_field::<i64>("expires_at", Self::VT_EXPIRES_AT, false)?
+                    .visit_field::<u32>("hold_seconds", Self::VT_HOLD_SECONDS, false)?
+                    .visit_field::<u16>("version", Self::VT_VERSION, false)?
+                    .visit_field::<bool>("would_refuse", Self::VT_WOULD_REFUSE, false)?
+                    .visit_field::<bool>("has_key", Self::VT_HAS_KEY, false)?
+                    .visit_field::<u8>("previous_state", Self::VT_PREVIOUS_STATE, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>(
+                        "units",
+                        Self::VT_UNITS,
+                        true,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>(
+                        "requested_units",
+                        Self::VT_REQUESTED_UNITS,
+                        true,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>(
+                        "previous_units",
+                        Self::VT_PREVIOUS_UNITS,
+                        true,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("reference", Self::VT_REFERENCE, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct RestoredArgs<'a> {
+            pub sequence: u64,
+            pub reservation_high: u64,
+            pub reservation_low: u64,
+            pub pool: u64,
+            pub key_high: u64,
+            pub key_low: u64,
+            pub slot: u32,
+            pub generation: u16,
+            pub created_at: i64,
+            pub expires_at: Option<i64>,
+            pub hold_seconds: u32,
+            pub version: u16,
+            pub would_refuse: bool,
+            pub has_key: bool,
+            pub previous_state: u8,
+            pub units: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
+            pub requested_units: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
+            pub previous_units: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
+            pub reference: Option<::flatbuffers::WIPOffset<&'a str>>,
+        }
+        impl<'a> Default for RestoredArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                RestoredArgs {
+                    sequence: 0,
+                    reservation_high: 0,
+                    reservation_low: 0,
+                    pool: 0,
+                    key_high: 0,
+                    key_low: 0,
+                    slot: 0,
+                    generation: 0,
+                    created_at: 0,
+                    expires_at: None,
+                    hold_seconds: 0,
+                    version: 0,
+                    would_refuse: false,
+                    has_key: false,
+                    previous_state: 0,
+                    units: None,           // required field
+                    requested_units: None, // required field
+                    previous_units: None,  // required field
+                    reference: None,
+                }
+            }
+        }
+
+        pub struct RestoredBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> RestoredBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_sequence(&mut self, sequence: u64) {
+                self.fbb_.push_slot::<u64>(Restored::VT_SEQUENCE, sequence, 0);
+            }
+            #[inline]
+            pub fn add_reservation_high(&mut self, reservation_high: u64) {
+                self.fbb_
+                    .push_slot::<u64>(Restored::VT_RESERVATION_HIGH, reservation_high, 0);
+            }
+            #[inline]
+            pub fn add_reservation_low(&mut self, reservation_low: u64) {
+                self.fbb_
+                    .push_slot::<u64>(Restored::VT_RESERVATION_LOW, reservation_low, 0);
+            }
+            #[inline]
+            pub fn add_pool(&mut self, pool: u64) {
+                self.fbb_.push_slot::<u64>(Restored::VT_POOL, pool, 0);
+            }
+            #[inline]
+            pub fn add_key_high(&mut self, key_high: u64) {
+                self.fbb_.push_slot::<u64>(Restored::VT_KEY_HIGH, key_high, 0);
+            }
+            #[inline]
+            pub fn add_key_low(&mut self, key_low: u64) {
+                self.fbb_.push_slot::<u64>(Restored::VT_KEY_LOW, key_low, 0);
+            }
+            #[inline]
+            pub fn add_slot(&mut self, slot: u32) {
+                self.fbb_.push_slot::<u32>(Restored::VT_SLOT, slot, 0);
+            }
+            #[inline]
+            pub fn add_generation(&mut self, generation: u16) {
+                self.fbb_.push_slot::<u16>(Restored::VT_GENERATION, generation, 0);
+            }
+            #[inline]
+            pub fn add_created_at(&mut self, created_at: i64) {
+                self.fbb_.push_slot::<i64>(Restored::VT_CREATED_AT, created_at, 0);
+            }
+            #[inline]
+            pub fn add_expires_at(&mut self, expires_at: i64) {
+                self.fbb_.push_slot_always::<i64>(Restored::VT_EXPIRES_AT, expires_at);
+            }
+            #[inline]
+            pub fn add_hold_seconds(&mut self, hold_seconds: u32) {
+                self.fbb_.push_slot::<u32>(Restored::VT_HOLD_SECONDS, hold_seconds, 0);
+            }
+            #[inline]
+            pub fn add_version(&mut self, version: u16) {
+                self.fbb_.push_slot::<u16>(Restored::VT_VERSION, version, 0);
+            }
+            #[inline]
+            pub fn add_would_refuse(&mut self, would_refuse: bool) {
+                self.fbb_
+                    .push_slot::<bool>(Restored::VT_WOULD_REFUSE, would_refuse, false);
+            }
+            #[inline]
+            pub fn add_has_key(&mut self, has_key: bool) {
+                self.fbb_.push_slot::<bool>(Restored::VT_HAS_KEY, has_key, false);
+            }
+            #[inline]
+            pub fn add_previous_state(&mut self, previous_state: u8) {
+                self.fbb_
+                    .push_slot::<u8>(Restored::VT_PREVIOUS_STATE, previous_state, 0);
+            }
+            #[inline]
+            pub fn add_units(&mut self, units: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u32>>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(Restored::VT_UNITS, units);
+            }
+            #[inline]
+            pub fn add_requested_units(
+                &mut self,
+                requested_units: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u32>>,
+            ) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(Restored::VT_REQUESTED_UNITS, requested_units);
+            }
+            #[inline]
+            pub fn add_previous_units(
+                &mut self,
+                previous_units: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u32>>,
+            ) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(Restored::VT_PREVIOUS_UNITS, previous_units);
+            }
+            #[inline]
+            pub fn add_reference(&mut self, reference: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(Restored::VT_REFERENCE, reference);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> RestoredBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                RestoredBuilder {
+                    fbb_: _fbb,
+                    start_: start,
+                }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Restored<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, Restored::VT_UNITS, "units");
+                self.fbb_.required(o, Restored::VT_REQUESTED_UNITS, "requested_units");
+                self.fbb_.required(o, Restored::VT_PREVIOUS_UNITS, "previous_units");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Restored<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Restored");
+                ds.field("sequence", &self.sequence());
+                ds.field("reservation_high", &self.reservation_high());
+                ds.field("reservation_low", &self.reservation_low());
+                ds.field("pool", &self.pool());
+                ds.field("key_high", &self.key_high());
+                ds.field("key_low", &self.key_low());
+                ds.field("slot", &self.slot());
+                ds.field("generation", &self.generation());
+                ds.field("created_at", &self.created_at());
+                ds.field("expires_at", &self.expires_at());
+                ds.field("hold_seconds", &self.hold_seconds());
+                ds.field("version", &self.version());
+                ds.field("would_refuse", &self.would_refuse());
+                ds.field("has_key", &self.has_key());
+                ds.field("previous_state", &self.previous_state());
+                ds.field("units", &self.units());
+                ds.field("requested_units", &self.requested_units());
+                ds.field("previous_units", &self.previous_units());
+                ds.field("reference", &self.reference());
+                ds.finish()
+            }
+        }
         #[inline]
         /// Verifies that a buffer of bytes contains a `PoolDefined`
         /// and returns it.

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use plimsoll_domain::{Event, PoolDefined, PoolDefinition, PoolId, Timestamp, Units, partition_of};
+use plimsoll_domain::{Event, PoolDefined, PoolDefinition, PoolId, Restored, Timestamp, Units, partition_of};
 use plimsoll_record::{DecodeError, Field, RecordTag, decode, encode};
 
 use crate::assert_comes_back;
-use crate::layout::{small_released, small_reserved, small_resized};
+use crate::layout::{small_released, small_reserved, small_resized, small_restored};
 use crate::strategies::AT;
 
 fn check(event: &Event, spoil: impl FnOnce(&mut RecordTag, &mut Vec<u8>), expected: &DecodeError) {
@@ -20,7 +20,11 @@ fn check(event: &Event, spoil: impl FnOnce(&mut RecordTag, &mut Vec<u8>), expect
 fn errors_say_what_is_wrong() {
     let reserved = Event::Reserved(small_reserved(Some("order")));
     let released = Event::Released(small_released());
-    check(&reserved, |tag, _| tag.kind = 3, &DecodeError::UnknownKind { kind: 3 });
+    check(
+        &reserved,
+        |tag, _| tag.kind = 33,
+        &DecodeError::UnknownKind { kind: 33 },
+    );
     check(
         &reserved,
         |tag, _| tag.detail |= 1 << 31 | 1 << 25,
@@ -31,8 +35,8 @@ fn errors_say_what_is_wrong() {
     );
     check(
         &released,
-        |tag, _| tag.detail |= 1,
-        &DecodeError::UnknownDetail { kind: 18, bits: 1 },
+        |tag, _| tag.detail |= 2,
+        &DecodeError::UnknownDetail { kind: 18, bits: 2 },
     );
     check(
         &released,
@@ -185,6 +189,63 @@ fn errors_of_tables_say_what_is_wrong() {
         found,
     };
     assert_eq!(decode(tag, AT, &body, 2), Err(name_error));
+}
+
+/// The place of a byte in which the bodies of two events differ.
+fn place_of(one: &Restored, other: &Restored) -> usize {
+    let mut bodies = [Vec::new(), Vec::new()];
+    for (event, body) in [one, other].into_iter().zip(&mut bodies) {
+        encode(&Event::Restored(Box::new(event.clone())), 2, body);
+    }
+    let mut pairs = bodies[0].iter().zip(&bodies[1]);
+    pairs.position(|(one, other)| one != other).expect("they differ")
+}
+
+#[test]
+fn a_restored_reservation_is_one_that_can_be() {
+    let restored = small_restored();
+    let check_byte = |other: Restored, offset: usize, value: u8, expected: DecodeError| {
+        let place = place_of(&restored, &other) + offset;
+        check(
+            &Event::Restored(Box::new(restored.clone())),
+            |_, body| body[place] = value,
+            &expected,
+        );
+    };
+    let ended = Restored {
+        previous_state: None,
+        ..restored.clone()
+    };
+    check_byte(ended, 0, 3, DecodeError::StateOutOfRange { found: 3 });
+    let longer = Restored {
+        hold_seconds: restored.hold_seconds + 1,
+        ..restored.clone()
+    };
+    check_byte(longer, 2, 2, DecodeError::HoldOutOfRange { found: 600 | 2 << 16 });
+    let mut more = restored.clone();
+    more.previous_units.0[1] += 1;
+    let found = 0x8000_0002;
+    let field = Field::Units;
+    check_byte(
+        more,
+        3,
+        0x80,
+        DecodeError::UnitsOutOfRange {
+            field,
+            dimension: 1,
+            found,
+        },
+    );
+    let elsewhere = Restored {
+        slot: 10,
+        ..restored.clone()
+    };
+    let mut body = Vec::new();
+    let tag = encode(&Event::Restored(Box::new(restored.clone())), 2, &mut body);
+    let place = place_of(&restored, &elsewhere);
+    body[place..place + 4].fill(0xFF);
+    let found = u64::from(u32::MAX);
+    assert_eq!(decode(tag, AT, &body, 2), Err(DecodeError::SlotOutOfRange { found }));
 }
 
 /// The largest definition passes the bound on what a table may unfold to.

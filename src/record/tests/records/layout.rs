@@ -1,8 +1,8 @@
 //! The bytes themselves: a change of these tests is a change of the format.
 
 use plimsoll_domain::{
-    Event, Key, Moved, PartitionId, PoolId, PoolRetired, Released, ReservationId, ReservationParts, Reserved,
-    ResizeCause, Resized, Swept, Timestamp, TurnedAway, Units,
+    Event, Key, Moved, PartitionId, PoolId, PoolReset, PoolRetired, ReleaseCause, Released, ReservationId,
+    ReservationParts, ReservationState, Reserved, ResizeCause, Resized, Restored, Swept, Timestamp, TurnedAway, Units,
 };
 use plimsoll_record::{RecordTag, encode};
 
@@ -38,6 +38,7 @@ pub(crate) fn small_released() -> Released {
         pool: reserved.pool,
         units: reserved.units,
         was_confirmed: true,
+        cause: ReleaseCause::Asked,
         occurred_at: Timestamp(-2),
     }
 }
@@ -68,6 +69,30 @@ pub(crate) fn small_resized() -> Resized {
         cause: ResizeCause::Downtime,
         would_refuse: true,
         occurred_at: Timestamp(-2),
+    }
+}
+
+pub(crate) fn small_restored() -> Restored {
+    let reserved = small_reserved(Some("order"));
+    Restored {
+        sequence: 1,
+        at: AT,
+        reservation: reserved.reservation,
+        pool: reserved.pool,
+        key: reserved.key,
+        slot: 11,
+        generation: 3,
+        created_at: Timestamp(4),
+        units: reserved.units,
+        requested_units: Units::from_slice(&[8, 301]),
+        hold_seconds: 600,
+        expires_at: Some(Timestamp(9)),
+        version: 5,
+        would_refuse: true,
+        has_key: true,
+        previous_state: Some(ReservationState::Confirmed),
+        previous_units: Units::from_slice(&[1, 2]),
+        reference: reserved.reference,
     }
 }
 
@@ -241,4 +266,37 @@ fn the_other_structs_have_these_bytes() {
         units: [u64::MAX, 8, 0, 0, 0, 0, 0, 0],
     };
     check(&Event::TurnedAway(turned_away), 32, 0, &[5, pool.0, 6, 7, u64::MAX, 8]);
+}
+
+/// What a cause adds to a release, and which kinds and sizes the tables of a reset have.
+#[test]
+fn a_reset_has_these_records() {
+    let mut body = Vec::new();
+    let released = Released {
+        cause: ReleaseCause::Reset,
+        ..small_released()
+    };
+    assert_eq!(encode(&Event::Released(released), 2, &mut body).detail, 1 << 8 | 1);
+    let reset = PoolReset {
+        sequence: 1,
+        at: AT,
+        pool: released.pool,
+        to: Timestamp(2),
+        change_count: 3,
+        released_count: 1,
+        restored_count: 2,
+    };
+    let partition = 5;
+    for (event, kind, size) in [
+        (Event::PoolReset(reset), 3, 96),
+        (Event::Restored(Box::new(small_restored())), 21, 232),
+    ] {
+        let tag = RecordTag {
+            kind,
+            partition,
+            detail: 0,
+        };
+        assert_eq!(encode(&event, 2, &mut body), tag);
+        assert_eq!(record_size(&event, 2), size, "kind {kind}");
+    }
 }

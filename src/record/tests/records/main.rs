@@ -9,12 +9,13 @@ mod strategies;
 
 use plimsoll_domain::Event;
 use plimsoll_record::{
-    DecodeError, Field, KIND_CONFIRMED, KIND_EXPIRED, KIND_POOL_CHANGED, KIND_POOL_CREATED, KIND_POOL_RETIRED,
-    KIND_RELEASED, KIND_RESERVED, KIND_RESIZED, KIND_SWEPT, KIND_TURNED_AWAY, RecordTag, decode, encode,
+    DecodeError, Field, KIND_CONFIRMED, KIND_EXPIRED, KIND_POOL_CHANGED, KIND_POOL_CREATED, KIND_POOL_RESET,
+    KIND_POOL_RETIRED, KIND_RELEASED, KIND_RESERVED, KIND_RESIZED, KIND_RESTORED, KIND_SWEPT, KIND_TURNED_AWAY,
+    RecordTag, decode, encode,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
-use strategies::{AT, event, event_of_struct, time};
+use strategies::{AT, event, event_of_struct, restored, time};
 
 /// Checks the bytes at an address that is off a multiple of 8 by this much.
 fn with_offset(bytes: &[u8], offset: usize, check: impl FnOnce(&[u8])) {
@@ -27,21 +28,23 @@ fn with_offset(bytes: &[u8], offset: usize, check: impl FnOnce(&[u8])) {
 }
 
 /// By kind, the bits of the detail that have a meaning.
-const KNOWN_BITS: [(u16, u32); 10] = [
+const KNOWN_BITS: [(u16, u32); 12] = [
     (KIND_POOL_CREATED, 0),
     (KIND_POOL_CHANGED, 0),
     (KIND_POOL_RETIRED, 0),
     (KIND_RESERVED, (1 << 25) - 1),
     (KIND_CONFIRMED, 0),
-    (KIND_RELEASED, 1 << 8),
+    (KIND_RELEASED, 1 << 8 | 1),
     (KIND_EXPIRED, 0),
     (KIND_RESIZED, (1 << 25) - 1),
     (KIND_TURNED_AWAY, 0),
     (KIND_SWEPT, 0),
+    (KIND_POOL_RESET, 0),
+    (KIND_RESTORED, 0),
 ];
 
 /// All kinds.
-const KINDS: [u16; 10] = [1, 2, 4, 16, 17, 18, 19, 20, 32, 34];
+const KINDS: [u16; 12] = [1, 2, 3, 4, 16, 17, 18, 19, 20, 21, 32, 34];
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
@@ -71,6 +74,21 @@ proptest! {
             let error = DecodeError::BodySize { kind: tag.kind, expected, found };
             prop_assert_eq!(decode(tag, AT, &body, dimension_count), Err(error));
         }
+    }
+
+    /// A group of events is measured before their numbers are known.
+    #[test]
+    fn the_numbers_of_a_restored_one_do_not_change_its_size(
+        (dimension_count, mut one, mut other) in (1..=8_usize)
+            .prop_flat_map(|count| (Just(count), restored(count), restored(count))),
+    ) {
+        (one.reference, one.expires_at) = (other.reference.clone(), other.expires_at);
+        (other.slot, other.generation, other.sequence) = (0, 0, 0);
+        let mut bodies = [Vec::new(), Vec::new()];
+        for (event, body) in [one, other].into_iter().zip(&mut bodies) {
+            encode(&Event::Restored(Box::new(event)), dimension_count, body);
+        }
+        prop_assert_eq!(bodies[0].len(), bodies[1].len());
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use plimsoll_domain::limits::{HOLD_SECONDS_MAX, RESERVATIONS_PER_PARTITION_MAX};
 use plimsoll_domain::{
-    Counters, Key, PartitionId, PartitionImage, PoolImage, PoolPage, ReservationEnds, ReservationPage, SnapshotPiece,
-    StoredReservation, Sweep, Timestamp,
+    Counters, Key, MovedPage, MovedReservation, PartitionId, PartitionImage, PoolImage, PoolPage, ReservationEnds,
+    ReservationPage, SnapshotPiece, StoredReservation, Sweep, Timestamp,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -92,7 +92,7 @@ prop_compose! {
         units in units(dimension_count),
         (pool_slot, generation, version) in any::<(u32, u16, u16)>(),
         hold_seconds in 0..=HOLD_SECONDS_MAX,
-        (state, flags) in (1..=4_u32, 0..4_u32),
+        (state, flags) in (1..=4_u32, 0..16_u32),
         link in link(),
     ) -> StoredReservation {
         StoredReservation {
@@ -141,7 +141,20 @@ fn reservations(dimension_count: usize) -> impl Strategy<Value = SnapshotPiece> 
     })
 }
 
+fn moved() -> impl Strategy<Value = SnapshotPiece> {
+    let one = any::<(u32, u32, u16)>().prop_map(|(slot, id_slot, id_generation)| MovedReservation {
+        slot,
+        id_slot,
+        id_generation,
+    });
+    let slots = 0..RESERVATIONS_PER_PARTITION_MAX as u32 / 64;
+    (partition(), slots, vec(one, 0..=64)).prop_map(|(partition, page, moved)| {
+        let first_slot = page * 64;
+        SnapshotPiece::Moved(partition, MovedPage { first_slot, moved })
+    })
+}
+
 /// Any piece of a directory with so many dimensions.
 pub(crate) fn piece(dimension_count: usize) -> impl Strategy<Value = SnapshotPiece> {
-    prop_oneof![image(), pools(dimension_count), reservations(dimension_count)]
+    prop_oneof![image(), pools(dimension_count), reservations(dimension_count), moved()]
 }

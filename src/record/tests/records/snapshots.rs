@@ -1,6 +1,8 @@
 //! Pieces of snapshots to bytes and back.
 
-use plimsoll_domain::{PartitionId, PoolImage, PoolPage, SnapshotPiece, StoredReservation};
+use plimsoll_domain::{
+    MovedPage, MovedReservation, PartitionId, PoolImage, PoolPage, SnapshotPiece, StoredReservation,
+};
 use plimsoll_record::{SnapshotError, decode_pieces, encode_piece};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -91,7 +93,7 @@ proptest! {
 
     #[test]
     fn random_pieces_never_panic(
-        kind in 0..5_u16,
+        kind in 0..6_u16,
         // Small values make plausible counts.
         content in prop_oneof![vec(any::<u8>(), 0..400), vec(0..4_u8, 0..400)],
         dimension_count in 1..=8_usize,
@@ -164,6 +166,29 @@ fn pieces_have_these_bytes() {
         1, 0, 0, 0, 4, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, // retired
     ];
     assert_eq!(encoded(&[SnapshotPiece::Pools(PartitionId(5), page)], 2), expected);
+
+    let expected = [
+        24, 0, 0, 0, 4, 0, 5, 0, 1, 0, 0, 0, 64, 0, 0, 0, // size, kind, partition, count, first slot
+        70, 0, 0, 0, 3, 1, 0, 0, 2, 1, 0, 0, // slot, slot and generation of the id
+    ];
+    assert_eq!(encoded(&[one_moved()], 2), expected);
+    let mut wrong = expected;
+    wrong[26] = 1;
+    let what = "the generation of a reservation";
+    check(&wrong, SnapshotError::OutOfRange { offset: 0, what });
+}
+
+fn one_moved() -> SnapshotPiece {
+    let moved = MovedReservation {
+        slot: 70,
+        id_slot: 259,
+        id_generation: 258,
+    };
+    let page = MovedPage {
+        first_slot: 64,
+        moved: vec![moved],
+    };
+    SnapshotPiece::Moved(PartitionId(5), page)
 }
 
 #[test]
@@ -185,7 +210,7 @@ fn values_that_no_snapshot_has_are_errors() {
         &one_reservation(|entry| entry.bits = 600 | 5 << 17),
         out_of_range(others),
     );
-    check(&one_reservation(|entry| entry.bits |= 1 << 22), out_of_range(others));
+    check(&one_reservation(|entry| entry.bits |= 1 << 24), out_of_range(others));
     // With one dimension there are no units of a second one.
     assert_eq!(decoded(&one_reservation(|_| ()), 1), Err(out_of_range(units)));
 
@@ -195,7 +220,7 @@ fn values_that_no_snapshot_has_are_errors() {
         bytes[offset] = value;
         bytes
     };
-    check(&with(4, 4), SnapshotError::UnknownKind { offset: 0, kind: 4 });
+    check(&with(4, 5), SnapshotError::UnknownKind { offset: 0, kind: 5 });
     check(&with(7, 4), out_of_range("the partition"));
     check(&with(8, 65), out_of_range("the size of a page"));
     check(&with(80, 2), out_of_range("the number of references"));

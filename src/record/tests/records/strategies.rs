@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use plimsoll_domain::limits::{HOLD_SECONDS_MAX, RESERVATIONS_PER_PARTITION_MAX, UNITS_MAX};
 use plimsoll_domain::{
-    Event, Key, Moved, PartitionId, PoolDefined, PoolDefinition, PoolId, PoolRetired, Released, ReservationId,
-    ReservationParts, Reserved, ResizeCause, Resized, Swept, Timestamp, TurnedAway, Units, partition_of,
+    Event, Key, Moved, PartitionId, PoolDefined, PoolDefinition, PoolId, PoolReset, PoolRetired, ReleaseCause,
+    Released, ReservationId, ReservationParts, ReservationState, Reserved, ResizeCause, Resized, Restored, Swept,
+    Timestamp, TurnedAway, Units, partition_of,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -72,6 +73,7 @@ prop_compose! {
         (pool, reservation) in any_ids(),
         units in units(dimension_count),
         was_confirmed: bool,
+        by_reset: bool,
         occurred_at: i64,
     ) -> Event {
         Event::Released(Released {
@@ -81,6 +83,7 @@ prop_compose! {
             pool,
             units,
             was_confirmed,
+            cause: if by_reset { ReleaseCause::Reset } else { ReleaseCause::Asked },
             occurred_at: Timestamp(occurred_at),
         })
     }
@@ -225,6 +228,59 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn pool_reset()(sequence: u64, at: i64, (pool, _) in any_ids(), to: i64, counts: [u32; 3]) -> Event {
+        Event::PoolReset(PoolReset {
+            sequence,
+            at: Timestamp(at),
+            pool,
+            to: Timestamp(to),
+            change_count: counts[0],
+            released_count: counts[1],
+            restored_count: counts[2],
+        })
+    }
+}
+
+prop_compose! {
+    pub(crate) fn restored(dimension_count: usize)(
+        (sequence, at, key, created_at) in any::<(u64, i64, u128, i64)>(),
+        (pool, reservation) in any_ids(),
+        (slot, generation, version) in (0..RESERVATIONS_PER_PARTITION_MAX as u32, any::<u16>(), any::<u16>()),
+        all_units in [units(dimension_count), units(dimension_count), units(dimension_count)],
+        hold_seconds in prop_oneof![Just(0), 0..=HOLD_SECONDS_MAX],
+        expires_at: Option<i64>,
+        (would_refuse, has_key) in any::<(bool, bool)>(),
+        previous_state in proptest::option::of(prop_oneof![
+            Just(ReservationState::Held),
+            Just(ReservationState::Confirmed),
+        ]),
+        reference in proptest::option::of("\\PC{1,16}"),
+    ) -> Restored {
+        let [units, requested_units, previous_units] = all_units;
+        Restored {
+            sequence,
+            at: Timestamp(at),
+            reservation,
+            pool,
+            key: Key(key),
+            slot,
+            generation,
+            created_at: Timestamp(created_at),
+            units,
+            requested_units,
+            hold_seconds,
+            expires_at: expires_at.map(Timestamp),
+            version,
+            would_refuse,
+            has_key,
+            previous_state,
+            previous_units,
+            reference: reference.map(String::into_boxed_str),
+        }
+    }
+}
+
 /// An event whose body is a struct and what follows it.
 pub(crate) fn event_of_struct(dimension_count: usize) -> impl Strategy<Value = Event> {
     prop_oneof![
@@ -244,6 +300,8 @@ pub(crate) fn event() -> impl Strategy<Value = (usize, Event)> {
         let event = prop_oneof![
             7 => event_of_struct(dimension_count),
             2 => pool_defined(dimension_count),
+            1 => pool_reset(),
+            2 => restored(dimension_count).prop_map(|event| Event::Restored(Box::new(event))),
         ];
         (Just(dimension_count), event)
     })
@@ -258,6 +316,8 @@ pub(crate) fn time(event: &Event) -> Timestamp {
         Event::Resized(event) => event.at,
         Event::TurnedAway(event) => event.at,
         Event::PoolCreated(event) | Event::PoolChanged(event) => event.at,
+        Event::PoolReset(event) => event.at,
+        Event::Restored(event) => event.at,
         Event::PoolRetired(_) | Event::Swept(_) => AT,
     }
 }

@@ -145,6 +145,7 @@ impl Ledger {
                     Status::Ok if outcome.state() != wire::State::confirmed => {
                         Some((Promise::OneEffect, "what was confirmed is not"))
                     }
+                    Status::Ok if self.may_be_reset(*of) => None,
                     Status::Ok if of_intent.expired_told => {
                         Some((Promise::Time, "what had expired, as its client was told, is confirmed"))
                     }
@@ -165,7 +166,7 @@ impl Ledger {
                     (Status::Ok, Some(version)) if !(*version..=*version + 1).contains(&outcome.version()) => {
                         Some((Promise::Order, "a change was made from another version"))
                     }
-                    (Status::ChangedMeanwhile, _) if *is_current && intent.attempts == 1 => {
+                    (Status::ChangedMeanwhile, _) if *is_current && intent.attempts == 1 && !self.may_be_reset(*of) => {
                         Some((Promise::Order, "the version that was told is not current"))
                     }
                     (Status::ReservationNotFound | Status::ReservationEnded | Status::HoldExpired, _)

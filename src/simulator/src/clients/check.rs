@@ -54,6 +54,9 @@ impl Ledger {
         let Wish::Reserve { id: pool, .. } = &intent.wish else {
             return Ok(());
         };
+        if self.may_be_reset(index) {
+            return Ok(());
+        }
         let found = state.reservation(id, Timestamp::ABSENT);
         let lives =
             found.is_some_and(|found| matches!(found.state, ReservationState::Held | ReservationState::Confirmed));
@@ -82,6 +85,9 @@ impl Ledger {
                 continue;
             };
             let wish = found.event.occurred_at.0 as usize;
+            if self.may_be_reset(wish) {
+                continue;
+            }
             if let Some(other) = effects.insert(wish, view.id) {
                 return violation(Promise::OneEffect, || {
                     format!(
@@ -98,7 +104,7 @@ impl Ledger {
         }
         for (number, pool) in self.pools.iter().enumerate() {
             let Some(id) = pool.id else { continue };
-            if pool.was_shadow || pool.was_replaced || self.may_be_retired(number, id) {
+            if pool.was_shadow || pool.was_replaced || pool.was_reset || self.may_be_retired(number, id) {
                 continue;
             }
             let mut sums = [0; 8];

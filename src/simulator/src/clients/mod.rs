@@ -6,6 +6,8 @@ mod answers;
 mod check;
 mod planner;
 
+pub(crate) use planner::LATE;
+
 use std::collections::VecDeque;
 
 use plimsoll_domain::{Key, PoolDefinition, PoolId, ReservationId, Reserve, Resize, Timestamp, Units, partition_of};
@@ -135,8 +137,11 @@ pub(crate) struct PoolLedger {
     was_shadow: bool,
     ceiling_max: [i64; 8],
     /// The earliest end of its life that some definition of it had.
-    ends_at_min: i64,
+    pub(crate) ends_at_min: i64,
     was_replaced: bool,
+    /// It may have gone back to an earlier moment, and its reservations with it: what clients were told of these need not
+    /// stand. What does is the model's to say.
+    pub(crate) was_reset: bool,
     refusals: u32,
 }
 
@@ -152,6 +157,8 @@ pub(crate) struct Ledger {
     pub(crate) prefix_count_max: usize,
     /// Whether definitions say that pools end soon.
     pub(crate) pools_end: bool,
+    /// Whether pools go back to earlier moments.
+    pub(crate) resets: bool,
 }
 
 impl Ledger {
@@ -170,6 +177,7 @@ impl Ledger {
                     ceiling_max: [0; 8],
                     ends_at_min: i64::MAX,
                     was_replaced: false,
+                    was_reset: false,
                     refusals: 0,
                 }
             })
@@ -183,6 +191,7 @@ impl Ledger {
             key_changes_on_retry: false,
             prefix_count_max: 4,
             pools_end: false,
+            resets: false,
         }
     }
 
@@ -197,13 +206,21 @@ impl Ledger {
         pool.id != Some(id) || pool.ends_at_min.saturating_add(self.rules.pool_wait_micros()) < self.latest
     }
 
+    /// The pool of this wish may have gone back to an earlier moment.
+    fn may_be_reset(&self, index: usize) -> bool {
+        match self.intents[index].wish {
+            Wish::Reserve { pool, .. } => self.pools[pool].was_reset,
+            _ => false,
+        }
+    }
+
     /// The reservation of this reserve need not live any more, although nobody released it.
     fn may_have_ended(&self, index: usize) -> bool {
         let intent = &self.intents[index];
         let Wish::Reserve { pool, id, .. } = intent.wish else {
             return false;
         };
-        intent.holding.deadline <= self.latest || self.may_be_retired(pool, id)
+        intent.holding.deadline <= self.latest || self.may_be_retired(pool, id) || self.pools[pool].was_reset
     }
 
     /// A client comes up with something new; nothing if it waits for much already or knows no pool.
@@ -217,22 +234,31 @@ impl Ledger {
                 let of = client.held.swap_remove(dice.index(client.held.len()));
                 self.wish_about(of, what, dice)
             }
-            50..53 if !client.ended.is_empty() => {
+            50..55 if !client.ended.is_empty() => {
                 let of = client.ended[dice.index(client.ended.len())];
                 let Progress::Done(reservation) = self.intents[of].progress else {
                     unreachable!("ended means done")
                 };
-                if dice.coin() {
-                    Wish::Confirm { reservation, of }
-                } else {
-                    self.intents[of].release_attempted = true;
-                    Wish::Release {
-                        reservation,
-                        of: Some(of),
+                match dice.below(3) {
+                    0 => Wish::Confirm { reservation, of },
+                    1 => {
+                        self.intents[of].release_attempted = true;
+                        Wish::Release {
+                            reservation,
+                            of: Some(of),
+                        }
+                    }
+                    // Once it is forgotten, its key is another reservation's.
+                    _ => {
+                        let mut wish = self.intents[of].wish.clone();
+                        if let Wish::Reserve { origin, .. } = &mut wish {
+                            *origin = Origin::Same(of);
+                        }
+                        wish
                     }
                 }
             }
-            53..56 => {
+            55..57 => {
                 let known = client.held.first().and_then(|of| match self.intents[*of].progress {
                     Progress::Done(id) => Some(id ^ 1 << dice.below(128)),
                     _ => None,
@@ -242,11 +268,11 @@ impl Ledger {
                     of: None,
                 }
             }
-            56..63 if !client.held.is_empty() => {
+            57..64 if !client.held.is_empty() => {
                 let earlier = client.held[dice.index(client.held.len())];
                 let mut wish = self.intents[earlier].wish.clone();
                 if let Wish::Reserve { units, origin, .. } = &mut wish {
-                    if what < 60 {
+                    if what < 61 {
                         *origin = Origin::Same(earlier);
                     } else {
                         *origin = Origin::Conflict(earlier);

@@ -8,7 +8,7 @@ use crate::checkers::{Promise, Violation, hold};
 use crate::dice::Dice;
 
 /// The end of a pool that nobody sees the end of.
-const LATE: i64 = 4_000_000_000_000_000;
+pub(crate) const LATE: i64 = 4_000_000_000_000_000;
 /// Refusals after which the planner takes it that there is no room for the pool.
 const REFUSAL_COUNT_MAX: u32 = 20;
 
@@ -46,7 +46,8 @@ impl Ledger {
             Timestamp::NEVER
         };
         let end = dice.pick(&[-1_000_000, 500_000, 5_000_000, 600_000_000]);
-        let ends = self.pools_end && dice.permille(700);
+        // What goes back to its past does not end, so that the past is that of the same pool.
+        let ends = self.pools_end && dice.permille(700) && !ledger.was_reset;
         definition.ends_at = Timestamp(if ends { now + end } else { LATE });
         let prefixes = if dice.permille(300) {
             dice.index(self.prefix_count_max)

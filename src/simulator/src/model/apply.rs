@@ -34,6 +34,8 @@ impl Model {
             Event::PoolRetired(event) => self.apply_retired(event, at),
             Event::Swept(event) => self.apply_swept(event, at),
             Event::TurnedAway(event) => self.apply_turned_away(event, at),
+            Event::PoolReset(event) => self.apply_reset(event),
+            Event::Restored(event) => self.apply_restored(event),
         }
     }
 
@@ -42,11 +44,17 @@ impl Model {
         hold(!self.reservations.contains_key(&id), Promise::OneEffect, || {
             format!("reservation {id:#x} is made twice")
         })?;
+        let husk = self.husks.remove(&slot_of(id));
+        hold(
+            husk.is_none() || self.is_long_ago(husk, event.at.0),
+            Promise::OneEffect,
+            || format!("a reservation has the slot of one that ended at {husk:?}: {event:?}"),
+        )?;
         for (what, earlier) in [
             ("key", self.keys.get(&(event.pool.partition().0, event.key.0))),
             ("slot", self.slots.get(&slot_of(id))),
         ] {
-            if let Some(earlier) = earlier.map(|id| &self.reservations[id]) {
+            if let Some(earlier) = earlier.and_then(|id| self.reservations.get(id)) {
                 hold(self.is_gone(earlier, event.at.0), Promise::OneEffect, || {
                     format!("a second reservation has the {what} of {earlier:?}, which is not forgotten: {event:?}")
                 })?;
@@ -85,6 +93,7 @@ impl Model {
             ended_at: None,
             version: 0,
             would_refuse: event.would_refuse,
+            slot: slot_of(id),
         };
         self.reservations.insert(id, reservation);
         Ok(())

@@ -41,6 +41,11 @@ impl Model {
             if expected.map(super::ModelReservation::view) != Some(view) || state.reference(view.id) != reference {
                 return differs("a reservation", format!("{view:?} instead of {expected:?}"));
             }
+            let place = state.key(view.id).map(|key| (view.pool.partition().0, key.0));
+            let has_key = place.and_then(|place| self.keys.get(&place)) == Some(&view.id.0);
+            if state.has_key(view.id) != has_key {
+                return differs("who has a key", format!("{view:?} has it: {}", !has_key));
+            }
         }
         let remembered = self.slots.values().filter(|id| self.remembered(**id, now).is_some());
         let expected = remembered.count();

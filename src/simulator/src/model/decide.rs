@@ -57,16 +57,15 @@ impl Model {
             return SlotRoom::Sure;
         }
         let mut room = SlotRoom::None;
-        for (_, id) in self
+        for (slot, id) in self
             .slots
             .iter()
             .filter(|(slot, _)| partition_of_slot(**slot) == partition)
         {
-            let reservation = &self.reservations[id];
-            if self.is_forgotten(reservation, now) {
+            if self.is_reusable(*slot, *id, now) {
                 return SlotRoom::Sure;
             }
-            if self.is_gone(reservation, now) {
+            if self.reservations.get(id).is_some_and(|found| self.is_gone(found, now)) {
                 room = SlotRoom::Maybe;
             }
         }

@@ -6,9 +6,12 @@
 mod apply;
 mod compare;
 mod decide;
+mod resets;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+pub(crate) use resets::{Moment, Part};
 
 use plimsoll_domain::{PoolDefinition, ReservationState, ReservationView, Reserved, Timestamp, Units};
 use plimsoll_protocol::Status;
@@ -87,6 +90,8 @@ pub(crate) struct ModelReservation {
     pub(crate) ended_at: Option<i64>,
     pub(crate) version: u16,
     would_refuse: bool,
+    /// Partition and slot where it lies.
+    slot: u64,
 }
 
 impl ModelReservation {
@@ -166,8 +171,10 @@ pub(crate) struct Model {
     held: BTreeSet<(i64, u128)>,
     /// By partition and key.
     keys: BTreeMap<(u16, u128), u128>,
-    /// By partition and slot.
+    /// By partition and slot; 0 where only a husk is.
     slots: BTreeMap<u64, u128>,
+    /// By partition and slot, when that ended which a reset has brought back in another slot.
+    husks: BTreeMap<u64, i64>,
     sequences: BTreeMap<u16, u64>,
 }
 
@@ -182,6 +189,7 @@ impl Model {
             held: BTreeSet::new(),
             keys: BTreeMap::new(),
             slots: BTreeMap::new(),
+            husks: BTreeMap::new(),
             sequences: BTreeMap::new(),
         }
     }
@@ -193,7 +201,7 @@ impl Model {
     /// The reservation, unless it is forgotten at this time.
     pub(crate) fn remembered(&self, id: u128, now: i64) -> Option<&ModelReservation> {
         let found = self.reservations.get(&id)?;
-        let is_current = self.slots.get(&slot_of(id)) == Some(&id);
+        let is_current = self.slots.get(&found.slot) == Some(&id);
         (is_current && !self.is_gone(found, now)).then_some(found)
     }
 
@@ -225,9 +233,19 @@ impl Model {
     }
 
     fn is_forgotten(&self, reservation: &ModelReservation, now: i64) -> bool {
-        reservation
-            .ended_at
-            .is_some_and(|ended_at| ended_at < now.saturating_sub(self.rules.retention_micros))
+        self.is_long_ago(reservation.ended_at, now)
+    }
+
+    fn is_long_ago(&self, ended_at: Option<i64>, now: i64) -> bool {
+        ended_at.is_some_and(|ended_at| ended_at < now.saturating_sub(self.rules.retention_micros))
+    }
+
+    /// Whether what the slot has ended long enough ago.
+    fn is_reusable(&self, slot: u64, id: u128, now: i64) -> bool {
+        match self.reservations.get(&id) {
+            Some(found) => self.is_forgotten(found, now),
+            None => self.is_long_ago(self.husks.get(&slot).copied(), now),
+        }
     }
 
     /// Forgotten, or its pool is retired.

@@ -3,6 +3,8 @@
 //! A row says what some commands lead to, in some states of the reservation and of its pool. Every combination of the
 //! three is in exactly one row, and the walk brings each of them about.
 
+mod resets;
+
 use std::mem::discriminant;
 use std::ops::RangeInclusive;
 
@@ -87,9 +89,17 @@ enum Asked {
     ReserveAgain,
     /// The key of the reservation with another request.
     ReserveOtherwise,
+    /// The pool goes back to a moment at which the reservation did not live.
+    ResetToBefore,
+    /// To one at which it was held, until the same deadline.
+    ResetToHeld,
+    /// To one at which it was confirmed.
+    ResetToConfirmed,
+    /// To one of another pool: what it says contradicts what is known.
+    ResetToOther,
 }
 
-const COMMANDS: [Asked; 10] = [
+const COMMANDS: [Asked; 14] = [
     Asked::Confirm,
     Asked::Release,
     Asked::Shrink,
@@ -100,6 +110,10 @@ const COMMANDS: [Asked; 10] = [
     Asked::ResizeFromOtherVersion,
     Asked::ReserveAgain,
     Asked::ReserveOtherwise,
+    Asked::ResetToBefore,
+    Asked::ResetToHeld,
+    Asked::ResetToConfirmed,
+    Asked::ResetToOther,
 ];
 
 #[derive(Clone, Copy, Debug)]
@@ -108,6 +122,8 @@ enum Outcome {
     Becomes(&'static str, ReservationState),
     /// No event: the reservation as it is.
     Stands(ReservationState),
+    /// No event, and the reservation is not known.
+    Nothing,
     Refused(Refusal),
 }
 
@@ -139,6 +155,12 @@ const BY_ID: &[Asked] = &[
     Asked::ResizeToTheSame,
     Asked::ResizeToNothing,
     Asked::ResizeFromOtherVersion,
+];
+const RESETS: &[Asked] = &[
+    Asked::ResetToBefore,
+    Asked::ResetToHeld,
+    Asked::ResetToConfirmed,
+    Asked::ResetToOther,
 ];
 const RESERVES: &[Asked] = &[Asked::ReserveAgain, Asked::ReserveOtherwise];
 const SHORT: Refusal = Refusal::InsufficientCapacity {
@@ -208,8 +230,28 @@ fn transitions() -> Vec<Row> {
         Row(RESERVES, never_or_forgotten.clone(), only(Selling::Full), Refused(SHORT)),
         Row(RESERVES, never_or_forgotten.clone(), only(Selling::Closed), Refused(Refusal::PoolClosed)),
         Row(RESERVES, never_or_forgotten.clone(), only(Selling::NotOpenYet), Refused(Refusal::PoolNotOpenYet)),
-        Row(RESERVES, never_or_forgotten, only(Selling::PastClosing), Refused(Refusal::PoolPastClosing)),
-        Row(RESERVES, retired, ANY, Refused(Refusal::PoolNotFound)),
+        Row(RESERVES, never_or_forgotten.clone(), only(Selling::PastClosing), Refused(Refusal::PoolPastClosing)),
+        Row(RESERVES, retired.clone(), ANY, Refused(Refusal::PoolNotFound)),
+        // Reset: whatever the pool sells.
+        Row(RESETS, retired, ANY, Refused(Refusal::PoolNotFound)),
+        Row(&[ResetToBefore], LIVE, ANY, Becomes("released", Is::Released)),
+        Row(&[ResetToBefore], only(Released), ANY, Stands(Is::Released)),
+        Row(&[ResetToBefore], only(Expired), ANY, Stands(Is::Expired)),
+        Row(&[ResetToBefore], never_or_forgotten.clone(), ANY, Nothing),
+        // A hold whose deadline has passed does not come back.
+        Row(&[ResetToHeld], only(Held), ANY, Stands(Is::Held)),
+        Row(&[ResetToHeld], only(PastDeadline), ANY, Becomes("released", Is::Released)),
+        Row(&[ResetToHeld], only(Confirmed), ANY, Refused(Refusal::NotAPast)),
+        Row(&[ResetToHeld], only(Released), ANY, Becomes("restored", Is::Held)),
+        Row(&[ResetToHeld], only(Expired), ANY, Stands(Is::Expired)),
+        Row(&[ResetToHeld], Unknown..=ForgottenReleased, ANY, Becomes("restored", Is::Held)),
+        Row(&[ResetToHeld], only(ForgottenExpired), ANY, Nothing),
+        Row(&[ResetToConfirmed], Held..=PastDeadline, ANY, Becomes("restored", Is::Confirmed)),
+        Row(&[ResetToConfirmed], only(Confirmed), ANY, Stands(Is::Confirmed)),
+        Row(&[ResetToConfirmed], Released..=ForgottenExpired, ANY, Becomes("restored", Is::Confirmed)),
+        Row(&[ResetToOther], Held..=Expired, ANY, Refused(Refusal::NotAPast)),
+        Row(&[ResetToOther], only(Unknown), ANY, Becomes("restored", Is::Confirmed)),
+        Row(&[ResetToOther], ForgottenReleased..=ForgottenExpired, ANY, Refused(Refusal::NotAPast)),
     ]
 }
 
@@ -226,6 +268,8 @@ struct Scene {
     now: i64,
     pool: PoolId,
     reservation: ReservationId,
+    /// What fills the pool.
+    filler: Option<(ReservationId, u32, i64)>,
 }
 
 fn definition() -> PoolDefinition {
@@ -279,6 +323,7 @@ impl Scene {
             now: START,
             pool: PoolId(0),
             reservation: ReservationId(0),
+            filler: None,
         };
         scene.put(&definition());
         scene.pool = scene.state.pool_id("slot-1").expect("it was just put");
@@ -286,7 +331,10 @@ impl Scene {
             Standing::Confirmed => 0,
             _ => HOLD_SECONDS,
         };
-        if standing != Standing::Unknown {
+        if standing == Standing::Unknown {
+            // One of this pool that was never made.
+            scene.reservation = ReservationId(u128::from(scene.pool.partition().0) << 112 | 77 << 72 | 5);
+        } else {
             scene.reservation = scene.make(&reserve(scene.pool, KEY, 2, hold_seconds));
         }
         scene.bring_about(standing, selling);
@@ -335,7 +383,8 @@ impl Scene {
         );
         let free = if takes_units { 8 } else { 10 };
         let filling = if selling == Selling::Open { free - 4 } else { free };
-        self.make(&reserve(self.pool, Key(2), filling, 0));
+        let filler = self.make(&reserve(self.pool, Key(2), filling, 0));
+        self.filler = Some((filler, filling, self.now));
         match selling {
             Selling::Open | Selling::Full => {}
             Selling::Shadow => changed.shadow = true,
@@ -419,6 +468,7 @@ impl Scene {
             }),
             Asked::ReserveAgain => reserve(self.pool, KEY, 2, hold_seconds),
             Asked::ReserveOtherwise => reserve(self.pool, KEY, 1, hold_seconds),
+            asked => panic!("{asked:?} is no command on a reservation"),
         }
     }
 }
@@ -435,14 +485,19 @@ fn kind(event: &Event) -> &'static str {
         Event::PoolRetired(_) => "pool retired",
         Event::Swept(_) => "swept",
         Event::TurnedAway(_) => "turned away",
+        Event::PoolReset(_) => "pool reset",
+        Event::Restored(_) => "restored",
     }
 }
 
 fn check(standing: Standing, selling: Selling, asked: Asked, expected: Outcome) {
     let context = format!("{asked:?} in {standing:?}, pool {selling:?}");
     let mut scene = Scene::set(standing, selling);
-    let command = scene.command(asked, standing);
     let now = Timestamp(scene.now);
+    if let Some(target) = scene.target(asked, standing) {
+        return resets::check(&mut scene, &target, expected, &context);
+    }
+    let command = scene.command(asked, standing);
     let decision = scene.state.decide(&command, now);
     match (expected, decision) {
         (Outcome::Becomes(name, state), Ok(Decision::Change(event))) => {
