@@ -7,20 +7,10 @@ use plimsoll_domain::{
     Counters, Event, Key, PoolDefinition, PoolId, ReservationId, ReservationState, Timestamp, Units,
 };
 
+use crate::effect::After;
 use crate::error::ReplayError;
 use crate::history::{EventRange, History, RecordedEvent};
 use crate::keys::keys_of_pool;
-
-/// A pool's counters after an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct After {
-    /// The limits.
-    pub limits: Units,
-    /// What is held.
-    pub held: Counters,
-    /// What is confirmed.
-    pub confirmed: Counters,
-}
 
 /// A reservation that takes units.
 #[derive(Clone, Debug, PartialEq, Eq)]
