@@ -73,10 +73,7 @@ impl BackwardReader {
     ///
     /// # Errors
     /// Damage names file and offset. Others may be retried by opening it again.
-    pub fn next_block(
-        &mut self,
-        mut take: impl FnMut(&Record<'_>, HistoryPlace),
-    ) -> Result<Option<u64>, FileError> {
+    pub fn next_block(&mut self, mut take: impl FnMut(&Record<'_>, HistoryPlace)) -> Result<Option<u64>, FileError> {
         if self.before.0 <= 1 || self.number.0 == 0 {
             self.before = Lsn(1);
             return Ok(None);

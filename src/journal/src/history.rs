@@ -278,7 +278,9 @@ impl HistoryReader {
             }
             let mut file = self.files.open(number)?;
             let (first_lsn, path) = match &file {
-                SegmentFile::Archive(reader) => (reader.summary().first_lsn, archive_path(&self.files.directory, number)),
+                SegmentFile::Archive(reader) => {
+                    (reader.summary().first_lsn, archive_path(&self.files.directory, number))
+                }
                 SegmentFile::Segment(reader) => (reader.first_lsn(), segment_path(&self.files.directory, number)),
             };
             if self.expected.is_some_and(|expected| expected != first_lsn) {

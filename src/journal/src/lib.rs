@@ -73,8 +73,8 @@ mod storage;
 mod tests;
 
 pub use archive::{
-    ArchiveReader, ArchiveSummary, HistorySummary, JournalFiles, SegmentMarks, SegmentReader, SegmentSource, archive_last_segment,
-    archive_segment, check_history, free_archived, verify_archive,
+    ArchiveReader, ArchiveSummary, HistorySummary, JournalFiles, SegmentMarks, SegmentReader, SegmentSource,
+    archive_last_segment, archive_segment, check_history, free_archived, verify_archive,
 };
 pub use backup::{BackupError, BackupProgress, BackupSummary, backup};
 pub use backwards::BackwardReader;

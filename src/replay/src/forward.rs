@@ -70,19 +70,25 @@ struct Head {
 }
 
 impl Forward {
-    /// Prepares to read from these positions on.
+    /// Prepares to read from these positions on, and, where `upto` is given, no further than to there.
     ///
     /// # Errors
     /// When a control page is damaged or cannot be read.
-    pub fn open(history: &History, positions: &Positions, selection: Selection) -> Result<Forward, ReplayError> {
+    pub fn open(
+        history: &History,
+        positions: &Positions,
+        upto: Option<&Positions>,
+        selection: Selection,
+    ) -> Result<Forward, ReplayError> {
         let mut heads = Vec::new();
         for journal in 0..history.view().journals().len() {
             let position = positions.of(journal);
             if position != Positions::ALL_READ {
+                let last = upto.map_or(Lsn(u64::MAX), |upto| Lsn(upto.of(journal).0.saturating_sub(1)));
                 heads.push(Head {
                     journal,
                     position,
-                    durable: history.view().durable(journal)?.0,
+                    durable: history.view().durable(journal)?.0.min(last),
                     reader: None,
                     next: None,
                     is_at_end: false,

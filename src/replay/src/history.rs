@@ -106,7 +106,12 @@ impl History {
         before: Lsn,
         keys: Option<RangeInclusive<u64>>,
     ) -> Result<BackwardReader, ReplayError> {
-        Ok(BackwardReader::open(&self.view.source(journal), before, keys, &self.marks)?)
+        Ok(BackwardReader::open(
+            &self.view.source(journal),
+            before,
+            keys,
+            &self.marks,
+        )?)
     }
 
     /// The events in the order of their times; those of one partition in the order of their sequence.

@@ -127,13 +127,14 @@ impl FollowedPools {
         );
     }
 
-    /// Takes what is durable now and not later than `until`. True when that was all.
+    /// Takes what is durable now and not later than `until`, where `upto` is given no further than to there. True when that was all.
     ///
     /// # Errors
     /// As for [`Forward::next`]; then what was before the fault is taken.
     pub fn advance(
         &mut self,
         history: &History,
+        upto: Option<&Positions>,
         until: Timestamp,
         budget: &mut Budget,
     ) -> Result<bool, ReplayError> {
@@ -141,7 +142,7 @@ impl FollowedPools {
             times: i64::MIN..=until.0,
             ..Selection::ALL
         };
-        let mut events = Forward::open(history, &self.positions, selection)?;
+        let mut events = Forward::open(history, &self.positions, upto, selection)?;
         let result = loop {
             match events.next(history, budget) {
                 Ok(Step::Next(recorded)) => self.take(&recorded.event),
