@@ -14,13 +14,16 @@ use crate::availability::AvailabilityArguments;
 use crate::backup::BackupArguments;
 use crate::completions::pool_names;
 use crate::demo::DemoArguments;
+use crate::find::FindArguments;
+use crate::pool_events::EventsArguments;
 use crate::pool_export::ExportArguments;
 use crate::pool_set::{NameArguments, SetArguments};
 use crate::replay::ReplayCommand;
 use crate::resize::ResizeArguments;
 use crate::serve::{parse_connection_memory, parse_timeout};
 use crate::values::{
-    DimensionNames, UnitsByName, parse_cores, parse_dimensions, parse_duration, parse_hold, parse_size, parse_units,
+    DimensionNames, UnitsByName, parse_cores, parse_dimensions, parse_duration, parse_hold, parse_size, parse_time,
+    parse_units,
 };
 
 const EXAMPLES: &str = "\
@@ -80,6 +83,8 @@ pub(crate) enum Command {
     Release(ReservationArguments),
     /// Show a reservation
     Show(ReservationArguments),
+    /// Find reservations by reference or pool, also those that ended long ago
+    Find(FindArguments),
     /// Drive a file of orders through a running engine, in the order of time
     Orders(OrdersArguments),
     /// Look into what a data directory remembers: verify, dump, history, past state
@@ -106,6 +111,8 @@ pub(crate) enum PoolCommand {
     Get(GetArguments),
     /// Change some of a pool's definition
     Set(SetArguments),
+    /// Show what happened to a pool, the newest first
+    Events(EventsArguments),
     /// Stop selling; nothing is cancelled
     Close(NameArguments),
     /// Sell again
@@ -267,7 +274,8 @@ pub(crate) struct ImportArguments {
 Examples:
   plimsoll pool list
   plimsoll pool list --used | sha256sum      name,used[,used..] of each pool, without a header
-  plimsoll pool list --json | jq 'select(.remaining.rooms < 1)'")]
+  plimsoll pool list --json | jq 'select(.remaining.rooms < 1)'
+  plimsoll pool list --as-of 2026-12-24T18:00:00Z   as it was then, from the history")]
 pub(crate) struct ListArguments {
     /// Print only name,used[,used..] (held + confirmed), in the order of dimensions
     #[arg(long, conflicts_with = "json")]
@@ -276,6 +284,10 @@ pub(crate) struct ListArguments {
     /// With --used: only these dimensions, in the order of dimensions
     #[arg(long, value_name = "NAMES", value_parser = parse_dimensions, requires = "used")]
     pub(crate) dimensions: Option<DimensionNames>,
+
+    /// As it was at this time: Unix seconds or RFC 3339 with an offset
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub(crate) as_of: Option<i64>,
 
     #[command(flatten)]
     pub(crate) client: ClientArguments,

@@ -9,12 +9,14 @@ mod confirm;
 mod connection;
 mod demo;
 mod failure;
+mod find;
 mod input;
 mod json;
 mod logging;
 mod orders;
 mod output;
 mod pool;
+mod pool_events;
 mod pool_export;
 mod pool_file;
 mod pool_form;
@@ -70,6 +72,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             PoolCommand::Export(export) => pool_export::run(&export),
             PoolCommand::List(list) => pool::list(&list),
             PoolCommand::Get(get) => pool::get(&get),
+            PoolCommand::Events(events) => pool_events::run(&events),
             PoolCommand::Set(set) => pool_set::set(&set),
             PoolCommand::Close(close) => pool_set::close(&close),
             PoolCommand::Open(open) => pool_set::open(&open),
@@ -80,6 +83,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Resize(resize) => resize::run(&resize),
         Command::Release(release) => release::run(&release),
         Command::Show(show) => show::run(&show),
+        Command::Find(find) => find::run(&find),
         Command::Orders(orders) => orders::run(&orders),
         Command::Replay { command } => replay::run(&command),
         Command::Backup(backup) => backup::run(&backup),

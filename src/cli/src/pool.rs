@@ -1,6 +1,6 @@
 //! `plimsoll pool`: imports and shows pools.
 
-use plimsoll_client::{Change, Client, PoolDefinition, PutResult};
+use plimsoll_client::{Change, Client, PastQuery, PoolDefinition, PutResult};
 use serde::Serialize;
 
 use crate::args::{ClientArguments, GetArguments, ImportArguments, ListArguments};
@@ -10,6 +10,9 @@ use crate::input::{FileErrors, Input};
 use crate::output::{Output, Table, notice};
 use crate::pool_file::{self, PoolRow};
 use crate::pool_form::{PoolForm, TABLE_TEXT_COLUMNS, table_head, table_row, used_line};
+
+/// Pools in a page of a past state; the engine gives no more.
+const PAST_PAGE: u32 = 1000;
 
 /// What an import did, or would do.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
@@ -135,13 +138,22 @@ pub(crate) fn list(arguments: &ListArguments) -> Result<(), Failure> {
         };
         let mut output = Output::new();
         let mut table = Table::new(table_head(&dimensions), TABLE_TEXT_COLUMNS);
-        let mut pools = client.all_pools();
-        while let Some(page) = pools
-            .next()
-            .await
-            .map_err(|error| read_failure(error, &arguments.client.engine))?
-        {
-            for pool in &page {
+        let mut after = None::<String>;
+        loop {
+            let page = match arguments.as_of {
+                None => client.pools(after.as_deref(), 0).await,
+                Some(at) => {
+                    let query = PastQuery {
+                        at,
+                        after: after.as_deref(),
+                        limit: PAST_PAGE,
+                        ..PastQuery::default()
+                    };
+                    client.past_pools(&query).await
+                }
+            };
+            let page = page.map_err(|error| read_failure(error, &arguments.client.engine))?;
+            for pool in &page.pools {
                 if arguments.used {
                     output.line(used_line(pool, &places))?;
                 } else if arguments.client.json {
@@ -149,6 +161,10 @@ pub(crate) fn list(arguments: &ListArguments) -> Result<(), Failure> {
                 } else {
                     table.row(table_row(pool));
                 }
+            }
+            match page.pools.into_iter().next_back() {
+                Some(last) if page.more => after = Some(last.definition.name),
+                _ => break,
             }
         }
         if !arguments.used && !arguments.client.json {

@@ -35,9 +35,11 @@ use crate::client::Keeper;
 use crate::commands::{Reserve, Resize};
 use crate::directory::Welcome;
 use crate::error::Error;
+use crate::events::{EventsPage, FeedPage, FeedQuery};
 use crate::hold;
 use crate::options::Options;
 use crate::outcome::{Confirming, Refusal, Releasing, Reservation, Reserving, Resizing, Unknown};
+use crate::past::{FoundPage, PastQuery, Reset, ResetReport, SearchQuery};
 use crate::pools::{Pool, PoolDefinition, PoolsPage, PutResult};
 use crate::reservations::ReservationDetails;
 use crate::{PoolId, ReservationId};
@@ -262,6 +264,51 @@ impl Client {
         self.wait(self.client.reservations(ids))
     }
 
+    /// The events of a pool, the newest first; see [`crate::Client::pool_events`].
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::Client::pool_events`].
+    pub fn pool_events(&self, name: &str, cursor: Option<&str>, limit: u32) -> Result<EventsPage, Error> {
+        self.wait(self.client.pool_events(name, cursor, limit))
+    }
+
+    /// Events as they happen; see [`crate::Client::feed`].
+    #[must_use]
+    pub fn feed(&self, query: FeedQuery) -> Feed {
+        Feed {
+            feed: self.client.feed(query),
+            client: self.clone(),
+        }
+    }
+
+    /// Reservations by reference or pool; see [`crate::Client::search_reservations`].
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::Client::search_reservations`].
+    pub fn search_reservations(&self, query: &SearchQuery<'_>) -> Result<FoundPage, Error> {
+        self.wait(self.client.search_reservations(query))
+    }
+
+    /// Pools as they were; see [`crate::Client::past_pools`].
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::Client::past_pools`].
+    pub fn past_pools(&self, query: &PastQuery<'_>) -> Result<PoolsPage, Error> {
+        self.wait(self.client.past_pools(query))
+    }
+
+    /// Brings a pool back to an earlier moment; see [`crate::Client::reset_pool`].
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::Client::reset_pool`].
+    pub fn reset_pool(&self, reset: &Reset<'_>) -> Result<ResetReport, Error> {
+        self.wait(self.client.reset_pool(reset))
+    }
+
     /// Asks whether the server is there; see [`crate::Client::ping`].
     ///
     /// # Errors
@@ -269,6 +316,34 @@ impl Client {
     /// As [`crate::Client::ping`].
     pub fn ping(&self) -> Result<(), Error> {
         self.wait(self.client.ping())
+    }
+}
+
+/// Events as they happen; see [`crate::Feed`].
+#[derive(Debug)]
+pub struct Feed {
+    feed: crate::Feed,
+    client: Client,
+}
+
+impl Feed {
+    /// Waits for events, at most a few seconds; see [`crate::Feed::next`].
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::Feed::next`].
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "a page may be empty, and there is always another one"
+    )]
+    pub fn next(&mut self) -> Result<FeedPage, Error> {
+        self.client.wait(self.feed.next())
+    }
+
+    /// Goes on behind everything that was told.
+    #[must_use]
+    pub fn cursor(&self) -> Option<&str> {
+        self.feed.cursor()
     }
 }
 

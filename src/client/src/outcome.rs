@@ -146,6 +146,18 @@ impl From<wire::State> for State {
     }
 }
 
+impl State {
+    pub(crate) fn on_wire(self) -> wire::State {
+        match self {
+            Self::Held => wire::State::held,
+            Self::Confirmed => wire::State::confirmed,
+            Self::Released => wire::State::released,
+            Self::Expired => wire::State::expired,
+            Self::Other(number) => wire::State(number),
+        }
+    }
+}
+
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -33,6 +33,23 @@ pub struct ReservationDetails {
     pub would_refuse: bool,
 }
 
+impl From<wire::Reservation<'_>> for ReservationDetails {
+    fn from(table: wire::Reservation<'_>) -> Self {
+        let halves = wire::ReservationId::new(table.reservation_high(), table.reservation_low());
+        Self {
+            id: halves.into(),
+            state: table.state().into(),
+            pool: table.pool().to_owned(),
+            units: table.units().iter().collect(),
+            reference: table.reference().map(str::to_owned),
+            created_at: table.created_at(),
+            expires_at: Some(table.expires_at()).filter(|&time| time != 0),
+            version: table.version(),
+            would_refuse: table.would_refuse(),
+        }
+    }
+}
+
 impl From<&ReservationDetails> for Reservation {
     fn from(details: &ReservationDetails) -> Self {
         Self {
@@ -84,20 +101,7 @@ impl Client {
                 .map_err(encode_error)?;
             let answer = self.call(frame, directory.epoch, attempts).await?;
             let table = read::<wire::Reservations>("Reservations", &answer)?;
-            found.extend(table.reservations().iter().map(|reservation| {
-                let halves = wire::ReservationId::new(reservation.reservation_high(), reservation.reservation_low());
-                ReservationDetails {
-                    id: halves.into(),
-                    state: reservation.state().into(),
-                    pool: reservation.pool().to_owned(),
-                    units: reservation.units().iter().collect(),
-                    reference: reservation.reference().map(str::to_owned),
-                    created_at: reservation.created_at(),
-                    expires_at: Some(reservation.expires_at()).filter(|&time| time != 0),
-                    version: reservation.version(),
-                    would_refuse: reservation.would_refuse(),
-                }
-            }));
+            found.extend(table.reservations().iter().map(ReservationDetails::from));
         }
         Ok(found)
     }

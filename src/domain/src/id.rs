@@ -50,7 +50,8 @@ pub fn partition_of(name: &str) -> PartitionId {
 pub struct PoolId(pub u64);
 
 impl PoolId {
-    pub(crate) fn new(partition: PartitionId, slot: u32, generation: u32) -> PoolId {
+    /// The id of the pool in this slot; slot and generation have 24 bits.
+    pub fn new(partition: PartitionId, slot: u32, generation: u32) -> PoolId {
         debug_assert!(slot < 1 << 24 && generation < 1 << 24);
         PoolId(u64::from(partition.0) << 48 | u64::from(slot) << 24 | u64::from(generation))
     }

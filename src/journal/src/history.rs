@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use crate::archive::{ArchiveReader, SegmentReader, SegmentSource, archive_path, archive_summary};
+use crate::archive::{ArchiveReader, SegmentMarks, SegmentReader, SegmentSource, archive_path, archive_summary};
 use crate::damage::{FileDamage, FileError, FileFault};
 use crate::identifier::{JournalId, Lsn, Record, SegmentNumber};
 use crate::mmap::segment_path;
@@ -58,14 +58,12 @@ impl HistoryPlace {
 /// lease keeps the journal from using the segment again. Holds one frame of an archive, or a window of a segment, in memory.
 #[derive(Debug)]
 pub struct HistoryReader {
-    directory: PathBuf,
-    journal: JournalId,
-    segment_size: usize,
+    files: Files,
     range: HistoryRange,
     /// The next segment to be opened, and the newest of which something is durable.
     next: SegmentNumber,
     newest: SegmentNumber,
-    current: Option<Current>,
+    current: Option<SegmentFile>,
     /// The LSN of the record that must come next, commit records included; unknown where records are left out.
     expected: Option<Lsn>,
     bytes: u64,
@@ -85,23 +83,100 @@ pub fn history_size(source: &SegmentSource<'_>) -> Result<u64, FileError> {
     Ok(size)
 }
 
+/// A file that holds a segment's records.
 #[derive(Debug)]
-enum Current {
+pub(crate) enum SegmentFile {
     Archive(Box<ArchiveReader>),
     Segment(Box<SegmentReader>),
 }
 
-impl HistoryReader {
-    /// Prepares to read what is durable now.
-    ///
-    /// # Errors
-    /// When the control page or the file that reading begins with is damaged or cannot be read.
-    pub fn open(source: &SegmentSource<'_>, range: HistoryRange) -> Result<HistoryReader, FileError> {
-        let control = source.control()?;
-        let mut reader = HistoryReader {
+/// A journal's files, each by its segment's number.
+#[derive(Debug)]
+pub(crate) struct Files {
+    directory: PathBuf,
+    journal: JournalId,
+    segment_size: usize,
+    marks: SegmentMarks,
+}
+
+impl Files {
+    pub(crate) fn new(source: &SegmentSource<'_>, marks: &SegmentMarks) -> Files {
+        Files {
             directory: source.directory.to_owned(),
             journal: source.journal,
             segment_size: source.segment_size,
+            marks: marks.clone(),
+        }
+    }
+
+    fn source(&self) -> SegmentSource<'_> {
+        SegmentSource {
+            directory: &self.directory,
+            journal: self.journal,
+            segment_size: self.segment_size,
+        }
+    }
+
+    pub(crate) fn damaged_segment(&self, number: SegmentNumber, offset: u64, fault: FileFault) -> FileError {
+        FileError::Damaged(FileDamage {
+            path: segment_path(&self.directory, number),
+            offset,
+            fault,
+        })
+    }
+
+    /// The segment that the LSN lies in: the last one up to `newest` that does not begin behind it.
+    pub(crate) fn segment_of(&self, lsn: Lsn, newest: SegmentNumber) -> Result<SegmentNumber, FileError> {
+        let (mut low, mut high) = (SegmentNumber::FIRST.0, newest.0);
+        while low < high {
+            let middle = low + (high - low).div_ceil(2);
+            if self.first_lsn_of(SegmentNumber(middle))? <= lsn {
+                low = middle;
+            } else {
+                high = middle - 1;
+            }
+        }
+        Ok(SegmentNumber(low))
+    }
+
+    fn first_lsn_of(&self, number: SegmentNumber) -> Result<Lsn, FileError> {
+        match archive_summary(&self.directory, number)? {
+            Some(summary) => Ok(summary.first_lsn),
+            None => match self.open(number)? {
+                SegmentFile::Archive(reader) => Ok(reader.summary().first_lsn),
+                SegmentFile::Segment(reader) => Ok(reader.first_lsn()),
+            },
+        }
+    }
+
+    /// The archive, or the segment as long as there is none.
+    pub(crate) fn open(&self, number: SegmentNumber) -> Result<SegmentFile, FileError> {
+        let path = archive_path(&self.directory, number);
+        if path.exists() {
+            return Ok(SegmentFile::Archive(Box::new(ArchiveReader::open(&path)?)));
+        }
+        match SegmentReader::open(&self.source(), number)? {
+            Some(reader) => Ok(SegmentFile::Segment(Box::new(reader.with_marks(&self.marks)))),
+            // A segment goes only when its archive is there.
+            None if path.exists() => Ok(SegmentFile::Archive(Box::new(ArchiveReader::open(&path)?))),
+            None => Err(self.damaged_segment(number, 0, FileFault::Missing)),
+        }
+    }
+}
+
+impl HistoryReader {
+    /// Prepares to read what is durable now. With `marks` of earlier readers it need not pass what lies in a segment before the first record.
+    ///
+    /// # Errors
+    /// When the control page or the file that reading begins with is damaged or cannot be read.
+    pub fn open(
+        source: &SegmentSource<'_>,
+        range: HistoryRange,
+        marks: &SegmentMarks,
+    ) -> Result<HistoryReader, FileError> {
+        let control = source.control()?;
+        let mut reader = HistoryReader {
+            files: Files::new(source, marks),
             range: HistoryRange {
                 upto: range.upto.min(control.durable_lsn),
                 ..range
@@ -112,7 +187,7 @@ impl HistoryReader {
             expected: None,
             bytes: 0,
         };
-        reader.next = reader.segment_of(reader.range.from)?;
+        reader.next = reader.files.segment_of(reader.range.from, reader.newest)?;
         Ok(reader)
     }
 
@@ -139,7 +214,7 @@ impl HistoryReader {
                         return Ok(None);
                     }
                 }
-                Some(Current::Archive(reader)) => {
+                Some(SegmentFile::Archive(reader)) => {
                     let record = reader.next_record()?.map(|record| record.lsn);
                     match record {
                         Some(lsn) if lsn > self.range.upto => return Ok(None),
@@ -159,7 +234,7 @@ impl HistoryReader {
                         }
                     }
                 }
-                Some(Current::Segment(reader)) => {
+                Some(SegmentFile::Segment(reader)) => {
                     if reader.next_lsn() > self.range.upto {
                         return Ok(None);
                     }
@@ -180,64 +255,10 @@ impl HistoryReader {
                             self.expected = Some(lsn);
                             self.current = None;
                         }
-                        None => return Err(self.damaged_segment(segment, offset, FileFault::Record)),
+                        None => return Err(self.files.damaged_segment(segment, offset, FileFault::Record)),
                     }
                 }
             }
-        }
-    }
-
-    fn source(&self) -> SegmentSource<'_> {
-        SegmentSource {
-            directory: &self.directory,
-            journal: self.journal,
-            segment_size: self.segment_size,
-        }
-    }
-
-    fn damaged_segment(&self, number: SegmentNumber, offset: u64, fault: FileFault) -> FileError {
-        FileError::Damaged(FileDamage {
-            path: segment_path(&self.directory, number),
-            offset,
-            fault,
-        })
-    }
-
-    /// The segment that the LSN lies in: the last one that does not begin behind it.
-    fn segment_of(&self, lsn: Lsn) -> Result<SegmentNumber, FileError> {
-        let (mut low, mut high) = (SegmentNumber::FIRST.0, self.newest.0);
-        while low < high {
-            let middle = low + (high - low).div_ceil(2);
-            if self.first_lsn_of(SegmentNumber(middle))? <= lsn {
-                low = middle;
-            } else {
-                high = middle - 1;
-            }
-        }
-        Ok(SegmentNumber(low))
-    }
-
-    fn first_lsn_of(&self, number: SegmentNumber) -> Result<Lsn, FileError> {
-        match archive_summary(&self.directory, number)? {
-            Some(summary) => Ok(summary.first_lsn),
-            None => match self.open_file(number)? {
-                Current::Archive(reader) => Ok(reader.summary().first_lsn),
-                Current::Segment(reader) => Ok(reader.first_lsn()),
-            },
-        }
-    }
-
-    /// The archive, or the segment as long as there is none.
-    fn open_file(&self, number: SegmentNumber) -> Result<Current, FileError> {
-        let path = archive_path(&self.directory, number);
-        if path.exists() {
-            return Ok(Current::Archive(Box::new(ArchiveReader::open(&path)?)));
-        }
-        match SegmentReader::open(&self.source(), number)? {
-            Some(reader) => Ok(Current::Segment(Box::new(reader))),
-            // A segment goes only when its archive is there.
-            None if path.exists() => Ok(Current::Archive(Box::new(ArchiveReader::open(&path)?))),
-            None => Err(self.damaged_segment(number, 0, FileFault::Missing)),
         }
     }
 
@@ -248,17 +269,19 @@ impl HistoryReader {
             if number > self.newest || self.range.upto < self.range.from {
                 return Ok(false);
             }
-            if let Some(summary) = archive_summary(&self.directory, number)?
+            if let Some(summary) = archive_summary(&self.files.directory, number)?
                 && summary.last_time < self.range.not_before
             {
                 self.next = number.next();
                 self.expected = None;
                 continue;
             }
-            let mut file = self.open_file(number)?;
+            let mut file = self.files.open(number)?;
             let (first_lsn, path) = match &file {
-                Current::Archive(reader) => (reader.summary().first_lsn, archive_path(&self.directory, number)),
-                Current::Segment(reader) => (reader.first_lsn(), segment_path(&self.directory, number)),
+                SegmentFile::Archive(reader) => {
+                    (reader.summary().first_lsn, archive_path(&self.files.directory, number))
+                }
+                SegmentFile::Segment(reader) => (reader.first_lsn(), segment_path(&self.files.directory, number)),
             };
             if self.expected.is_some_and(|expected| expected != first_lsn) {
                 return Err(FileError::Damaged(FileDamage {
@@ -270,12 +293,11 @@ impl HistoryReader {
             if first_lsn > self.range.upto {
                 return Ok(false);
             }
-            if let Current::Archive(reader) = &mut file {
-                match &self.range.keys {
-                    Some(keys) => reader.only(keys.clone()),
-                    None if self.range.from > first_lsn => reader.seek(self.range.from)?,
-                    None => {}
-                }
+            match (&mut file, &self.range.keys) {
+                (SegmentFile::Archive(reader), Some(keys)) => reader.only(keys.clone()),
+                (SegmentFile::Archive(reader), None) if self.range.from > first_lsn => reader.seek(self.range.from)?,
+                (SegmentFile::Archive(_), None) => {}
+                (SegmentFile::Segment(reader), _) => reader.seek_near(self.range.from),
             }
             self.next = number.next();
             self.current = Some(file);

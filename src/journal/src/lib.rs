@@ -51,6 +51,7 @@
 
 mod archive;
 mod backup;
+mod backwards;
 mod bytes;
 mod control;
 mod damage;
@@ -72,10 +73,11 @@ mod storage;
 mod tests;
 
 pub use archive::{
-    ArchiveReader, ArchiveSummary, HistorySummary, JournalFiles, SegmentReader, SegmentSource, archive_last_segment,
-    archive_segment, check_history, free_archived, verify_archive,
+    ArchiveReader, ArchiveSummary, HistorySummary, JournalFiles, SegmentMarks, SegmentReader, SegmentSource,
+    archive_last_segment, archive_segment, check_history, free_archived, verify_archive,
 };
 pub use backup::{BackupError, BackupProgress, BackupSummary, backup};
+pub use backwards::BackwardReader;
 pub use control::{CONTROL_HEADER_SIZE, ControlField, new_control_page};
 pub use damage::{FileDamage, FileError, FileFault};
 pub use directory::{

@@ -31,18 +31,20 @@ pub enum Operation {
     GetReservations = 21,
     /// Which pools sell in a window, and how much is left.
     Availability = 32,
-    /// Reserved.
+    /// The events of a pool, the newest first.
     PoolEvents = 33,
-    /// Reserved.
+    /// Events as they happen.
     Feed = 34,
-    /// Reserved.
+    /// Reservations by reference or pool, those that ended long ago too.
     SearchReservations = 35,
-    /// Reserved.
+    /// Pools as they were.
     PastState = 36,
+    /// A pool goes back to an earlier moment.
+    ResetPool = 37,
 }
 
 /// Every operation with its name and whether it is only a reserved number, as ARCHITECTURE.md lists them.
-const OPERATIONS: [(Operation, &str, bool); 16] = [
+const OPERATIONS: [(Operation, &str, bool); 17] = [
     (Operation::Hello, "hello", false),
     (Operation::Ping, "ping", false),
     (Operation::Authenticate, "authenticate", true),
@@ -55,10 +57,11 @@ const OPERATIONS: [(Operation, &str, bool); 16] = [
     (Operation::ListPools, "list pools", false),
     (Operation::GetReservations, "get reservations", false),
     (Operation::Availability, "availability", false),
-    (Operation::PoolEvents, "pool events", true),
-    (Operation::Feed, "feed", true),
-    (Operation::SearchReservations, "search reservations", true),
-    (Operation::PastState, "past state", true),
+    (Operation::PoolEvents, "pool events", false),
+    (Operation::Feed, "feed", false),
+    (Operation::SearchReservations, "search reservations", false),
+    (Operation::PastState, "past state", false),
+    (Operation::ResetPool, "reset pool", false),
 ];
 
 impl Operation {
@@ -89,6 +92,7 @@ impl Operation {
             34 => Self::Feed,
             35 => Self::SearchReservations,
             36 => Self::PastState,
+            37 => Self::ResetPool,
             _ => return None,
         })
     }

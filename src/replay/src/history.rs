@@ -5,7 +5,9 @@ use std::path::Path;
 
 use plimsoll_domain::{Event, PartitionId, Timestamp};
 use plimsoll_engine::event_of;
-use plimsoll_journal::{DirectoryView, HistoryPlace, HistoryRange, HistoryReader, Lsn, Record};
+use plimsoll_journal::{
+    BackwardReader, DirectoryView, HistoryPlace, HistoryRange, HistoryReader, Lsn, Record, SegmentMarks,
+};
 
 use crate::error::{RecordFault, ReplayError};
 
@@ -13,6 +15,7 @@ use crate::error::{RecordFault, ReplayError};
 #[derive(Clone, Debug)]
 pub struct History {
     view: DirectoryView,
+    marks: SegmentMarks,
 }
 
 /// An event, and where it was read.
@@ -61,7 +64,17 @@ impl History {
     pub fn read(path: &Path) -> Result<History, ReplayError> {
         Ok(History {
             view: DirectoryView::read(path)?,
+            marks: SegmentMarks::default(),
         })
+    }
+
+    /// Reads the manifest again, which names the snapshots that have been taken since.
+    ///
+    /// # Errors
+    /// As for [`History::read`]; then everything is as before.
+    pub fn refresh(&mut self) -> Result<(), ReplayError> {
+        self.view = DirectoryView::read(self.view.path())?;
+        Ok(())
     }
 
     /// What the manifest says.
@@ -79,8 +92,26 @@ impl History {
         Ok(JournalEvents {
             journal,
             dimension_count: self.dimension_count(),
-            reader: HistoryReader::open(&self.view.source(journal), range)?,
+            reader: self.raw_reader(journal, range)?,
         })
+    }
+
+    pub(crate) fn raw_reader(&self, journal: usize, range: HistoryRange) -> Result<HistoryReader, ReplayError> {
+        Ok(HistoryReader::open(&self.view.source(journal), range, &self.marks)?)
+    }
+
+    pub(crate) fn backward_reader(
+        &self,
+        journal: usize,
+        before: Lsn,
+        keys: Option<RangeInclusive<u64>>,
+    ) -> Result<BackwardReader, ReplayError> {
+        Ok(BackwardReader::open(
+            &self.view.source(journal),
+            before,
+            keys,
+            &self.marks,
+        )?)
     }
 
     /// The events in the order of their times; those of one partition in the order of their sequence.

@@ -46,6 +46,7 @@ pub fn put_keys(event: &Event, keys: &mut Vec<u64>) {
     match event {
         Event::PoolCreated(defined) | Event::PoolChanged(defined) => keys.push(name_key(&defined.definition.name)),
         Event::Reserved(reserved) => keys.extend(reserved.reference.as_deref().map(reference_key)),
+        Event::Restored(restored) => keys.extend(restored.reference.as_deref().map(reference_key)),
         _ => {}
     }
 }

@@ -7,21 +7,11 @@ use plimsoll_domain::{
     Counters, Event, Key, PoolDefinition, PoolId, ReservationId, ReservationState, Timestamp, Units,
 };
 
+use crate::effect::After;
 use crate::error::ReplayError;
 use crate::history::{EventRange, History, RecordedEvent};
 use crate::keys::keys_of_pool;
 use crate::kind::reservation_of;
-
-/// A pool's counters after an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct After {
-    /// The limits.
-    pub limits: Units,
-    /// What is held.
-    pub held: Counters,
-    /// What is confirmed.
-    pub confirmed: Counters,
-}
 
 /// A reservation that takes units.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,6 +102,7 @@ impl PoolLedger {
             if recorded.event.pool() == Some(self.pool) {
                 let reference = match (&recorded.event, reservation_of(&recorded.event)) {
                     (Event::Reserved(reserved), _) => reserved.reference.clone(),
+                    (Event::Restored(restored), _) => restored.reference.clone(),
                     (_, Some(id)) => self
                         .reservations
                         .get(&id)
@@ -194,7 +185,27 @@ impl PoolLedger {
                     self.put(event.reservation, reservation);
                 }
             }
-            Event::Swept(_) | Event::TurnedAway(_) => {}
+            Event::Restored(event) => {
+                // One that had ended is not there.
+                self.end(event.reservation);
+                let reservation = LedgerReservation {
+                    key: event.key,
+                    created_at: event.created_at,
+                    units: event.units,
+                    requested_units: event.requested_units,
+                    hold_seconds: event.hold_seconds,
+                    state: match event.expires_at {
+                        Some(_) => ReservationState::Held,
+                        None => ReservationState::Confirmed,
+                    },
+                    expires_at: event.expires_at,
+                    version: event.version,
+                    would_refuse: event.would_refuse,
+                    reference: event.reference.clone(),
+                };
+                self.put(event.reservation, reservation);
+            }
+            Event::PoolReset(_) | Event::Swept(_) | Event::TurnedAway(_) => {}
         }
     }
 

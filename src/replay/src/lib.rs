@@ -7,6 +7,7 @@
 //! - [`Replayer`] applies them to a state of the domain, up to a moment and then further.
 //! - [`PoolLedger`] follows a single pool, which an index leads to.
 //! - [`Catalog`] knows the names of pools.
+//! - [`Forward`] and [`Newest`] give events in pieces, from any [`Positions`] on or back; [`FollowedPools`] keeps the pools' counters along them.
 //! - [`verify`] checks everything that can be checked.
 //!
 //! ```no_run
@@ -20,22 +21,34 @@
 //! # Ok::<(), plimsoll_replay::ReplayError>(())
 //! ```
 
+mod budget;
 mod catalog;
+mod effect;
 mod error;
+mod forward;
 mod history;
 mod keys;
 mod kind;
 mod ledger;
+mod newest;
+mod pools;
+mod positions;
 mod replayer;
 mod snapshots;
 mod verify;
 
+pub use budget::{Budget, Step};
 pub use catalog::Catalog;
+pub use effect::{After, Effect};
 pub use error::{RecordFault, ReplayError, SnapshotFault};
+pub use forward::{Forward, Selection};
 pub use history::{EventRange, Events, History, RecordedEvent};
 pub use keys::{keys_of_name, keys_of_pool, keys_of_reference, put_keys};
 pub use kind::{KINDS, kind_of, reservation_of};
-pub use ledger::{After, LedgerReservation, PoolLedger};
+pub use ledger::{LedgerReservation, PoolLedger};
+pub use newest::Newest;
+pub use pools::{FollowedPool, FollowedPools};
+pub use positions::Positions;
 pub use replayer::{Moment, Replayer};
 pub use snapshots::restore_snapshot;
 pub use verify::{CoreReport, VerifyProgress, VerifyReport, verify};

@@ -5,11 +5,13 @@
 //! - What is in `unsent` is whole frames, of which the first `sent` bytes are on their way.
 //! - `holding` counts the buffers, and the answers that are still to come.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -63,6 +65,8 @@ pub(crate) struct Connection {
     pub(crate) is_welcome: Cell<bool>,
     /// No frame is read any more; what is in flight is still answered.
     is_closing: Cell<bool>,
+    /// The same, for other threads; made when the first one wants to know.
+    closing_flag: OnceCell<Arc<AtomicBool>>,
     /// The socket failed; nothing is sent any more.
     is_broken: Cell<bool>,
     reader: Signal,
@@ -94,6 +98,7 @@ impl Connection {
             is_writing: Cell::new(false),
             is_welcome: Cell::new(false),
             is_closing: Cell::new(false),
+            closing_flag: OnceCell::new(),
             is_broken: Cell::new(false),
             reader: Signal::default(),
             writer: Signal::default(),
@@ -154,9 +159,24 @@ impl Connection {
         self.in_flight.get() >= self.connections.window() || unsent >= unsent_max
     }
 
+    fn set_closing(&self) {
+        self.is_closing.set(true);
+        if let Some(flag) = self.closing_flag.get() {
+            flag.store(true, Ordering::Release);
+        }
+    }
+
+    /// Says to another thread when the client has gone away, or the connection closes.
+    pub(crate) fn closing_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(
+            self.closing_flag
+                .get_or_init(|| Arc::new(AtomicBool::new(self.is_closing.get()))),
+        )
+    }
+
     /// Reads no further frame; what is in flight is answered, then the socket is closed.
     pub(crate) fn close(&self) {
-        self.is_closing.set(true);
+        self.set_closing();
         self.reader.notify();
         self.writer.notify();
     }
@@ -218,7 +238,7 @@ impl Connection {
     /// The socket failed, or is given up: whatever is unsent stays so.
     pub(crate) fn abandon(&self) {
         self.is_broken.set(true);
-        self.is_closing.set(true);
+        self.set_closing();
         self.reader.notify();
         self.writer.notify();
     }
@@ -381,7 +401,7 @@ impl Connection {
     fn say_farewell(self: &Rc<Connection>, core: &Core, status: Status, detail: &str) {
         core.say_farewell(self, status, detail);
         tracing::debug!(peer = %self.peer, %status, detail, "connection closed");
-        self.is_closing.set(true);
+        self.set_closing();
     }
 
     /// Reads once; 0 when the connection is closed.

@@ -24,6 +24,7 @@ use crate::connection::Connection;
 use crate::connections::Connections;
 use crate::dispatch::dispatch;
 use crate::frames::{Frames, PendingFrame};
+use crate::history::Asked;
 use crate::outgoing::Outgoing;
 use crate::requests::Requests;
 use crate::runtime::{self, Signal};
@@ -56,6 +57,8 @@ pub(crate) struct Inner {
     pub(crate) outgoing: Outgoing,
     pub(crate) frames: Frames,
     pub(crate) requests: Requests,
+    /// Requests that the history thread has.
+    pub(crate) asked: Asked,
     pub(crate) encoder: Encoder,
     pub(crate) availability: Availability,
     snapshots: Snapshots,
@@ -86,6 +89,7 @@ impl Core {
                 outgoing: Outgoing::new(index, core_count),
                 frames: Frames::default(),
                 requests: Requests::default(),
+                asked: Asked::default(),
                 encoder: Encoder::new(),
                 availability,
                 snapshots,
@@ -174,6 +178,12 @@ impl Core {
                 self.take_reply(inner, message);
             });
         }
+        while let Some(message) = self.shared.history.pop_lookup(self.index) {
+            self.submit(inner, message);
+        }
+        if !inner.asked.is_empty() {
+            self.take_history_answers(inner);
+        }
         self.send_outgoing(inner);
         let now = inner.clock.now();
         if inner.clock.take_set_ahead() {
@@ -260,9 +270,11 @@ impl Core {
         let sender = message.sender();
         if sender == self.index {
             self.take_reply(inner, message);
+        } else if let Some(mailbox) = self.shared.mailboxes.get(sender) {
+            mailbox.push_reply(self.index, message);
+            mailbox.notify();
         } else {
-            self.shared.mailboxes[sender].push_reply(self.index, message);
-            self.shared.mailboxes[sender].notify();
+            self.shared.history.push_reply(message);
         }
     }
 
@@ -379,7 +391,8 @@ impl Core {
             connection.close();
         }
         let inner = self.inner.borrow();
-        let is_answered = self.connections.accepted_commands.get() == 0 && inner.requests.is_empty();
+        let is_answered =
+            self.connections.accepted_commands.get() == 0 && inner.requests.is_empty() && inner.asked.is_empty();
         let is_settled = is_answered && connections.iter().all(|connection| connection.is_settled());
         if (is_settled || is_late) && !self.is_drained.replace(true) {
             if !is_settled {

@@ -1,5 +1,7 @@
 //! Answers of the rare operations as FlatBuffers tables.
 
+use flatbuffers::{FlatBufferBuilder, WIPOffset};
+use plimsoll_domain::PoolDefinition;
 use plimsoll_engine::{PoolReport, PutResult, ReservationReport};
 use plimsoll_protocol::frame::Head;
 use plimsoll_protocol::limits::FRAME_SIZE_BYTES_MAX;
@@ -72,45 +74,74 @@ pub(crate) fn pools(
     more: bool,
 ) -> Result<(), EncodeError> {
     encoder.table(out, head, |builder| {
-        let mut tables = Vec::with_capacity(pools.len());
-        for pool in pools {
-            let definition = &pool.definition;
-            let coverage: Vec<_> = definition
-                .coverage
-                .iter()
-                .map(|prefix| builder.create_string(prefix))
-                .collect();
-            let args = wire::PoolDefinitionArgs {
-                name: Some(builder.create_string(&definition.name)),
-                zone: Some(builder.create_string(&definition.zone)),
-                kind: Some(builder.create_string(&definition.kind)),
-                starts_at: definition.starts_at.0,
-                ends_at: definition.ends_at.0,
-                opens_at: definition.opens_at.0,
-                closes_at: definition.closes_at.0,
-                coverage: Some(builder.create_vector(&coverage)),
-                closed: definition.closed,
-                shadow: definition.shadow,
-                limits: Some(builder.create_vector(&definition.limits.0[..dimension_count])),
-                overbook: Some(builder.create_vector(&definition.overbook.0[..dimension_count])),
-                version: pool.version,
-            };
-            let definition = Some(wire::PoolDefinition::create(builder, &args));
-            let held = Some(builder.create_vector(&pool.held.0[..dimension_count]));
-            let confirmed = Some(builder.create_vector(&pool.confirmed.0[..dimension_count]));
-            tables.push(wire::Pool::create(
-                builder,
-                &wire::PoolArgs {
-                    pool: pool.id.0,
-                    definition,
-                    held,
-                    confirmed,
-                },
-            ));
-        }
-        let pools = Some(builder.create_vector(&tables));
+        let pools = Some(pool_tables(builder, pools, dimension_count));
         wire::Pools::create(builder, &wire::PoolsArgs { pools, more })
     })
+}
+
+pub(crate) fn past_pools<'builder>(
+    builder: &mut FlatBufferBuilder<'builder>,
+    pools: &[PoolReport],
+    more: bool,
+    dimension_count: usize,
+) -> WIPOffset<wire::PastPools<'builder>> {
+    let pools = Some(pool_tables(builder, pools, dimension_count));
+    wire::PastPools::create(builder, &wire::PastPoolsArgs { pools, more })
+}
+
+fn pool_tables<'builder>(
+    builder: &mut FlatBufferBuilder<'builder>,
+    pools: &[PoolReport],
+    dimension_count: usize,
+) -> WIPOffset<flatbuffers::Vector<'builder, flatbuffers::ForwardsUOffset<wire::Pool<'builder>>>> {
+    let mut tables = Vec::with_capacity(pools.len());
+    for pool in pools {
+        let definition = Some(pool_definition(
+            builder,
+            &pool.definition,
+            pool.version,
+            dimension_count,
+        ));
+        let held = Some(builder.create_vector(&pool.held.0[..dimension_count]));
+        let confirmed = Some(builder.create_vector(&pool.confirmed.0[..dimension_count]));
+        let args = wire::PoolArgs {
+            pool: pool.id.0,
+            definition,
+            held,
+            confirmed,
+        };
+        tables.push(wire::Pool::create(builder, &args));
+    }
+    builder.create_vector(&tables)
+}
+
+pub(crate) fn pool_definition<'builder>(
+    builder: &mut FlatBufferBuilder<'builder>,
+    definition: &PoolDefinition,
+    version: u64,
+    dimension_count: usize,
+) -> WIPOffset<wire::PoolDefinition<'builder>> {
+    let coverage: Vec<_> = definition
+        .coverage
+        .iter()
+        .map(|prefix| builder.create_string(prefix))
+        .collect();
+    let args = wire::PoolDefinitionArgs {
+        name: Some(builder.create_string(&definition.name)),
+        zone: Some(builder.create_string(&definition.zone)),
+        kind: Some(builder.create_string(&definition.kind)),
+        starts_at: definition.starts_at.0,
+        ends_at: definition.ends_at.0,
+        opens_at: definition.opens_at.0,
+        closes_at: definition.closes_at.0,
+        coverage: Some(builder.create_vector(&coverage)),
+        closed: definition.closed,
+        shadow: definition.shadow,
+        limits: Some(builder.create_vector(&definition.limits.0[..dimension_count])),
+        overbook: Some(builder.create_vector(&definition.overbook.0[..dimension_count])),
+        version,
+    };
+    wire::PoolDefinition::create(builder, &args)
 }
 
 pub(crate) fn reservations<'report>(

@@ -17,6 +17,7 @@ mod encode;
 mod fatal;
 mod frames;
 mod heartbeat;
+mod history;
 mod host;
 mod limits;
 mod listen;

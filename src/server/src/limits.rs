@@ -1,5 +1,7 @@
 //! The bounds of the server.
 
+use std::time::Duration;
+
 use plimsoll_engine::limits::INBOX_COMMAND_COUNT_MAX;
 use plimsoll_protocol::limits::FRAME_SIZE_BYTES_MAX;
 
@@ -70,6 +72,27 @@ pub(crate) const POOLS_PER_CORE_MAX: usize = 1 << 20;
 /// dimension, and of the copy that a snapshot makes of it.
 pub(crate) const RESERVATION_SIZE: u64 = 256;
 
+/// The most requests of history in flight on the whole server, those of waiting feeds included: one thread answers them.
+pub(crate) const HISTORY_REQUESTS_MAX: usize = 64;
+/// The same of one core: less than its requests of all sorts, so that history never keeps a planner waiting.
+pub(crate) const HISTORY_PER_CORE_MAX: usize = 48;
+/// The most feeds that wait for an event; one more is answered at once.
+pub(crate) const FEEDS_WAITING_MAX: usize = 32;
+/// The longest that a feed waits.
+pub(crate) const FEED_WAIT_MAX: Duration = Duration::from_secs(10);
+/// The most kinds that a feed may name.
+pub(crate) const FEED_KINDS_MAX: usize = 64;
+/// Work on one request of history is cut after this time, or so many bytes of records; the answer says where it goes on.
+pub(crate) const HISTORY_WORK_TIME_MAX: Duration = Duration::from_millis(500);
+pub(crate) const HISTORY_WORK_BYTES_MAX: u64 = 128 << 20;
+/// A page of events ends above this many bytes: a core copies it into its connection's buffer.
+pub(crate) const HISTORY_ANSWER_SIZE_MAX: usize = 256 * 1024;
+/// Questions of the history thread to one engine that are not answered.
+pub(crate) const HISTORY_LOOKUPS_MAX: usize = 4;
+/// The most states of past moments that are kept for further pages: each holds the pools that lived then, about half a kilobyte each.
+pub(crate) const PAST_STATES_MAX: usize = 2;
+
+const _: () = assert!(HISTORY_PER_CORE_MAX < ACCEPTED_REQUESTS_MAX && FEEDS_WAITING_MAX < HISTORY_PER_CORE_MAX);
 const _: () =
     assert!(CONNECTION_MEMORY_MIN / 4 * 3 / SHARE_DIVISOR >= 2 * FRAME_SIZE_BYTES_MAX as usize + READ_SIZE_MAX);
 const _: () = assert!(READ_SIZE_MAX < BYTES_PER_TURN_MAX);

@@ -174,6 +174,13 @@ impl Core {
                 let parts = self.split(ids, owner, Call::GetReservations);
                 self.ask(connection, head, gathered, parts)
             }
+            Operation::PoolEvents
+            | Operation::Feed
+            | Operation::SearchReservations
+            | Operation::PastState
+            | Operation::ResetPool => {
+                self.ask_history(connection, frame, head, operation)
+            }
             _ => Err((Status::Unsupported, "not an operation of this server".into())),
         }
     }

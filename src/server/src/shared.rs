@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use plimsoll_journal::Directory;
 
+use crate::history::HistoryQueue;
 use crate::mailbox::Mailbox;
 use crate::runtime::Pulse;
 use crate::snapshots::SnapshotQueue;
@@ -20,6 +21,8 @@ pub(crate) struct Shared {
     pub(crate) counters: Vec<CoreCounters>,
     /// By core: its snapshots, on their way to the file.
     pub(crate) snapshots: Vec<SnapshotQueue>,
+    /// Between the cores and the thread that reads history.
+    pub(crate) history: HistoryQueue,
     /// The core that owns each partition.
     pub(crate) owners: Vec<u16>,
     /// Names of the dimensions.
@@ -55,6 +58,7 @@ impl Shared {
             pulses: (0..core_count).map(|_| Arc::default()).collect(),
             counters: (0..core_count).map(|_| CoreCounters::default()).collect(),
             snapshots: (0..core_count).map(|_| SnapshotQueue::default()).collect(),
+            history: HistoryQueue::new(core_count),
             owners: directory.owners().iter().filter_map(|owner| core_of(*owner)).collect(),
             dimensions: directory.dimensions().to_vec(),
             connection_count_max,
@@ -87,6 +91,8 @@ impl Shared {
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
         self.notify_all();
+        // Feeds wait no longer.
+        self.history.wake();
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -111,6 +117,7 @@ impl Shared {
     /// Every executor has ended.
     pub(crate) fn finish(&self) {
         self.finished.store(true, Ordering::Release);
+        self.history.wake();
     }
 
     pub(crate) fn is_finished(&self) -> bool {

@@ -8,6 +8,7 @@ mod bad_input;
 mod demo;
 mod export;
 mod flow;
+mod history;
 mod holds;
 mod kill;
 mod lasting;

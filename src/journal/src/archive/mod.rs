@@ -7,12 +7,14 @@
 
 mod free;
 mod history;
+mod marks;
 mod reader;
 mod segment;
 mod writer;
 
 pub use free::free_archived;
 pub use history::{HistorySummary, check_history};
+pub use marks::SegmentMarks;
 pub use reader::{ArchiveReader, verify_archive};
 pub use segment::{JournalFiles, SegmentReader, SegmentSource};
 pub use writer::{archive_last_segment, archive_segment};

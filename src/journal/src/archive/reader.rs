@@ -128,6 +128,12 @@ impl ArchiveReader {
 
     /// Begins again, with nothing but the frames that hold a record with one of these keys. They hold others too: the caller looks at each.
     pub fn only(&mut self, keys: RangeInclusive<u64>) {
+        let frames = self.frames_with(&keys);
+        self.read_frames(frames.into_iter());
+    }
+
+    /// The frames that hold a record with one of these keys, rising.
+    fn frames_with(&self, keys: &RangeInclusive<u64>) -> Vec<u32> {
         let first = self.entries_below(*keys.start());
         let end = keys
             .end()
@@ -136,7 +142,23 @@ impl ArchiveReader {
         let mut frames: Vec<u32> = (first..end).flat_map(|entry| self.frames_of(entry)).collect();
         frames.sort_unstable();
         frames.dedup();
-        self.read_frames(frames.into_iter());
+        frames
+    }
+
+    /// The frames that may hold a record with one of these keys (any, without keys) and an LSN below `before`, rising.
+    pub(crate) fn frames_before(&self, before: Lsn, keys: Option<&RangeInclusive<u64>>) -> Vec<u32> {
+        let mut frames = match keys {
+            Some(keys) => self.frames_with(keys),
+            None => (0..self.frame_count()).collect(),
+        };
+        frames.truncate(frames.partition_point(|frame| self.frame_entry(*frame).1 < before));
+        frames
+    }
+
+    /// Begins again, with nothing but this frame, which there is; returns the LSN of its first record.
+    pub(crate) fn only_frame(&mut self, frame: u32) -> Lsn {
+        self.read_frames(std::iter::once(frame));
+        self.frame_entry(frame).1
     }
 
     /// How many keys are below this one.

@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::archive::marks::{Mark, MarkList, SegmentMarks};
 use crate::archive::{ARCHIVE_DIRECTORY, ARCHIVE_SUFFIX};
 use crate::bytes::u32_at;
 use crate::control::ControlValues;
@@ -88,6 +89,7 @@ pub struct SegmentReader {
     /// Where the next record begins.
     offset: usize,
     next: Lsn,
+    marks: Option<MarkList>,
 }
 
 impl SegmentReader {
@@ -143,7 +145,25 @@ impl SegmentReader {
             window: Vec::new(),
             window_offset: 0,
             offset: HEADER_PAGE_SIZE,
+            marks: None,
         }))
+    }
+
+    /// From now on places are remembered there.
+    pub(crate) fn with_marks(mut self, marks: &SegmentMarks) -> SegmentReader {
+        self.marks = Some(marks.of(self.header.journal, self.header.number, self.header.incarnation));
+        self
+    }
+
+    /// Goes on at the last remembered place before this record, or at the first record; whatever was read before.
+    pub(crate) fn seek_near(&mut self, lsn: Lsn) {
+        let first = Mark {
+            offset: HEADER_PAGE_SIZE,
+            lsn: self.header.first_lsn,
+        };
+        let mark = self.marks.as_ref().and_then(|marks| marks.before(lsn));
+        let mark = mark.unwrap_or(first);
+        (self.offset, self.next) = (mark.offset, mark.lsn);
     }
 
     /// The LSN of the first record.
@@ -207,6 +227,10 @@ impl SegmentReader {
             self.window
                 .resize(size.max(WINDOW_SIZE).min(segment_size - self.offset), 0);
             self.window_offset = self.offset;
+            if let Some(marks) = &self.marks {
+                let (offset, lsn) = (self.offset, self.next);
+                marks.add(Mark { offset, lsn });
+            }
             self.source.read_at(&mut self.window, self.offset as u64)?;
         }
         Ok(true)

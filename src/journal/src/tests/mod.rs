@@ -3,6 +3,7 @@ mod crashes;
 mod damage;
 mod disk;
 pub(crate) mod files;
+mod histories;
 mod mapped;
 mod ring;
 mod running;

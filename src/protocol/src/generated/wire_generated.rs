@@ -395,6 +395,232 @@ pub mod plimsoll {
         }
 
         impl ::flatbuffers::SimpleToVerifyInSlice for Band {}
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        pub const ENUM_MIN_EVENT_KIND: u16 = 0;
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        pub const ENUM_MAX_EVENT_KIND: u16 = 32;
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        #[allow(non_camel_case_types)]
+        pub const ENUM_VALUES_EVENT_KIND: [EventKind; 12] = [
+            EventKind::none,
+            EventKind::pool_created,
+            EventKind::pool_changed,
+            EventKind::pool_reset,
+            EventKind::pool_retired,
+            EventKind::reserved,
+            EventKind::confirmed,
+            EventKind::released,
+            EventKind::expired,
+            EventKind::resized,
+            EventKind::restored,
+            EventKind::turned_away,
+        ];
+
+        /// What happened. The numbers are those of the records' kinds; others may be added.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        #[repr(transparent)]
+        pub struct EventKind(pub u16);
+        #[allow(non_upper_case_globals)]
+        impl EventKind {
+            pub const none: Self = Self(0);
+            pub const pool_created: Self = Self(1);
+            pub const pool_changed: Self = Self(2);
+            pub const pool_reset: Self = Self(3);
+            pub const pool_retired: Self = Self(4);
+            pub const reserved: Self = Self(16);
+            pub const confirmed: Self = Self(17);
+            pub const released: Self = Self(18);
+            pub const expired: Self = Self(19);
+            pub const resized: Self = Self(20);
+            pub const restored: Self = Self(21);
+            pub const turned_away: Self = Self(32);
+
+            pub const ENUM_MIN: u16 = 0;
+            pub const ENUM_MAX: u16 = 32;
+            pub const ENUM_VALUES: &'static [Self] = &[
+                Self::none,
+                Self::pool_created,
+                Self::pool_changed,
+                Self::pool_reset,
+                Self::pool_retired,
+                Self::reserved,
+                Self::confirmed,
+                Self::released,
+                Self::expired,
+                Self::resized,
+                Self::restored,
+                Self::turned_away,
+            ];
+            /// Returns the variant's name or "" if unknown.
+            pub fn variant_name(self) -> Option<&'static str> {
+                match self {
+                    Self::none => Some("none"),
+                    Self::pool_created => Some("pool_created"),
+                    Self::pool_changed => Some("pool_changed"),
+                    Self::pool_reset => Some("pool_reset"),
+                    Self::pool_retired => Some("pool_retired"),
+                    Self::reserved => Some("reserved"),
+                    Self::confirmed => Some("confirmed"),
+                    Self::released => Some("released"),
+                    Self::expired => Some("expired"),
+                    Self::resized => Some("resized"),
+                    Self::restored => Some("restored"),
+                    Self::turned_away => Some("turned_away"),
+                    _ => None,
+                }
+            }
+        }
+        impl ::core::fmt::Debug for EventKind {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+                if let Some(name) = self.variant_name() {
+                    f.write_str(name)
+                } else {
+                    f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
+                }
+            }
+        }
+        impl<'a> ::flatbuffers::Follow<'a> for EventKind {
+            type Inner = Self;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                let b = unsafe { ::flatbuffers::read_scalar_at::<u16>(buf, loc) };
+                Self(b)
+            }
+        }
+
+        impl ::flatbuffers::Push for EventKind {
+            type Output = EventKind;
+            #[inline]
+            unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+                unsafe { ::flatbuffers::emplace_scalar::<u16>(dst, self.0) };
+            }
+        }
+
+        impl ::flatbuffers::EndianScalar for EventKind {
+            type Scalar = u16;
+            #[inline]
+            fn to_little_endian(self) -> u16 {
+                self.0.to_le()
+            }
+            #[inline]
+            #[allow(clippy::wrong_self_convention)]
+            fn from_little_endian(v: u16) -> Self {
+                let b = u16::from_le(v);
+                Self(b)
+            }
+        }
+
+        impl<'a> ::flatbuffers::Verifiable for EventKind {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                u16::run_verifier(v, pos)
+            }
+        }
+
+        impl ::flatbuffers::SimpleToVerifyInSlice for EventKind {}
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        pub const ENUM_MIN_CAUSE: u8 = 0;
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        pub const ENUM_MAX_CAUSE: u8 = 2;
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        #[allow(non_camel_case_types)]
+        pub const ENUM_VALUES_CAUSE: [Cause; 3] = [Cause::asked, Cause::downtime, Cause::reset];
+
+        /// Why it happened: somebody asked for it, a deadline passed while the server was down, a pool was reset.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        #[repr(transparent)]
+        pub struct Cause(pub u8);
+        #[allow(non_upper_case_globals)]
+        impl Cause {
+            pub const asked: Self = Self(0);
+            pub const downtime: Self = Self(1);
+            pub const reset: Self = Self(2);
+
+            pub const ENUM_MIN: u8 = 0;
+            pub const ENUM_MAX: u8 = 2;
+            pub const ENUM_VALUES: &'static [Self] = &[Self::asked, Self::downtime, Self::reset];
+            /// Returns the variant's name or "" if unknown.
+            pub fn variant_name(self) -> Option<&'static str> {
+                match self {
+                    Self::asked => Some("asked"),
+                    Self::downtime => Some("downtime"),
+                    Self::reset => Some("reset"),
+                    _ => None,
+                }
+            }
+        }
+        impl ::core::fmt::Debug for Cause {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+                if let Some(name) = self.variant_name() {
+                    f.write_str(name)
+                } else {
+                    f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
+                }
+            }
+        }
+        impl<'a> ::flatbuffers::Follow<'a> for Cause {
+            type Inner = Self;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
+                Self(b)
+            }
+        }
+
+        impl ::flatbuffers::Push for Cause {
+            type Output = Cause;
+            #[inline]
+            unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+                unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
+            }
+        }
+
+        impl ::flatbuffers::EndianScalar for Cause {
+            type Scalar = u8;
+            #[inline]
+            fn to_little_endian(self) -> u8 {
+                self.0.to_le()
+            }
+            #[inline]
+            #[allow(clippy::wrong_self_convention)]
+            fn from_little_endian(v: u8) -> Self {
+                let b = u8::from_le(v);
+                Self(b)
+            }
+        }
+
+        impl<'a> ::flatbuffers::Verifiable for Cause {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                u8::run_verifier(v, pos)
+            }
+        }
+
+        impl ::flatbuffers::SimpleToVerifyInSlice for Cause {}
         /// One command of operation 16.
         // struct Command, aligned to 8
         #[repr(transparent)]
@@ -5291,6 +5517,2817 @@ pub mod plimsoll {
                 ds.field("zones", &self.zones());
                 ds.field("kinds", &self.kinds());
                 ds.field("truncated", &self.truncated());
+                ds.finish()
+            }
+        }
+        pub enum AfterOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        /// A pool's counters after an event, a value for each dimension each.
+        pub struct After<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for After<'a> {
+            type Inner = After<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self {
+                    _tab: unsafe { ::flatbuffers::Table::new(buf, loc) },
+                }
+            }
+        }
+
+        impl<'a> After<'a> {
+            pub const VT_LIMITS: ::flatbuffers::VOffsetT = 4;
+            pub const VT_HELD: ::flatbuffers::VOffsetT = 6;
+            pub const VT_CONFIRMED: ::flatbuffers::VOffsetT = 8;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                After { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args AfterArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<After<'bldr>> {
+                let mut builder = AfterBuilder::new(_fbb);
+                if let Some(x) = args.confirmed {
+                    builder.add_confirmed(x);
+                }
+                if let Some(x) = args.held {
+                    builder.add_held(x);
+                }
+                if let Some(x) = args.limits {
+                    builder.add_limits(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn limits(&self) -> ::flatbuffers::Vector<'a, u32> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u32>>>(After::VT_LIMITS, None)
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn held(&self) -> ::flatbuffers::Vector<'a, i64> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, i64>>>(After::VT_HELD, None)
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn confirmed(&self) -> ::flatbuffers::Vector<'a, i64> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, i64>>>(
+                            After::VT_CONFIRMED,
+                            None,
+                        )
+                        .unwrap()
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for After<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>(
+                        "limits",
+                        Self::VT_LIMITS,
+                        true,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, i64>>>(
+                        "held",
+                        Self::VT_HELD,
+                        true,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, i64>>>(
+                        "confirmed",
+                        Self::VT_CONFIRMED,
+                        true,
+                    )?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct AfterArgs<'a> {
+            pub limits: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
+            pub held: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, i64>>>,
+            pub confirmed: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, i64>>>,
+        }
+        impl<'a> Default for AfterArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                AfterArgs {
+                    limits: None,    // required field
+                    held: None,      // required field
+                    confirmed: None, // required field
+                }
+            }
+        }
+
+        pub struct AfterBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> AfterBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_limits(&mut self, limits: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u32>>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(After::VT_LIMITS, limits);
+            }
+            #[inline]
+            pub fn add_held(&mut self, held: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, i64>>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(After::VT_HELD, held);
+            }
+            #[inline]
+            pub fn add_confirmed(&mut self, confirmed: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, i64>>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(After::VT_CONFIRMED, confirmed);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> AfterBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                AfterBuilder {
+                    fbb_: _fbb,
+                    start_: start,
+                }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<After<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, After::VT_LIMITS, "limits");
+                self.fbb_.required(o, After::VT_HELD, "held");
+                self.fbb_.required(o, After::VT_CONFIRMED, "confirmed");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for After<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("After");
+                ds.field("limits", &self.limits());
+                ds.field("held", &self.held());
+                ds.field("confirmed", &self.confirmed());
+                ds.finish()
+            }
+        }
+        pub enum EventOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        /// An event of a pool. Times are microseconds since 1970. What a kind does not have is absent, or 0.
+        pub struct Event<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Event<'a> {
+            type Inner = Event<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self {
+                    _tab: unsafe { ::flatbuffers::Table::new(buf, loc) },
+                }
+            }
+        }
+
+        impl<'a> Event<'a> {
+            pub const VT_PARTITION: ::flatbuffers::VOffsetT = 4;
+            pub const VT_SEQUENCE: ::flatbuffers::VOffsetT = 6;
+            pub const VT_AT: ::flatbuffers::VOffsetT = 8;
+            pub const VT_KIND: ::flatbuffers::VOffsetT = 10;
+            pub const VT_CAUSE: ::flatbuffers::VOffsetT = 12;
+            pub const VT_POOL: ::flatbuffers::VOffsetT = 14;
+            pub const VT_ZONE: ::flatbuffers::VOffsetT = 16;
+            pub const VT_RESERVATION_HIGH: ::flatbuffers::VOffsetT = 18;
+            pub const VT_RESERVATION_LOW: ::flatbuffers::VOffsetT = 20;
+            pub const VT_UNITS: ::flatbuffers::VOffsetT = 22;
+            pub const VT_PREVIOUS_UNITS: ::flatbuffers::VOffsetT = 24;
+            pub const VT_EXPIRES_AT: ::flatbuffers::VOffsetT = 26;
+            pub const VT_VERSION: ::flatbuffers::VOffsetT = 28;
+            pub const VT_WOULD_REFUSE: ::flatbuffers::VOffsetT = 30;
+            pub const VT_WAS_CONFIRMED: ::flatbuffers::VOffsetT = 32;
+            pub const VT_OCCURRED_AT: ::flatbuffers::VOffsetT = 34;
+            pub const VT_REFERENCE: ::flatbuffers::VOffsetT = 36;
+            pub const VT_SINCE: ::flatbuffers::VOffsetT = 38;
+            pub const VT_REFUSALS: ::flatbuffers::VOffsetT = 40;
+            pub const VT_REFUSED_UNITS: ::flatbuffers::VOffsetT = 42;
+            pub const VT_DEFINITION: ::flatbuffers::VOffsetT = 44;
+            pub const VT_AFTER: ::flatbuffers::VOffsetT = 46;
+            pub const VT_CURSOR: ::flatbuffers::VOffsetT = 48;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Event { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args EventArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Event<'bldr>> {
+                let mut builder = EventBuilder::new(_fbb);
+                builder.add_refusals(args.refusals);
+                builder.add_since(args.since);
+                builder.add_occurred_at(args.occurred_at);
+                builder.add_expires_at(args.expires_at);
+                builder.add_reservation_low(args.reservation_low);
+                builder.add_reservation_high(args.reservation_high);
+                builder.add_at(args.at);
+                builder.add_sequence(args.sequence);
+                if let Some(x) = args.cursor {
+                    builder.add_cursor(x);
+                }
+                if let Some(x) = args.after {
+                    builder.add_after(x);
+                }
+                if let Some(x) = args.definition {
+                    builder.add_definition(x);
+                }
+                if let Some(x) = args.refused_units {
+                    builder.add_refused_units(x);
+                }
+                if let Some(x) = args.reference {
+                    builder.add_reference(x);
+                }
+                if let Some(x) = args.previous_units {
+                    builder.add_previous_units(x);
+                }
+                if let Some(x) = args.units {
+                    builder.add_units(x);
+                }
+                if let Some(x) = args.zone {
+                    builder.add_zone(x);
+                }
+                if let Some(x) = args.pool {
+                    builder.add_pool(x);
+                }
+                builder.add_version(args.version);
+                builder.add_kind(args.kind);
+                builder.add_partition(args.partition);
+                builder.add_was_confirmed(args.was_confirmed);
+                builder.add_would_refuse(args.would_refuse);
+                builder.add_cause(args.cause);
+                builder.finish()
+            }
+
+            /// Partition and sequence name an event for ever: its id is "<partition>-<sequence>".
+            #[inline]
+            pub fn partition(&self) -> u16 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u16>(Event::VT_PARTITION, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn sequence(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Event::VT_SEQUENCE, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn at(&self) -> i64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<i64>(Event::VT_AT, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn kind(&self) -> EventKind {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<EventKind>(Event::VT_KIND, Some(EventKind::none))
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn cause(&self) -> Cause {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<Cause>(Event::VT_CAUSE, Some(Cause::asked)).unwrap() }
+            }
+            /// The name of the pool, and the zone that it has now or had last.
+            #[inline]
+            pub fn pool(&self) -> &'a str {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(Event::VT_POOL, None)
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn zone(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(Event::VT_ZONE, None)
+                }
+            }
+            #[inline]
+            pub fn reservation_high(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Event::VT_RESERVATION_HIGH, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn reservation_low(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Event::VT_RESERVATION_LOW, Some(0)).unwrap() }
+            }
+            /// What the reservation takes, or took until it ended.
+            #[inline]
+            pub fn units(&self) -> Option<::flatbuffers::Vector<'a, u32>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u32>>>(Event::VT_UNITS, None)
+                }
+            }
+            /// Resized and restored: what it took before.
+            #[inline]
+            pub fn previous_units(&self) -> Option<::flatbuffers::Vector<'a, u32>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u32>>>(
+                            Event::VT_PREVIOUS_UNITS,
+                            None,
+                        )
+                }
+            }
+            /// Reserved, resized, restored: when the hold expires; 0: it is confirmed.
+            #[inline]
+            pub fn expires_at(&self) -> i64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<i64>(Event::VT_EXPIRES_AT, Some(0)).unwrap() }
+            }
+            /// Resized and restored: the reservation's version from now on.
+            #[inline]
+            pub fn version(&self) -> u16 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u16>(Event::VT_VERSION, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn would_refuse(&self) -> bool {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<bool>(Event::VT_WOULD_REFUSE, Some(false)).unwrap() }
+            }
+            /// Released: it was confirmed, not only held.
+            #[inline]
+            pub fn was_confirmed(&self) -> bool {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<bool>(Event::VT_WAS_CONFIRMED, Some(false)).unwrap() }
+            }
+            /// The least value: none.
+            #[inline]
+            pub fn occurred_at(&self) -> i64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<i64>(Event::VT_OCCURRED_AT, Some(-9223372036854775808))
+                        .unwrap()
+                }
+            }
+            /// Reserved and restored: the caller's own name for it.
+            #[inline]
+            pub fn reference(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(Event::VT_REFERENCE, None)
+                }
+            }
+            /// Turned away: since when they were counted, how many, and what they asked for, summed by dimension.
+            #[inline]
+            pub fn since(&self) -> i64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<i64>(Event::VT_SINCE, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn refusals(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Event::VT_REFUSALS, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn refused_units(&self) -> Option<::flatbuffers::Vector<'a, u64>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u64>>>(
+                            Event::VT_REFUSED_UNITS,
+                            None,
+                        )
+                }
+            }
+            /// Pool created and changed; its version is that of the definition.
+            #[inline]
+            pub fn definition(&self) -> Option<PoolDefinition<'a>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<PoolDefinition>>(Event::VT_DEFINITION, None)
+                }
+            }
+            /// Absent where it is not known: see ARCHITECTURE.md.
+            #[inline]
+            pub fn after(&self) -> Option<After<'a>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<After>>(Event::VT_AFTER, None)
+                }
+            }
+            /// Feed only: goes on behind this event.
+            #[inline]
+            pub fn cursor(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(Event::VT_CURSOR, None)
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Event<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<u16>("partition", Self::VT_PARTITION, false)?
+                    .visit_field::<u64>("sequence", Self::VT_SEQUENCE, false)?
+                    .visit_field::<i64>("at", Self::VT_AT, false)?
+                    .visit_field::<EventKind>("kind", Self::VT_KIND, false)?
+                    .visit_field::<Cause>("cause", Self::VT_CAUSE, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("pool", Self::VT_POOL, true)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("zone", Self::VT_ZONE, false)?
+                    .visit_field::<u64>("reservation_high", Self::VT_RESERVATION_HIGH, false)?
+                    .visit_field::<u64>("reservation_low", Self::VT_RESERVATION_LOW, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>(
+                        "units",
+                        Self::VT_UNITS,
+                        false,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>(
+                        "previous_units",
+                        Self::VT_PREVIOUS_UNITS,
+                        false,
+                    )?
+                    .visit_field::<i64>("expires_at", Self::VT_EXPIRES_AT, false)?
+                    .visit_field::<u16>("version", Self::VT_VERSION, false)?
+                    .visit_field::<bool>("would_refuse", Self::VT_WOULD_REFUSE, false)?
+                    .visit_field::<bool>("was_confirmed", Self::VT_WAS_CONFIRMED, false)?
+                    .visit_field::<i64>("occurred_at", Self::VT_OCCURRED_AT, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("reference", Self::VT_REFERENCE, false)?
+                    .visit_field::<i64>("since", Self::VT_SINCE, false)?
+                    .visit_field::<u64>("refusals", Self::VT_REFUSALS, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>(
+                        "refused_units",
+                        Self::VT_REFUSED_UNITS,
+                        false,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<PoolDefinition>>(
+                        "definition",
+                        Self::VT_DEFINITION,
+                        false,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<After>>("after", Self::VT_AFTER, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("cursor", Self::VT_CURSOR, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct EventArgs<'a> {
+            pub partition: u16,
+            pub sequence: u64,
+            pub at: i64,
+            pub kind: EventKind,
+            pub cause: Cause,
+            pub pool: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub zone: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub reservation_high: u64,
+            pub reservation_low: u64,
+            pub units: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
+            pub previous_units: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
+            pub expires_at: i64,
+            pub version: u16,
+            pub would_refuse: bool,
+            pub was_confirmed: bool,
+            pub occurred_at: i64,
+            pub reference: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub since: i64,
+            pub refusals: u64,
+            pub refused_units: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
+            pub definition: Option<::flatbuffers::WIPOffset<PoolDefinition<'a>>>,
+            pub after: Option<::flatbuffers::WIPOffset<After<'a>>>,
+            pub cursor: Option<::flatbuffers::WIPOffset<&'a str>>,
+        }
+        impl<'a> Default for EventArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                EventArgs {
+                    partition: 0,
+                    sequence: 0,
+                    at: 0,
+                    kind: EventKind::none,
+                    cause: Cause::asked,
+                    pool: None, // required field
+                    zone: None,
+                    reservation_high: 0,
+                    reservation_low: 0,
+                    units: None,
+                    previous_units: None,
+                    expires_at: 0,
+                    version: 0,
+                    would_refuse: false,
+                    was_confirmed: false,
+                    occurred_at: -9223372036854775808,
+                    reference: None,
+                    since: 0,
+                    refusals: 0,
+                    refused_units: None,
+                    definition: None,
+                    after: None,
+                    cursor: None,
+                }
+            }
+        }
+
+        pub struct EventBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> EventBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_partition(&mut self, partition: u16) {
+                self.fbb_.push_slot::<u16>(Event::VT_PARTITION, partition, 0);
+            }
+            #[inline]
+            pub fn add_sequence(&mut self, sequence: u64) {
+                self.fbb_.push_slot::<u64>(Event::VT_SEQUENCE, sequence, 0);
+            }
+            #[inline]
+            pub fn add_at(&mut self, at: i64) {
+                self.fbb_.push_slot::<i64>(Event::VT_AT, at, 0);
+            }
+            #[inline]
+            pub fn add_kind(&mut self, kind: EventKind) {
+                self.fbb_.push_slot::<EventKind>(Event::VT_KIND, kind, EventKind::none);
+            }
+            #[inline]
+            pub fn add_cause(&mut self, cause: Cause) {
+                self.fbb_.push_slot::<Cause>(Event::VT_CAUSE, cause, Cause::asked);
+            }
+            #[inline]
+            pub fn add_pool(&mut self, pool: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(Event::VT_POOL, pool);
+            }
+            #[inline]
+            pub fn add_zone(&mut self, zone: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(Event::VT_ZONE, zone);
+            }
+            #[inline]
+            pub fn add_reservation_high(&mut self, reservation_high: u64) {
+                self.fbb_
+                    .push_slot::<u64>(Event::VT_RESERVATION_HIGH, reservation_high, 0);
+            }
+            #[inline]
+            pub fn add_reservation_low(&mut self, reservation_low: u64) {
+                self.fbb_
+                    .push_slot::<u64>(Event::VT_RESERVATION_LOW, reservation_low, 0);
+            }
+            #[inline]
+            pub fn add_units(&mut self, units: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u32>>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(Event::VT_UNITS, units);
+            }
+            #[inline]
+            pub fn add_previous_units(
+                &mut self,
+                previous_units: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u32>>,
+            ) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(Event::VT_PREVIOUS_UNITS, previous_units);
+            }
+            #[inline]
+            pub fn add_expires_at(&mut self, expires_at: i64) {
+                self.fbb_.push_slot::<i64>(Event::VT_EXPIRES_AT, expires_at, 0);
+            }
+            #[inline]
+            pub fn add_version(&mut self, version: u16) {
+                self.fbb_.push_slot::<u16>(Event::VT_VERSION, version, 0);
+            }
+            #[inline]
+            pub fn add_would_refuse(&mut self, would_refuse: bool) {
+                self.fbb_.push_slot::<bool>(Event::VT_WOULD_REFUSE, would_refuse, false);
+            }
+            #[inline]
+            pub fn add_was_confirmed(&mut self, was_confirmed: bool) {
+                self.fbb_
+                    .push_slot::<bool>(Event::VT_WAS_CONFIRMED, was_confirmed, false);
+            }
+            #[inline]
+            pub fn add_occurred_at(&mut self, occurred_at: i64) {
+                self.fbb_
+                    .push_slot::<i64>(Event::VT_OCCURRED_AT, occurred_at, -9223372036854775808);
+            }
+            #[inline]
+            pub fn add_reference(&mut self, reference: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(Event::VT_REFERENCE, reference);
+            }
+            #[inline]
+            pub fn add_since(&mut self, since: i64) {
+                self.fbb_.push_slot::<i64>(Event::VT_SINCE, since, 0);
+            }
+            #[inline]
+            pub fn add_refusals(&mut self, refusals: u64) {
+                self.fbb_.push_slot::<u64>(Event::VT_REFUSALS, refusals, 0);
+            }
+            #[inline]
+            pub fn add_refused_units(
+                &mut self,
+                refused_units: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u64>>,
+            ) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(Event::VT_REFUSED_UNITS, refused_units);
+            }
+            #[inline]
+            pub fn add_definition(&mut self, definition: ::flatbuffers::WIPOffset<PoolDefinition<'b>>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<PoolDefinition>>(Event::VT_DEFINITION, definition);
+            }
+            #[inline]
+            pub fn add_after(&mut self, after: ::flatbuffers::WIPOffset<After<'b>>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<After>>(Event::VT_AFTER, after);
+            }
+            #[inline]
+            pub fn add_cursor(&mut self, cursor: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(Event::VT_CURSOR, cursor);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> EventBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                EventBuilder {
+                    fbb_: _fbb,
+                    start_: start,
+                }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Event<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, Event::VT_POOL, "pool");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Event<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Event");
+                ds.field("partition", &self.partition());
+                ds.field("sequence", &self.sequence());
+                ds.field("at", &self.at());
+                ds.field("kind", &self.kind());
+                ds.field("cause", &self.cause());
+                ds.field("pool", &self.pool());
+                ds.field("zone", &self.zone());
+                ds.field("reservation_high", &self.reservation_high());
+                ds.field("reservation_low", &self.reservation_low());
+                ds.field("units", &self.units());
+                ds.field("previous_units", &self.previous_units());
+                ds.field("expires_at", &self.expires_at());
+                ds.field("version", &self.version());
+                ds.field("would_refuse", &self.would_refuse());
+                ds.field("was_confirmed", &self.was_confirmed());
+                ds.field("occurred_at", &self.occurred_at());
+                ds.field("reference", &self.reference());
+                ds.field("since", &self.since());
+                ds.field("refusals", &self.refusals());
+                ds.field("refused_units", &self.refused_units());
+                ds.field("definition", &self.definition());
+                ds.field("after", &self.after());
+                ds.field("cursor", &self.cursor());
+                ds.finish()
+            }
+        }
+        pub enum GetPoolEventsOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        /// Operation 33, request: the events of all pools that ever had this name, the newest first.
+        pub struct GetPoolEvents<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for GetPoolEvents<'a> {
+            type Inner = GetPoolEvents<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self {
+                    _tab: unsafe { ::flatbuffers::Table::new(buf, loc) },
+                }
+            }
+        }
+
+        impl<'a> GetPoolEvents<'a> {
+            pub const VT_POOL: ::flatbuffers::VOffsetT = 4;
+            pub const VT_CURSOR: ::flatbuffers::VOffsetT = 6;
+            pub const VT_LIMIT: ::flatbuffers::VOffsetT = 8;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                GetPoolEvents { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args GetPoolEventsArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<GetPoolEvents<'bldr>> {
+                let mut builder = GetPoolEventsBuilder::new(_fbb);
+                builder.add_limit(args.limit);
+                if let Some(x) = args.cursor {
+                    builder.add_cursor(x);
+                }
+                if let Some(x) = args.pool {
+                    builder.add_pool(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn pool(&self) -> &'a str {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(GetPoolEvents::VT_POOL, None)
+                        .unwrap()
+                }
+            }
+            /// From an earlier answer; absent: the newest event is the first.
+            #[inline]
+            pub fn cursor(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(GetPoolEvents::VT_CURSOR, None)
+                }
+            }
+            /// Most events in the answer; 0: 100; more than items_max: items_max.
+            #[inline]
+            pub fn limit(&self) -> u32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u32>(GetPoolEvents::VT_LIMIT, Some(0)).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for GetPoolEvents<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("pool", Self::VT_POOL, true)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("cursor", Self::VT_CURSOR, false)?
+                    .visit_field::<u32>("limit", Self::VT_LIMIT, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct GetPoolEventsArgs<'a> {
+            pub pool: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub cursor: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub limit: u32,
+        }
+        impl<'a> Default for GetPoolEventsArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                GetPoolEventsArgs {
+                    pool: None, // required field
+                    cursor: None,
+                    limit: 0,
+                }
+            }
+        }
+
+        pub struct GetPoolEventsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> GetPoolEventsBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_pool(&mut self, pool: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(GetPoolEvents::VT_POOL, pool);
+            }
+            #[inline]
+            pub fn add_cursor(&mut self, cursor: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(GetPoolEvents::VT_CURSOR, cursor);
+            }
+            #[inline]
+            pub fn add_limit(&mut self, limit: u32) {
+                self.fbb_.push_slot::<u32>(GetPoolEvents::VT_LIMIT, limit, 0);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> GetPoolEventsBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                GetPoolEventsBuilder {
+                    fbb_: _fbb,
+                    start_: start,
+                }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<GetPoolEvents<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, GetPoolEvents::VT_POOL, "pool");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for GetPoolEvents<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("GetPoolEvents");
+                ds.field("pool", &self.pool());
+                ds.field("cursor", &self.cursor());
+                ds.field("limit", &self.limit());
+                ds.finish()
+            }
+        }
+        pub enum PoolEventsOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        /// Operation 33, answer.
+        pub struct PoolEvents<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for PoolEvents<'a> {
+            type Inner = PoolEvents<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self {
+                    _tab: unsafe { ::flatbuffers::Table::new(buf, loc) },
+                }
+            }
+        }
+
+        impl<'a> PoolEvents<'a> {
+            pub const VT_EVENTS: ::flatbuffers::VOffsetT = 4;
+            pub const VT_NEXT: ::flatbuffers::VOffsetT = 6;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                PoolEvents { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args PoolEventsArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<PoolEvents<'bldr>> {
+                let mut builder = PoolEventsBuilder::new(_fbb);
+                if let Some(x) = args.next {
+                    builder.add_next(x);
+                }
+                if let Some(x) = args.events {
+                    builder.add_events(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn events(&self) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Event<'a>>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Event>>>>(PoolEvents::VT_EVENTS, None).unwrap()
+                }
+            }
+            /// Goes on behind the last event; absent: there are no more. A page may have a next and no event.
+            #[inline]
+            pub fn next(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(PoolEvents::VT_NEXT, None)
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for PoolEvents<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Event>>>>("events", Self::VT_EVENTS, true)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("next", Self::VT_NEXT, false)?
+     .finish();
+                Ok(())
+            }
+        }
+        pub struct PoolEventsArgs<'a> {
+            pub events:
+                Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Event<'a>>>>>,
+            pub next: Option<::flatbuffers::WIPOffset<&'a str>>,
+        }
+        impl<'a> Default for PoolEventsArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                PoolEventsArgs {
+                    events: None, // required field
+                    next: None,
+                }
+            }
+        }
+
+        pub struct PoolEventsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PoolEventsBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_events(
+                &mut self,
+                events: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<Event<'b>>>>,
+            ) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(PoolEvents::VT_EVENTS, events);
+            }
+            #[inline]
+            pub fn add_next(&mut self, next: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(PoolEvents::VT_NEXT, next);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> PoolEventsBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                PoolEventsBuilder {
+                    fbb_: _fbb,
+                    start_: start,
+                }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<PoolEvents<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, PoolEvents::VT_EVENTS, "events");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for PoolEvents<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("PoolEvents");
+                ds.field("events", &self.events());
+                ds.field("next", &self.next());
+                ds.finish()
+            }
+        }
+        pub enum GetFeedOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        /// Operation 34, request: events as they happen. Those of one pool come in their order, each at least once.
+        pub struct GetFeed<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for GetFeed<'a> {
+            type Inner = GetFeed<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self {
+                    _tab: unsafe { ::flatbuffers::Table::new(buf, loc) },
+                }
+            }
+        }
+
+        impl<'a> GetFeed<'a> {
+            pub const VT_CURSOR: ::flatbuffers::VOffsetT = 4;
+            pub const VT_SINCE: ::flatbuffers::VOffsetT = 6;
+            pub const VT_POOL: ::flatbuffers::VOffsetT = 8;
+            pub const VT_ZONE: ::flatbuffers::VOffsetT = 10;
+            pub const VT_KINDS: ::flatbuffers::VOffsetT = 12;
+            pub const VT_LIMIT: ::flatbuffers::VOffsetT = 14;
+            pub const VT_WAIT_MS: ::flatbuffers::VOffsetT = 16;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                GetFeed { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args GetFeedArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<GetFeed<'bldr>> {
+                let mut builder = GetFeedBuilder::new(_fbb);
+                builder.add_since(args.since);
+                builder.add_wait_ms(args.wait_ms);
+                builder.add_limit(args.limit);
+                if let Some(x) = args.kinds {
+                    builder.add_kinds(x);
+                }
+                if let Some(x) = args.zone {
+                    builder.add_zone(x);
+                }
+                if let Some(x) = args.pool {
+                    builder.add_pool(x);
+                }
+                if let Some(x) = args.cursor {
+                    builder.add_cursor(x);
+                }
+                builder.finish()
+            }
+
+            /// From an earlier answer or event. Without cursor and `since`, from now on.
+            #[inline]
+            pub fn cursor(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(GetFeed::VT_CURSOR, None)
+                }
+            }
+            /// Events from this time on, microseconds since 1970; the least value: not given. Not with a cursor.
+            #[inline]
+            pub fn since(&self) -> i64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<i64>(GetFeed::VT_SINCE, Some(-9223372036854775808))
+                        .unwrap()
+                }
+            }
+            /// Only events of this pool, of pools in this zone, of these kinds.
+            #[inline]
+            pub fn pool(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(GetFeed::VT_POOL, None)
+                }
+            }
+            #[inline]
+            pub fn zone(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(GetFeed::VT_ZONE, None)
+                }
+            }
+            #[inline]
+            pub fn kinds(&self) -> Option<::flatbuffers::Vector<'a, EventKind>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, EventKind>>>(
+                            GetFeed::VT_KINDS,
+                            None,
+                        )
+                }
+            }
+            /// Most events in the answer; 0: 100; more than items_max: items_max.
+            #[inline]
+            pub fn limit(&self) -> u32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u32>(GetFeed::VT_LIMIT, Some(0)).unwrap() }
+            }
+            /// So long an answer without events may wait for one; more than the server's bound: that.
+            #[inline]
+            pub fn wait_ms(&self) -> u32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u32>(GetFeed::VT_WAIT_MS, Some(0)).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for GetFeed<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("cursor", Self::VT_CURSOR, false)?
+                    .visit_field::<i64>("since", Self::VT_SINCE, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("pool", Self::VT_POOL, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("zone", Self::VT_ZONE, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, EventKind>>>(
+                        "kinds",
+                        Self::VT_KINDS,
+                        false,
+                    )?
+                    .visit_field::<u32>("limit", Self::VT_LIMIT, false)?
+                    .visit_field::<u32>("wait_ms", Self::VT_WAIT_MS, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct GetFeedArgs<'a> {
+            pub cursor: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub since: i64,
+            pub pool: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub zone: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub kinds: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, EventKind>>>,
+            pub limit: u32,
+            pub wait_ms: u32,
+        }
+        impl<'a> Default for GetFeedArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                GetFeedArgs {
+                    cursor: None,
+                    since: -9223372036854775808,
+                    pool: None,
+                    zone: None,
+                    kinds: None,
+                    limit: 0,
+                    wait_ms: 0,
+                }
+            }
+        }
+
+        pub struct GetFeedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> GetFeedBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_cursor(&mut self, cursor: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(GetFeed::VT_CURSOR, cursor);
+            }
+            #[inline]
+            pub fn add_since(&mut self, since: i64) {
+                self.fbb_
+                    .push_slot::<i64>(GetFeed::VT_SINCE, since, -9223372036854775808);
+            }
+            #[inline]
+            pub fn add_pool(&mut self, pool: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(GetFeed::VT_POOL, pool);
+            }
+            #[inline]
+            pub fn add_zone(&mut self, zone: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(GetFeed::VT_ZONE, zone);
+            }
+            #[inline]
+            pub fn add_kinds(&mut self, kinds: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, EventKind>>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(GetFeed::VT_KINDS, kinds);
+            }
+            #[inline]
+            pub fn add_limit(&mut self, limit: u32) {
+                self.fbb_.push_slot::<u32>(GetFeed::VT_LIMIT, limit, 0);
+            }
+            #[inline]
+            pub fn add_wait_ms(&mut self, wait_ms: u32) {
+                self.fbb_.push_slot::<u32>(GetFeed::VT_WAIT_MS, wait_ms, 0);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> GetFeedBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                GetFeedBuilder {
+                    fbb_: _fbb,
+                    start_: start,
+                }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<GetFeed<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for GetFeed<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("GetFeed");
+                ds.field("cursor", &self.cursor());
+                ds.field("since", &self.since());
+                ds.field("pool", &self.pool());
+                ds.field("zone", &self.zone());
+                ds.field("kinds", &self.kinds());
+                ds.field("limit", &self.limit());
+                ds.field("wait_ms", &self.wait_ms());
+                ds.finish()
+            }
+        }
+        pub enum FeedOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        /// Operation 34, answer.
+        pub struct Feed<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Feed<'a> {
+            type Inner = Feed<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self {
+                    _tab: unsafe { ::flatbuffers::Table::new(buf, loc) },
+                }
+            }
+        }
+
+        impl<'a> Feed<'a> {
+            pub const VT_EVENTS: ::flatbuffers::VOffsetT = 4;
+            pub const VT_CURSOR: ::flatbuffers::VOffsetT = 6;
+            pub const VT_AS_OF: ::flatbuffers::VOffsetT = 8;
+            pub const VT_MORE: ::flatbuffers::VOffsetT = 10;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Feed { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args FeedArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Feed<'bldr>> {
+                let mut builder = FeedBuilder::new(_fbb);
+                builder.add_as_of(args.as_of);
+                if let Some(x) = args.cursor {
+                    builder.add_cursor(x);
+                }
+                if let Some(x) = args.events {
+                    builder.add_events(x);
+                }
+                builder.add_more(args.more);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn events(&self) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Event<'a>>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Event>>>>(Feed::VT_EVENTS, None).unwrap()
+                }
+            }
+            /// Goes on behind everything that was looked at, also when no event matched.
+            #[inline]
+            pub fn cursor(&self) -> &'a str {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(Feed::VT_CURSOR, None)
+                        .unwrap()
+                }
+            }
+            /// Everything that happened before this time was looked at, microseconds since 1970.
+            #[inline]
+            pub fn as_of(&self) -> i64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<i64>(Feed::VT_AS_OF, Some(0)).unwrap() }
+            }
+            /// There is more to look at already.
+            #[inline]
+            pub fn more(&self) -> bool {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<bool>(Feed::VT_MORE, Some(false)).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Feed<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Event>>>>("events", Self::VT_EVENTS, true)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("cursor", Self::VT_CURSOR, true)?
+     .visit_field::<i64>("as_of", Self::VT_AS_OF, false)?
+     .visit_field::<bool>("more", Self::VT_MORE, false)?
+     .finish();
+                Ok(())
+            }
+        }
+        pub struct FeedArgs<'a> {
+            pub events:
+                Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Event<'a>>>>>,
+            pub cursor: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub as_of: i64,
+            pub more: bool,
+        }
+        impl<'a> Default for FeedArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                FeedArgs {
+                    events: None, // required field
+                    cursor: None, // required field
+                    as_of: 0,
+                    more: false,
+                }
+            }
+        }
+
+        pub struct FeedBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> FeedBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_events(
+                &mut self,
+                events: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<Event<'b>>>>,
+            ) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(Feed::VT_EVENTS, events);
+            }
+            #[inline]
+            pub fn add_cursor(&mut self, cursor: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(Feed::VT_CURSOR, cursor);
+            }
+            #[inline]
+            pub fn add_as_of(&mut self, as_of: i64) {
+                self.fbb_.push_slot::<i64>(Feed::VT_AS_OF, as_of, 0);
+            }
+            #[inline]
+            pub fn add_more(&mut self, more: bool) {
+                self.fbb_.push_slot::<bool>(Feed::VT_MORE, more, false);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> FeedBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                FeedBuilder {
+                    fbb_: _fbb,
+                    start_: start,
+                }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Feed<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, Feed::VT_EVENTS, "events");
+                self.fbb_.required(o, Feed::VT_CURSOR, "cursor");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Feed<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Feed");
+                ds.field("events", &self.events());
+                ds.field("cursor", &self.cursor());
+                ds.field("as_of", &self.as_of());
+                ds.field("more", &self.more());
+                ds.finish()
+            }
+        }
+        pub enum SearchReservationsOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        /// Operation 35, request: reservations, the newest first, those that ended long ago too. A reference or a pool is given.
+        pub struct SearchReservations<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for SearchReservations<'a> {
+            type Inner = SearchReservations<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self {
+                    _tab: unsafe { ::flatbuffers::Table::new(buf, loc) },
+                }
+            }
+        }
+
+        impl<'a> SearchReservations<'a> {
+            pub const VT_REFERENCE: ::flatbuffers::VOffsetT = 4;
+            pub const VT_POOL: ::flatbuffers::VOffsetT = 6;
+            pub const VT_STATE: ::flatbuffers::VOffsetT = 8;
+            pub const VT_LIMIT: ::flatbuffers::VOffsetT = 10;
+            pub const VT_CURSOR: ::flatbuffers::VOffsetT = 12;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                SearchReservations { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args SearchReservationsArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<SearchReservations<'bldr>> {
+                let mut builder = SearchReservationsBuilder::new(_fbb);
+                if let Some(x) = args.cursor {
+                    builder.add_cursor(x);
+                }
+                builder.add_limit(args.limit);
+                if let Some(x) = args.pool {
+                    builder.add_pool(x);
+                }
+                if let Some(x) = args.reference {
+                    builder.add_reference(x);
+                }
+                builder.add_state(args.state);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn reference(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(SearchReservations::VT_REFERENCE, None)
+                }
+            }
+            #[inline]
+            pub fn pool(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(SearchReservations::VT_POOL, None)
+                }
+            }
+            /// Only those in this state; none: all.
+            #[inline]
+            pub fn state(&self) -> State {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<State>(SearchReservations::VT_STATE, Some(State::none))
+                        .unwrap()
+                }
+            }
+            /// Most reservations in the answer; 0: 100; more than items_max: items_max.
+            #[inline]
+            pub fn limit(&self) -> u32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u32>(SearchReservations::VT_LIMIT, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn cursor(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(SearchReservations::VT_CURSOR, None)
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for SearchReservations<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("reference", Self::VT_REFERENCE, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("pool", Self::VT_POOL, false)?
+                    .visit_field::<State>("state", Self::VT_STATE, false)?
+                    .visit_field::<u32>("limit", Self::VT_LIMIT, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("cursor", Self::VT_CURSOR, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct SearchReservationsArgs<'a> {
+            pub reference: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub pool: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub state: State,
+            pub limit: u32,
+            pub cursor: Option<::flatbuffers::WIPOffset<&'a str>>,
+        }
+        impl<'a> Default for SearchReservationsArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                SearchReservationsArgs {
+                    reference: None,
+                    pool: None,
+                    state: State::none,
+                    limit: 0,
+                    cursor: None,
+                }
+            }
+        }
+
+        pub struct SearchReservationsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> SearchReservationsBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_reference(&mut self, reference: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(SearchReservations::VT_REFERENCE, reference);
+            }
+            #[inline]
+            pub fn add_pool(&mut self, pool: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(SearchReservations::VT_POOL, pool);
+            }
+            #[inline]
+            pub fn add_state(&mut self, state: State) {
+                self.fbb_
+                    .push_slot::<State>(SearchReservations::VT_STATE, state, State::none);
+            }
+            #[inline]
+            pub fn add_limit(&mut self, limit: u32) {
+                self.fbb_.push_slot::<u32>(SearchReservations::VT_LIMIT, limit, 0);
+            }
+            #[inline]
+            pub fn add_cursor(&mut self, cursor: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(SearchReservations::VT_CURSOR, cursor);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> SearchReservationsBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                SearchReservationsBuilder {
+                    fbb_: _fbb,
+                    start_: start,
+                }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<SearchReservations<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for SearchReservations<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("SearchReservations");
+                ds.field("reference", &self.reference());
+                ds.field("pool", &self.pool());
+                ds.field("state", &self.state());
+                ds.field("limit", &self.limit());
+                ds.field("cursor", &self.cursor());
+                ds.finish()
+            }
+        }
+        pub enum FoundReservationsOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        /// Operation 35, answer.
+        pub struct FoundReservations<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for FoundReservations<'a> {
+            type Inner = FoundReservations<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self {
+                    _tab: unsafe { ::flatbuffers::Table::new(buf, loc) },
+                }
+            }
+        }
+
+        impl<'a> FoundReservations<'a> {
+            pub const VT_RESERVATIONS: ::flatbuffers::VOffsetT = 4;
+            pub const VT_NEXT: ::flatbuffers::VOffsetT = 6;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                FoundReservations { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args FoundReservationsArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<FoundReservations<'bldr>> {
+                let mut builder = FoundReservationsBuilder::new(_fbb);
+                if let Some(x) = args.next {
+                    builder.add_next(x);
+                }
+                if let Some(x) = args.reservations {
+                    builder.add_reservations(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn reservations(&self) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Reservation<'a>>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<
+                            ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Reservation>>,
+                        >>(FoundReservations::VT_RESERVATIONS, None)
+                        .unwrap()
+                }
+            }
+            /// Absent: there are no more. A page may have a next and no reservation.
+            #[inline]
+            pub fn next(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(FoundReservations::VT_NEXT, None)
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for FoundReservations<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<
+                        ::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Reservation>>,
+                    >>("reservations", Self::VT_RESERVATIONS, true)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("next", Self::VT_NEXT, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct FoundReservationsArgs<'a> {
+            pub reservations: Option<
+                ::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Reservation<'a>>>>,
+            >,
+            pub next: Option<::flatbuffers::WIPOffset<&'a str>>,
+        }
+        impl<'a> Default for FoundReservationsArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                FoundReservationsArgs {
+                    reservations: None, // required field
+                    next: None,
+                }
+            }
+        }
+
+        pub struct FoundReservationsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> FoundReservationsBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_reservations(
+                &mut self,
+                reservations: ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<Reservation<'b>>>,
+                >,
+            ) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(FoundReservations::VT_RESERVATIONS, reservations);
+            }
+            #[inline]
+            pub fn add_next(&mut self, next: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(FoundReservations::VT_NEXT, next);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> FoundReservationsBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                FoundReservationsBuilder {
+                    fbb_: _fbb,
+                    start_: start,
+                }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<FoundReservations<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_
+                    .required(o, FoundReservations::VT_RESERVATIONS, "reservations");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for FoundReservations<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("FoundReservations");
+                ds.field("reservations", &self.reservations());
+                ds.field("next", &self.next());
+                ds.finish()
+            }
+        }
+        pub enum GetPastPoolsOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        /// Operation 36, request: pools as they were, in the byte order of their names.
+        pub struct GetPastPools<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for GetPastPools<'a> {
+            type Inner = GetPastPools<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self {
+                    _tab: unsafe { ::flatbuffers::Table::new(buf, loc) },
+                }
+            }
+        }
+
+        impl<'a> GetPastPools<'a> {
+            pub const VT_AT: ::flatbuffers::VOffsetT = 4;
+            pub const VT_POOL: ::flatbuffers::VOffsetT = 6;
+            pub const VT_AFTER: ::flatbuffers::VOffsetT = 8;
+            pub const VT_ZONE: ::flatbuffers::VOffsetT = 10;
+            pub const VT_KIND: ::flatbuffers::VOffsetT = 12;
+            pub const VT_LIMIT: ::flatbuffers::VOffsetT = 14;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                GetPastPools { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args GetPastPoolsArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<GetPastPools<'bldr>> {
+                let mut builder = GetPastPoolsBuilder::new(_fbb);
+                builder.add_at(args.at);
+                builder.add_limit(args.limit);
+                if let Some(x) = args.kind {
+                    builder.add_kind(x);
+                }
+                if let Some(x) = args.zone {
+                    builder.add_zone(x);
+                }
+                if let Some(x) = args.after {
+                    builder.add_after(x);
+                }
+                if let Some(x) = args.pool {
+                    builder.add_pool(x);
+                }
+                builder.finish()
+            }
+
+            /// After the last event that is not later than this, microseconds since 1970.
+            #[inline]
+            pub fn at(&self) -> i64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<i64>(GetPastPools::VT_AT, Some(0)).unwrap() }
+            }
+            /// Only this one.
+            #[inline]
+            pub fn pool(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(GetPastPools::VT_POOL, None)
+                }
+            }
+            /// Only names after this one.
+            #[inline]
+            pub fn after(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(GetPastPools::VT_AFTER, None)
+                }
+            }
+            #[inline]
+            pub fn zone(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(GetPastPools::VT_ZONE, None)
+                }
+            }
+            #[inline]
+            pub fn kind(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(GetPastPools::VT_KIND, None)
+                }
+            }
+            /// Most pools in the answer; 0: 100; more than items_max: items_max.
+            #[inline]
+            pub fn limit(&self) -> u32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u32>(GetPastPools::VT_LIMIT, Some(0)).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for GetPastPools<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<i64>("at", Self::VT_AT, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("pool", Self::VT_POOL, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("after", Self::VT_AFTER, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("zone", Self::VT_ZONE, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("kind", Self::VT_KIND, false)?
+                    .visit_field::<u32>("limit", Self::VT_LIMIT, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct GetPastPoolsArgs<'a> {
+            pub at: i64,
+            pub pool: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub after: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub zone: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub kind: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub limit: u32,
+        }
+        impl<'a> Default for GetPastPoolsArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                GetPastPoolsArgs {
+                    at: 0,
+                    pool: None,
+                    after: None,
+                    zone: None,
+                    kind: None,
+                    limit: 0,
+                }
+            }
+        }
+
+        pub struct GetPastPoolsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> GetPastPoolsBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_at(&mut self, at: i64) {
+                self.fbb_.push_slot::<i64>(GetPastPools::VT_AT, at, 0);
+            }
+            #[inline]
+            pub fn add_pool(&mut self, pool: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(GetPastPools::VT_POOL, pool);
+            }
+            #[inline]
+            pub fn add_after(&mut self, after: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(GetPastPools::VT_AFTER, after);
+            }
+            #[inline]
+            pub fn add_zone(&mut self, zone: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(GetPastPools::VT_ZONE, zone);
+            }
+            #[inline]
+            pub fn add_kind(&mut self, kind: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(GetPastPools::VT_KIND, kind);
+            }
+            #[inline]
+            pub fn add_limit(&mut self, limit: u32) {
+                self.fbb_.push_slot::<u32>(GetPastPools::VT_LIMIT, limit, 0);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> GetPastPoolsBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                GetPastPoolsBuilder {
+                    fbb_: _fbb,
+                    start_: start,
+                }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<GetPastPools<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for GetPastPools<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("GetPastPools");
+                ds.field("at", &self.at());
+                ds.field("pool", &self.pool());
+                ds.field("after", &self.after());
+                ds.field("zone", &self.zone());
+                ds.field("kind", &self.kind());
+                ds.field("limit", &self.limit());
+                ds.finish()
+            }
+        }
+        pub enum PastPoolsOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        /// Operation 36, answer.
+        pub struct PastPools<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for PastPools<'a> {
+            type Inner = PastPools<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self {
+                    _tab: unsafe { ::flatbuffers::Table::new(buf, loc) },
+                }
+            }
+        }
+
+        impl<'a> PastPools<'a> {
+            pub const VT_POOLS: ::flatbuffers::VOffsetT = 4;
+            pub const VT_MORE: ::flatbuffers::VOffsetT = 6;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                PastPools { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args PastPoolsArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<PastPools<'bldr>> {
+                let mut builder = PastPoolsBuilder::new(_fbb);
+                if let Some(x) = args.pools {
+                    builder.add_pools(x);
+                }
+                builder.add_more(args.more);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn pools(&self) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Pool<'a>>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Pool>>>>(PastPools::VT_POOLS, None).unwrap()
+                }
+            }
+            /// There are more after the last one, or after the same name as before when there is none: the state is still being put together.
+            #[inline]
+            pub fn more(&self) -> bool {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<bool>(PastPools::VT_MORE, Some(false)).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for PastPools<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Pool>>>>("pools", Self::VT_POOLS, true)?
+     .visit_field::<bool>("more", Self::VT_MORE, false)?
+     .finish();
+                Ok(())
+            }
+        }
+        pub struct PastPoolsArgs<'a> {
+            pub pools:
+                Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Pool<'a>>>>>,
+            pub more: bool,
+        }
+        impl<'a> Default for PastPoolsArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                PastPoolsArgs {
+                    pools: None, // required field
+                    more: false,
+                }
+            }
+        }
+
+        pub struct PastPoolsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PastPoolsBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_pools(
+                &mut self,
+                pools: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<Pool<'b>>>>,
+            ) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(PastPools::VT_POOLS, pools);
+            }
+            #[inline]
+            pub fn add_more(&mut self, more: bool) {
+                self.fbb_.push_slot::<bool>(PastPools::VT_MORE, more, false);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> PastPoolsBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                PastPoolsBuilder {
+                    fbb_: _fbb,
+                    start_: start,
+                }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<PastPools<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, PastPools::VT_POOLS, "pools");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for PastPools<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("PastPools");
+                ds.field("pools", &self.pools());
+                ds.field("more", &self.more());
+                ds.finish()
+            }
+        }
+        pub enum ResetPoolOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        /// Operation 37, request: the pool's reservations and counters as of then become its present.
+        pub struct ResetPool<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for ResetPool<'a> {
+            type Inner = ResetPool<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self {
+                    _tab: unsafe { ::flatbuffers::Table::new(buf, loc) },
+                }
+            }
+        }
+
+        impl<'a> ResetPool<'a> {
+            pub const VT_POOL: ::flatbuffers::VOffsetT = 4;
+            pub const VT_TO: ::flatbuffers::VOffsetT = 6;
+            pub const VT_ATTRIBUTES: ::flatbuffers::VOffsetT = 8;
+            pub const VT_EXPECTED_VERSION: ::flatbuffers::VOffsetT = 10;
+            pub const VT_DRY_RUN: ::flatbuffers::VOffsetT = 12;
+            pub const VT_OFFSET: ::flatbuffers::VOffsetT = 14;
+            pub const VT_LIMIT: ::flatbuffers::VOffsetT = 16;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                ResetPool { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args ResetPoolArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<ResetPool<'bldr>> {
+                let mut builder = ResetPoolBuilder::new(_fbb);
+                builder.add_expected_version(args.expected_version);
+                builder.add_to(args.to);
+                builder.add_limit(args.limit);
+                builder.add_offset(args.offset);
+                if let Some(x) = args.pool {
+                    builder.add_pool(x);
+                }
+                builder.add_dry_run(args.dry_run);
+                builder.add_attributes(args.attributes);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn pool(&self) -> &'a str {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(ResetPool::VT_POOL, None)
+                        .unwrap()
+                }
+            }
+            /// Microseconds since 1970.
+            #[inline]
+            pub fn to(&self) -> i64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<i64>(ResetPool::VT_TO, Some(0)).unwrap() }
+            }
+            /// The definition as of then too.
+            #[inline]
+            pub fn attributes(&self) -> bool {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<bool>(ResetPool::VT_ATTRIBUTES, Some(false)).unwrap() }
+            }
+            /// The version that an earlier dry run gave; 0: any.
+            #[inline]
+            pub fn expected_version(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(ResetPool::VT_EXPECTED_VERSION, Some(0)).unwrap() }
+            }
+            /// Change nothing.
+            #[inline]
+            pub fn dry_run(&self) -> bool {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<bool>(ResetPool::VT_DRY_RUN, Some(false)).unwrap() }
+            }
+            /// Which of the changes are listed.
+            #[inline]
+            pub fn offset(&self) -> u32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u32>(ResetPool::VT_OFFSET, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn limit(&self) -> u32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u32>(ResetPool::VT_LIMIT, Some(0)).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for ResetPool<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("pool", Self::VT_POOL, true)?
+                    .visit_field::<i64>("to", Self::VT_TO, false)?
+                    .visit_field::<bool>("attributes", Self::VT_ATTRIBUTES, false)?
+                    .visit_field::<u64>("expected_version", Self::VT_EXPECTED_VERSION, false)?
+                    .visit_field::<bool>("dry_run", Self::VT_DRY_RUN, false)?
+                    .visit_field::<u32>("offset", Self::VT_OFFSET, false)?
+                    .visit_field::<u32>("limit", Self::VT_LIMIT, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct ResetPoolArgs<'a> {
+            pub pool: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub to: i64,
+            pub attributes: bool,
+            pub expected_version: u64,
+            pub dry_run: bool,
+            pub offset: u32,
+            pub limit: u32,
+        }
+        impl<'a> Default for ResetPoolArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                ResetPoolArgs {
+                    pool: None, // required field
+                    to: 0,
+                    attributes: false,
+                    expected_version: 0,
+                    dry_run: false,
+                    offset: 0,
+                    limit: 0,
+                }
+            }
+        }
+
+        pub struct ResetPoolBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ResetPoolBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_pool(&mut self, pool: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(ResetPool::VT_POOL, pool);
+            }
+            #[inline]
+            pub fn add_to(&mut self, to: i64) {
+                self.fbb_.push_slot::<i64>(ResetPool::VT_TO, to, 0);
+            }
+            #[inline]
+            pub fn add_attributes(&mut self, attributes: bool) {
+                self.fbb_.push_slot::<bool>(ResetPool::VT_ATTRIBUTES, attributes, false);
+            }
+            #[inline]
+            pub fn add_expected_version(&mut self, expected_version: u64) {
+                self.fbb_
+                    .push_slot::<u64>(ResetPool::VT_EXPECTED_VERSION, expected_version, 0);
+            }
+            #[inline]
+            pub fn add_dry_run(&mut self, dry_run: bool) {
+                self.fbb_.push_slot::<bool>(ResetPool::VT_DRY_RUN, dry_run, false);
+            }
+            #[inline]
+            pub fn add_offset(&mut self, offset: u32) {
+                self.fbb_.push_slot::<u32>(ResetPool::VT_OFFSET, offset, 0);
+            }
+            #[inline]
+            pub fn add_limit(&mut self, limit: u32) {
+                self.fbb_.push_slot::<u32>(ResetPool::VT_LIMIT, limit, 0);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ResetPoolBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                ResetPoolBuilder {
+                    fbb_: _fbb,
+                    start_: start,
+                }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<ResetPool<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, ResetPool::VT_POOL, "pool");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for ResetPool<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("ResetPool");
+                ds.field("pool", &self.pool());
+                ds.field("to", &self.to());
+                ds.field("attributes", &self.attributes());
+                ds.field("expected_version", &self.expected_version());
+                ds.field("dry_run", &self.dry_run());
+                ds.field("offset", &self.offset());
+                ds.field("limit", &self.limit());
+                ds.finish()
+            }
+        }
+        pub enum ResetChangeOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        /// A change that a reset makes. The state before is none where the reservation had ended or was forgotten.
+        pub struct ResetChange<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for ResetChange<'a> {
+            type Inner = ResetChange<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self {
+                    _tab: unsafe { ::flatbuffers::Table::new(buf, loc) },
+                }
+            }
+        }
+
+        impl<'a> ResetChange<'a> {
+            pub const VT_KIND: ::flatbuffers::VOffsetT = 4;
+            pub const VT_RESERVATION_HIGH: ::flatbuffers::VOffsetT = 6;
+            pub const VT_RESERVATION_LOW: ::flatbuffers::VOffsetT = 8;
+            pub const VT_REFERENCE: ::flatbuffers::VOffsetT = 10;
+            pub const VT_STATE_BEFORE: ::flatbuffers::VOffsetT = 12;
+            pub const VT_UNITS_BEFORE: ::flatbuffers::VOffsetT = 14;
+            pub const VT_STATE_AFTER: ::flatbuffers::VOffsetT = 16;
+            pub const VT_UNITS_AFTER: ::flatbuffers::VOffsetT = 18;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                ResetChange { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args ResetChangeArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<ResetChange<'bldr>> {
+                let mut builder = ResetChangeBuilder::new(_fbb);
+                builder.add_reservation_low(args.reservation_low);
+                builder.add_reservation_high(args.reservation_high);
+                if let Some(x) = args.units_after {
+                    builder.add_units_after(x);
+                }
+                if let Some(x) = args.units_before {
+                    builder.add_units_before(x);
+                }
+                if let Some(x) = args.reference {
+                    builder.add_reference(x);
+                }
+                builder.add_kind(args.kind);
+                builder.add_state_after(args.state_after);
+                builder.add_state_before(args.state_before);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn kind(&self) -> EventKind {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<EventKind>(ResetChange::VT_KIND, Some(EventKind::none))
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn reservation_high(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(ResetChange::VT_RESERVATION_HIGH, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn reservation_low(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(ResetChange::VT_RESERVATION_LOW, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn reference(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(ResetChange::VT_REFERENCE, None)
+                }
+            }
+            #[inline]
+            pub fn state_before(&self) -> State {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<State>(ResetChange::VT_STATE_BEFORE, Some(State::none))
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn units_before(&self) -> Option<::flatbuffers::Vector<'a, u32>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u32>>>(
+                            ResetChange::VT_UNITS_BEFORE,
+                            None,
+                        )
+                }
+            }
+            #[inline]
+            pub fn state_after(&self) -> State {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<State>(ResetChange::VT_STATE_AFTER, Some(State::none))
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn units_after(&self) -> Option<::flatbuffers::Vector<'a, u32>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u32>>>(
+                            ResetChange::VT_UNITS_AFTER,
+                            None,
+                        )
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for ResetChange<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<EventKind>("kind", Self::VT_KIND, false)?
+                    .visit_field::<u64>("reservation_high", Self::VT_RESERVATION_HIGH, false)?
+                    .visit_field::<u64>("reservation_low", Self::VT_RESERVATION_LOW, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("reference", Self::VT_REFERENCE, false)?
+                    .visit_field::<State>("state_before", Self::VT_STATE_BEFORE, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>(
+                        "units_before",
+                        Self::VT_UNITS_BEFORE,
+                        false,
+                    )?
+                    .visit_field::<State>("state_after", Self::VT_STATE_AFTER, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>(
+                        "units_after",
+                        Self::VT_UNITS_AFTER,
+                        false,
+                    )?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct ResetChangeArgs<'a> {
+            pub kind: EventKind,
+            pub reservation_high: u64,
+            pub reservation_low: u64,
+            pub reference: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub state_before: State,
+            pub units_before: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
+            pub state_after: State,
+            pub units_after: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
+        }
+        impl<'a> Default for ResetChangeArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                ResetChangeArgs {
+                    kind: EventKind::none,
+                    reservation_high: 0,
+                    reservation_low: 0,
+                    reference: None,
+                    state_before: State::none,
+                    units_before: None,
+                    state_after: State::none,
+                    units_after: None,
+                }
+            }
+        }
+
+        pub struct ResetChangeBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ResetChangeBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_kind(&mut self, kind: EventKind) {
+                self.fbb_
+                    .push_slot::<EventKind>(ResetChange::VT_KIND, kind, EventKind::none);
+            }
+            #[inline]
+            pub fn add_reservation_high(&mut self, reservation_high: u64) {
+                self.fbb_
+                    .push_slot::<u64>(ResetChange::VT_RESERVATION_HIGH, reservation_high, 0);
+            }
+            #[inline]
+            pub fn add_reservation_low(&mut self, reservation_low: u64) {
+                self.fbb_
+                    .push_slot::<u64>(ResetChange::VT_RESERVATION_LOW, reservation_low, 0);
+            }
+            #[inline]
+            pub fn add_reference(&mut self, reference: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(ResetChange::VT_REFERENCE, reference);
+            }
+            #[inline]
+            pub fn add_state_before(&mut self, state_before: State) {
+                self.fbb_
+                    .push_slot::<State>(ResetChange::VT_STATE_BEFORE, state_before, State::none);
+            }
+            #[inline]
+            pub fn add_units_before(&mut self, units_before: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u32>>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(ResetChange::VT_UNITS_BEFORE, units_before);
+            }
+            #[inline]
+            pub fn add_state_after(&mut self, state_after: State) {
+                self.fbb_
+                    .push_slot::<State>(ResetChange::VT_STATE_AFTER, state_after, State::none);
+            }
+            #[inline]
+            pub fn add_units_after(&mut self, units_after: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u32>>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(ResetChange::VT_UNITS_AFTER, units_after);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ResetChangeBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                ResetChangeBuilder {
+                    fbb_: _fbb,
+                    start_: start,
+                }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<ResetChange<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for ResetChange<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("ResetChange");
+                ds.field("kind", &self.kind());
+                ds.field("reservation_high", &self.reservation_high());
+                ds.field("reservation_low", &self.reservation_low());
+                ds.field("reference", &self.reference());
+                ds.field("state_before", &self.state_before());
+                ds.field("units_before", &self.units_before());
+                ds.field("state_after", &self.state_after());
+                ds.field("units_after", &self.units_after());
+                ds.finish()
+            }
+        }
+        pub enum ResetResultOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        /// Operation 37, answer.
+        pub struct ResetResult<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for ResetResult<'a> {
+            type Inner = ResetResult<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self {
+                    _tab: unsafe { ::flatbuffers::Table::new(buf, loc) },
+                }
+            }
+        }
+
+        impl<'a> ResetResult<'a> {
+            pub const VT_VERSION: ::flatbuffers::VOffsetT = 4;
+            pub const VT_CHANGE_COUNT: ::flatbuffers::VOffsetT = 6;
+            pub const VT_CHANGES: ::flatbuffers::VOffsetT = 8;
+            pub const VT_BEFORE: ::flatbuffers::VOffsetT = 10;
+            pub const VT_AFTER: ::flatbuffers::VOffsetT = 12;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                ResetResult { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args ResetResultArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<ResetResult<'bldr>> {
+                let mut builder = ResetResultBuilder::new(_fbb);
+                builder.add_version(args.version);
+                if let Some(x) = args.after {
+                    builder.add_after(x);
+                }
+                if let Some(x) = args.before {
+                    builder.add_before(x);
+                }
+                if let Some(x) = args.changes {
+                    builder.add_changes(x);
+                }
+                builder.add_change_count(args.change_count);
+                builder.finish()
+            }
+
+            /// Of the pool with its reservations, before the change.
+            #[inline]
+            pub fn version(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(ResetResult::VT_VERSION, Some(0)).unwrap() }
+            }
+            /// How many changes there are in all.
+            #[inline]
+            pub fn change_count(&self) -> u32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u32>(ResetResult::VT_CHANGE_COUNT, Some(0)).unwrap() }
+            }
+            /// Those that were asked for.
+            #[inline]
+            pub fn changes(&self) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<ResetChange<'a>>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<
+                            ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<ResetChange>>,
+                        >>(ResetResult::VT_CHANGES, None)
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn before(&self) -> After<'a> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<After>>(ResetResult::VT_BEFORE, None)
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn after(&self) -> After<'a> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<After>>(ResetResult::VT_AFTER, None)
+                        .unwrap()
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for ResetResult<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<u64>("version", Self::VT_VERSION, false)?
+                    .visit_field::<u32>("change_count", Self::VT_CHANGE_COUNT, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<
+                        ::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<ResetChange>>,
+                    >>("changes", Self::VT_CHANGES, true)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<After>>("before", Self::VT_BEFORE, true)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<After>>("after", Self::VT_AFTER, true)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct ResetResultArgs<'a> {
+            pub version: u64,
+            pub change_count: u32,
+            pub changes: Option<
+                ::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<ResetChange<'a>>>>,
+            >,
+            pub before: Option<::flatbuffers::WIPOffset<After<'a>>>,
+            pub after: Option<::flatbuffers::WIPOffset<After<'a>>>,
+        }
+        impl<'a> Default for ResetResultArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                ResetResultArgs {
+                    version: 0,
+                    change_count: 0,
+                    changes: None, // required field
+                    before: None,  // required field
+                    after: None,   // required field
+                }
+            }
+        }
+
+        pub struct ResetResultBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ResetResultBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_version(&mut self, version: u64) {
+                self.fbb_.push_slot::<u64>(ResetResult::VT_VERSION, version, 0);
+            }
+            #[inline]
+            pub fn add_change_count(&mut self, change_count: u32) {
+                self.fbb_
+                    .push_slot::<u32>(ResetResult::VT_CHANGE_COUNT, change_count, 0);
+            }
+            #[inline]
+            pub fn add_changes(
+                &mut self,
+                changes: ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<ResetChange<'b>>>,
+                >,
+            ) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(ResetResult::VT_CHANGES, changes);
+            }
+            #[inline]
+            pub fn add_before(&mut self, before: ::flatbuffers::WIPOffset<After<'b>>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<After>>(ResetResult::VT_BEFORE, before);
+            }
+            #[inline]
+            pub fn add_after(&mut self, after: ::flatbuffers::WIPOffset<After<'b>>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<After>>(ResetResult::VT_AFTER, after);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ResetResultBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                ResetResultBuilder {
+                    fbb_: _fbb,
+                    start_: start,
+                }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<ResetResult<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, ResetResult::VT_CHANGES, "changes");
+                self.fbb_.required(o, ResetResult::VT_BEFORE, "before");
+                self.fbb_.required(o, ResetResult::VT_AFTER, "after");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for ResetResult<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("ResetResult");
+                ds.field("version", &self.version());
+                ds.field("change_count", &self.change_count());
+                ds.field("changes", &self.changes());
+                ds.field("before", &self.before());
+                ds.field("after", &self.after());
                 ds.finish()
             }
         }

@@ -1,0 +1,640 @@
+//! What happened, asked of a running server: across archives, segments and the tail, restarts, kills and other numbers of cores.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use plimsoll_client::blocking::Client;
+use plimsoll_client::{
+    Confirming, Event, EventKind, FeedQuery, Key, KeySource, Options, PastQuery, PoolDefinition, Releasing,
+    ReservationId, Reserve, Reserving, Resize, Resizing, SearchQuery, State, Status, Units,
+};
+
+use crate::support::{Random, Server, fail, json, seed, succeed};
+
+/// Small segments and snapshots, so that history crosses archives, sealed segments and the tail within a few seconds; what has ended is forgotten soon.
+const SMALL: [&str; 12] = [
+    "--dimensions",
+    "orders",
+    "--segment-size",
+    "64KiB",
+    "--snapshot-after",
+    "96KiB",
+    "--journal-space",
+    "768KiB",
+    "--key-retention",
+    "1s",
+    "--hold-grace",
+    "1s",
+];
+
+fn options(cores: &'static str) -> Vec<&'static str> {
+    [&SMALL[..], &["--cores", cores]].concat()
+}
+
+fn connect(server: &Server) -> Client {
+    let options = Options {
+        request_timeout: Duration::from_secs(20),
+        ..Options::default()
+    };
+    Client::connect(server.engine(), options).unwrap()
+}
+
+fn archives(data: &Path) -> usize {
+    let journals = std::fs::read_dir(data).unwrap().map(|entry| entry.unwrap().path());
+    journals
+        .filter_map(|journal| std::fs::read_dir(journal.join("archive")).ok())
+        .map(Iterator::count)
+        .sum()
+}
+
+fn definition(name: &str, limit: u32) -> PoolDefinition {
+    PoolDefinition {
+        zone: if name.ends_with('0') { "north" } else { "south" }.into(),
+        kind: "slot".into(),
+        ..PoolDefinition::new(name, vec![limit])
+    }
+}
+
+/// What must have happened to a pool, as its client knows it.
+#[derive(Clone, Debug, PartialEq)]
+struct Expected {
+    kind: EventKind,
+    reservation: Option<ReservationId>,
+    units: Option<u32>,
+    reference: Option<String>,
+    /// Limit, held, confirmed.
+    after: (u32, i64, i64),
+}
+
+impl From<&Event> for Expected {
+    fn from(event: &Event) -> Expected {
+        let after = event.after.as_ref().expect("the counters are known");
+        Expected {
+            kind: event.kind,
+            reservation: event.reservation,
+            units: event.units.as_ref().map(|units| units[0]),
+            reference: event.reference.clone(),
+            after: (after.limits[0], after.held[0], after.confirmed[0]),
+        }
+    }
+}
+
+/// One pool and everything that was done to it.
+struct Ledger {
+    name: String,
+    limit: u32,
+    held: BTreeMap<ReservationId, u32>,
+    confirmed: BTreeMap<ReservationId, u32>,
+    events: Vec<Expected>,
+    references: u32,
+}
+
+impl Ledger {
+    fn create(client: &Client, name: String) -> Ledger {
+        client.put_pools(&[definition(&name, 1000)], false).unwrap();
+        let mut ledger = Ledger {
+            name,
+            limit: 1000,
+            held: BTreeMap::new(),
+            confirmed: BTreeMap::new(),
+            events: Vec::new(),
+            references: 0,
+        };
+        ledger.push(EventKind::PoolCreated, None, None, None);
+        ledger
+    }
+
+    fn push(
+        &mut self,
+        kind: EventKind,
+        reservation: Option<ReservationId>,
+        units: Option<u32>,
+        reference: Option<String>,
+    ) {
+        let sum = |units: &BTreeMap<_, u32>| units.values().map(|units| i64::from(*units)).sum();
+        self.events.push(Expected {
+            kind,
+            reservation,
+            units,
+            reference,
+            after: (self.limit, sum(&self.held), sum(&self.confirmed)),
+        });
+    }
+
+    /// One step at random; it must succeed.
+    fn step(&mut self, client: &Client, random: &mut Random) {
+        let held = self.held.keys().next().copied();
+        let confirmed = self.confirmed.keys().next().copied();
+        match (random.below(12), held, confirmed) {
+            (0..3, Some(id), _) => {
+                let units = self.held.remove(&id).unwrap();
+                assert!(matches!(client.confirm(id, None), Ok(Confirming::Confirmed(_))));
+                self.confirmed.insert(id, units);
+                self.push(EventKind::Confirmed, Some(id), Some(units), None);
+            }
+            (3, Some(id), _) => {
+                let units = self.held.remove(&id).unwrap();
+                assert!(matches!(client.release(id, None), Ok(Releasing::Released(_))));
+                self.push(EventKind::Released, Some(id), Some(units), None);
+            }
+            (4..7, _, Some(id)) => {
+                let units = self.confirmed.remove(&id).unwrap();
+                assert!(matches!(client.release(id, None), Ok(Releasing::Released(_))));
+                self.push(EventKind::Released, Some(id), Some(units), None);
+            }
+            (7, _, Some(id)) => {
+                let units = self.confirmed[&id] % 3 + 1;
+                self.confirmed.insert(id, units);
+                let resize = Resize {
+                    units: &[("orders", units)],
+                    ..Resize::new(id)
+                };
+                assert!(matches!(client.resize(&resize), Ok(Resizing::Resized(_))));
+                self.push(EventKind::Resized, Some(id), Some(units), None);
+            }
+            (8, ..) if random.below(8) == 0 => {
+                self.limit = 500 + random.below(1000) as u32;
+                client.put_pools(&[definition(&self.name, self.limit)], false).unwrap();
+                self.push(EventKind::PoolChanged, None, None, None);
+            }
+            (_, ..) => {
+                let units = 1 + random.below(3) as u32;
+                let reference = (random.below(3) == 0).then(|| {
+                    self.references += 1;
+                    format!("{}/{}", self.name, self.references / 2)
+                });
+                let key = Key::random().unwrap();
+                let is_held = random.below(2) == 0;
+                let reserve = Reserve {
+                    reference: reference.as_deref(),
+                    hold: is_held.then_some(Duration::from_secs(3600)),
+                    ..Reserve::new(&*self.name, Units::InOrder(std::slice::from_ref(&units)), key)
+                };
+                let Ok(Reserving::Reserved(reservation)) = client.reserve(&reserve) else {
+                    panic!("a pool of {} refused", self.limit);
+                };
+                let side = if is_held { &mut self.held } else { &mut self.confirmed };
+                side.insert(reservation.id, units);
+                self.push(EventKind::Reserved, Some(reservation.id), Some(units), reference);
+            }
+        }
+    }
+
+    /// All of its events, the oldest first, in pages of this size.
+    fn listed(&self, client: &Client, limit: u32) -> Vec<Event> {
+        all_events(client, &self.name, limit)
+    }
+
+    fn check(&self, client: &Client, limit: u32) -> Vec<Event> {
+        let listed = self.listed(client, limit);
+        let found: Vec<Expected> = listed.iter().map(Expected::from).collect();
+        if let Some(place) =
+            (0..found.len().max(self.events.len())).find(|place| found.get(*place) != self.events.get(*place))
+        {
+            panic!(
+                "{}: event {place} of {} is {:?}, expected {:?}",
+                self.name,
+                self.events.len(),
+                found.get(place),
+                self.events.get(place)
+            );
+        }
+        let sequences: Vec<u64> = listed.iter().map(sequence).collect();
+        assert!(sequences.is_sorted_by(|one, next| one < next));
+        listed
+    }
+
+    /// Every reservation that it ever had, as it is now: by pool, and by reference.
+    fn check_search(&self, client: &Client) {
+        let made = self.events.iter().filter(|event| event.kind == EventKind::Reserved);
+        let mut expected: Vec<_> = made.clone().filter_map(|event| event.reservation).collect();
+        expected.reverse();
+        let query = SearchQuery {
+            pool: Some(&self.name),
+            limit: 37,
+            ..SearchQuery::default()
+        };
+        let found = search(client, query);
+        assert_eq!(
+            found.iter().map(|(id, _)| *id).collect::<Vec<_>>(),
+            expected,
+            "{}",
+            self.name
+        );
+        for (id, state) in &found {
+            assert_eq!(*state, self.state(*id), "{id}");
+        }
+        let released = SearchQuery {
+            state: Some(State::Released),
+            ..query
+        };
+        let ended = |id: &ReservationId| !self.held.contains_key(id) && !self.confirmed.contains_key(id);
+        assert_eq!(
+            search(client, released).len(),
+            expected.iter().filter(|id| ended(id)).count()
+        );
+        let mut by_reference: HashMap<&str, Vec<ReservationId>> = HashMap::new();
+        for event in made {
+            if let (Some(reference), Some(id)) = (event.reference.as_deref(), event.reservation) {
+                by_reference.entry(reference).or_default().insert(0, id);
+            }
+        }
+        for (reference, ids) in by_reference.iter().take(20) {
+            let query = SearchQuery {
+                reference: Some(reference),
+                ..SearchQuery::default()
+            };
+            let found = search(client, query);
+            assert_eq!(found.iter().map(|(id, _)| *id).collect::<Vec<_>>(), *ids, "{reference}");
+            assert!(found.iter().all(|(id, state)| *state == self.state(*id)));
+        }
+    }
+
+    fn state(&self, id: ReservationId) -> State {
+        match (self.held.contains_key(&id), self.confirmed.contains_key(&id)) {
+            (true, _) => State::Held,
+            (_, true) => State::Confirmed,
+            _ => State::Released,
+        }
+    }
+}
+
+fn search(client: &Client, mut query: SearchQuery<'_>) -> Vec<(ReservationId, State)> {
+    let mut found = Vec::new();
+    let mut cursor = None::<String>;
+    loop {
+        query.cursor = cursor.as_deref();
+        let page = client.search_reservations(&query).unwrap();
+        found.extend(page.reservations.iter().map(|found| (found.id, found.state)));
+        match page.next {
+            Some(next) => cursor = Some(next),
+            None => return found,
+        }
+    }
+}
+
+fn all_events(client: &Client, pool: &str, limit: u32) -> Vec<Event> {
+    let mut events = Vec::new();
+    let mut cursor = None::<String>;
+    loop {
+        let page = client.pool_events(pool, cursor.as_deref(), limit).unwrap();
+        assert!(page.events.len() <= limit as usize);
+        events.extend(page.events);
+        match page.next {
+            Some(next) => {
+                assert!(
+                    next.bytes()
+                        .all(|byte| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte))
+                );
+                cursor = Some(next);
+            }
+            None => break,
+        }
+    }
+    events.reverse();
+    events
+}
+
+fn sequence(event: &Event) -> u64 {
+    event.id.split_once('-').unwrap().1.parse().unwrap()
+}
+
+/// Pools at moments of the past, against the counters after the last event that was not later.
+fn check_past(client: &Client, ledgers: &[Ledger], events: &[Vec<Event>], random: &mut Random) {
+    for _ in 0..6 {
+        let of = random.below(events.len() as u64) as usize;
+        let place = random.below(events[of].len() as u64) as usize;
+        let at = events[of][place].at + random.below(2) as i64;
+        let query = PastQuery {
+            at,
+            limit: 2,
+            ..PastQuery::default()
+        };
+        let mut found = BTreeMap::new();
+        let mut after = None::<String>;
+        loop {
+            let page = client
+                .past_pools(&PastQuery {
+                    after: after.as_deref(),
+                    ..query
+                })
+                .unwrap();
+            assert!(page.pools.len() <= 2);
+            after = page.pools.last().map(|pool| pool.definition.name.clone());
+            for pool in page.pools {
+                let counters = (pool.definition.limits[0], pool.held[0], pool.confirmed[0]);
+                found.insert(pool.definition.name, counters);
+            }
+            if !page.more {
+                break;
+            }
+        }
+        let mut expected = BTreeMap::new();
+        for (ledger, events) in ledgers.iter().zip(events) {
+            let count = events.partition_point(|event| event.at <= at);
+            if let Some(last) = count.checked_sub(1) {
+                expected.insert(ledger.name.clone(), ledger.events[last].after);
+            }
+        }
+        assert_eq!(found, expected, "as of {at}");
+    }
+}
+
+#[test]
+fn events_search_and_past_are_the_same_wherever_the_records_lie() {
+    let mut random = Random(seed());
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let mut server = Server::start(&data, &options("2"));
+    let mut client = connect(&server);
+    fail(&server, &["pool", "events", "nobody"], 1, "error: pool_not_found");
+    let mut ledgers: Vec<_> = (0..3)
+        .map(|number| Ledger::create(&client, format!("pool-{number}")))
+        .collect();
+    for (round, cores) in ["2", "1", "2"].into_iter().enumerate() {
+        for step in 0..900 {
+            let of = random.below(3) as usize;
+            ledgers[of].step(&client, &mut random);
+            // Read your writes, also in the midst of it.
+            if step % 100 == 99 {
+                ledgers[of].check(&client, 1000);
+            }
+        }
+        let until = Instant::now() + Duration::from_secs(30);
+        while archives(&data) <= 4 * round + 2 {
+            assert!(Instant::now() < until, "nothing is archived");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let events: Vec<_> = ledgers
+            .iter()
+            .map(|ledger| ledger.check(&client, 7 + 50 * round as u32))
+            .collect();
+        check_past(&client, &ledgers, &events, &mut random);
+        for ledger in &ledgers {
+            ledger.check_search(&client);
+        }
+        // A cursor outlives the server, and another number of cores.
+        let first = client.pool_events("pool-1", None, 10).unwrap();
+        drop(client);
+        if round == 1 {
+            server.kill();
+        } else {
+            assert_eq!(server.terminate(), Some(0));
+        }
+        server = Server::start(&data, &options(cores));
+        client = connect(&server);
+        for ledger in &ledgers {
+            ledger.check(&client, 1000);
+        }
+        let second = client.pool_events("pool-1", first.next.as_deref(), 10).unwrap();
+        let all = all_events(&client, "pool-1", 1000);
+        let newest: Vec<_> = all.iter().rev().take(20).cloned().collect();
+        assert_eq!([first.events, second.events].concat(), newest);
+    }
+    let printed = json(&server, &["pool", "events", "pool-0", "--limit", "5"]);
+    let newest = client.pool_events("pool-0", None, 5).unwrap().events;
+    assert_eq!(printed.len(), 5);
+    for (printed, event) in printed.iter().zip(&newest) {
+        assert_eq!(printed["id"], event.id);
+        assert_eq!(
+            printed["after"]["held"]["orders"],
+            event.after.as_ref().unwrap().held[0]
+        );
+    }
+    assert_eq!(
+        succeed(&server, &["pool", "events", "pool-0", "--limit", "5"])
+            .lines()
+            .count(),
+        6
+    );
+    let then = all_events(&client, "pool-2", 1000)[200].at;
+    let listed = json(&server, &["pool", "list", "--as-of", &(then / 1_000_000).to_string()]);
+    assert_eq!(listed.len(), 3);
+    let found = json(&server, &["find", "--reference", "pool-0/1"]);
+    assert!(!found.is_empty() && found.iter().all(|found| found["reference"] == "pool-0/1"));
+    fail(&server, &["find", "--pool", "nobody"], 1, "error: pool_not_found");
+}
+
+#[test]
+fn an_answer_is_seen_by_whoever_asks_after_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(&directory.path().join("data"), &options("2"));
+    let client = connect(&server);
+    let other = connect(&server);
+    client.put_pools(&[definition("a", 1_000_000)], false).unwrap();
+    for round in 0..300 {
+        let reference = format!("order-{round}");
+        let key = Key::random().unwrap();
+        let reserve = Reserve {
+            reference: Some(&reference),
+            ..Reserve::new("a", Units::InOrder(&[1]), key)
+        };
+        let Ok(Reserving::Reserved(reservation)) = client.reserve(&reserve) else {
+            panic!("it fits");
+        };
+        let page = other.pool_events("a", None, 1).unwrap();
+        assert_eq!(page.events[0].reservation, Some(reservation.id), "round {round}");
+        let query = SearchQuery {
+            reference: Some(&reference),
+            ..SearchQuery::default()
+        };
+        assert_eq!(
+            search(&other, query),
+            [(reservation.id, State::Confirmed)],
+            "round {round}"
+        );
+    }
+}
+
+#[test]
+fn what_is_asked_wrongly_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(&directory.path().join("data"), &options("1"));
+    let client = connect(&server);
+    client.put_pools(&[definition("a", 10)], false).unwrap();
+    let refused = |error: plimsoll_client::Error| match error {
+        plimsoll_client::Error::Refused(refusal) => refusal.status.known(),
+        other => panic!("{other}"),
+    };
+    let page = client.pool_events("a", None, 10).unwrap();
+    assert_eq!((page.events.len(), page.next), (1, None));
+    for cursor in ["x", "AAAA", "a.b~c"] {
+        let error = client.pool_events("a", Some(cursor), 10).unwrap_err();
+        assert_eq!(refused(error), Some(Status::Invalid), "{cursor}");
+    }
+    let nothing = client.search_reservations(&SearchQuery::default()).unwrap_err();
+    assert_eq!(refused(nothing), Some(Status::Invalid));
+    let future = PastQuery {
+        at: 253_402_300_799_000_000,
+        ..PastQuery::default()
+    };
+    assert_eq!(refused(client.past_pools(&future).unwrap_err()), Some(Status::Invalid));
+    let before = PastQuery {
+        at: 1_000_000,
+        ..PastQuery::default()
+    };
+    let page = client.past_pools(&before).unwrap();
+    assert!(page.pools.is_empty() && !page.more);
+    let reset = plimsoll_client::Reset {
+        pool: "a",
+        to: 0,
+        attributes: false,
+        expected_version: None,
+        dry_run: true,
+        offset: 0,
+        limit: 0,
+    };
+    assert_eq!(
+        refused(client.reset_pool(&reset).unwrap_err()),
+        Some(Status::Unsupported)
+    );
+}
+
+/// Reserves and releases on all pools until told to stop; whatever happens to the server.
+async fn load(client: plimsoll_client::Client, stop: Arc<AtomicBool>, mut random: Random) {
+    let mut live = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        if live.len() > 50 {
+            let _ = client.release(live.remove(0), None).await;
+            continue;
+        }
+        let pool = format!("pool-{}", random.below(4));
+        let reserve = Reserve::new(&*pool, Units::InOrder(&[1]), Key::random().unwrap());
+        if let Ok(Reserving::Reserved(reservation)) = client.reserve(&reserve).await {
+            live.push(reservation.id);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_feed_misses_nothing_over_kills_and_other_numbers_of_cores() {
+    const ROUND_COUNT: usize = 6;
+    let mut random = Random(seed());
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let mut server = Server::start(&data, &options("2"));
+    let listen = server.engine();
+    let client = plimsoll_client::Client::connect(listen.clone(), Options::default())
+        .await
+        .unwrap();
+    let pools: Vec<_> = (0..4)
+        .map(|number| definition(&format!("pool-{number}"), 1_000_000))
+        .collect();
+    // From the very beginning, all pools; and from now on, those in the north alone.
+    let mut all = client.feed(FeedQuery {
+        since: Some(0),
+        limit: 50,
+        ..FeedQuery::default()
+    });
+    let mut north = client.feed(FeedQuery {
+        zone: Some("north".into()),
+        kinds: vec![EventKind::Reserved],
+        ..FeedQuery::default()
+    });
+    assert!(north.next().await.unwrap().events.is_empty());
+    client.put_pools(&pools, false).await.unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let workers: Vec<_> = (0..4)
+        .map(|_| tokio::spawn(load(client.clone(), Arc::clone(&stop), Random(random.next()))))
+        .collect();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let follow = |mut feed: plimsoll_client::Feed| {
+        let is_over = Arc::clone(&is_over);
+        tokio::spawn(async move {
+            let mut events = Vec::new();
+            loop {
+                let was_over = is_over.load(Ordering::Acquire);
+                let page = feed.next().await.unwrap();
+                let is_at_end = page.events.is_empty() && !page.more;
+                events.extend(page.events);
+                if was_over && is_at_end {
+                    return events;
+                }
+            }
+        })
+    };
+    let (all, north) = (follow(all), follow(north));
+    for round in 0..ROUND_COUNT {
+        tokio::time::sleep(Duration::from_millis(300 + random.below(500))).await;
+        server.kill();
+        server = Server::start_on(&data, &listen, &options(if round % 2 == 0 { "1" } else { "2" }));
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    stop.store(true, Ordering::Relaxed);
+    for worker in workers {
+        worker.await.unwrap();
+    }
+    is_over.store(true, Ordering::Release);
+    let (all, north) = (all.await.unwrap(), north.await.unwrap());
+    drop(client);
+    let (known, live_count) = tokio::task::spawn_blocking(move || {
+        let client = connect(&server);
+        let known: Vec<Vec<Event>> = (0..4)
+            .map(|number| all_events(&client, &format!("pool-{number}"), 1000))
+            .collect();
+        let live: i64 = client.all_pools().unwrap().iter().map(|pool| pool.confirmed[0]).sum();
+        (known, live)
+    })
+    .await
+    .unwrap();
+    let mut with_after = 0;
+    for (number, known) in known.iter().enumerate() {
+        let name = format!("pool-{number}");
+        // What was told is what is still there: none was taken back by a kill, none is missing, and they came in their order.
+        check_order(&name, &all, known, |_| true, &mut with_after);
+        if name.ends_with('0') {
+            check_order(
+                &name,
+                &north,
+                known,
+                |event| event.kind == EventKind::Reserved,
+                &mut with_after,
+            );
+        } else {
+            assert!(north.iter().all(|event| event.pool != name));
+        }
+    }
+    assert!(with_after > 0, "no event was told with its counters");
+    let last: i64 = known
+        .iter()
+        .map(|events| events.last().unwrap().after.as_ref().unwrap().confirmed[0])
+        .sum();
+    assert_eq!(last, live_count);
+    eprintln!("{} events, {with_after} of them with counters", all.len());
+    assert!(all.len() > 1000, "only {} events", all.len());
+}
+
+/// Holds what a feed told of a pool against the pool's events.
+fn check_order(
+    name: &str,
+    told: &[Event],
+    known: &[Event],
+    is_wanted: impl Fn(&Event) -> bool,
+    with_after: &mut usize,
+) {
+    let known: Vec<&Event> = known.iter().filter(|event| is_wanted(event)).collect();
+    let mut seen = HashSet::new();
+    let mut next = 0;
+    for event in told.iter().filter(|event| event.pool == name) {
+        if !seen.insert(event.id.clone()) {
+            continue;
+        }
+        let expected = known
+            .get(next)
+            .unwrap_or_else(|| panic!("{name}: {} was told and is not there", event.id));
+        assert_eq!(event.id, expected.id, "{name}: event {next}");
+        assert_eq!(
+            (event.kind, event.at, event.reservation),
+            (expected.kind, expected.at, expected.reservation)
+        );
+        if event.after.is_some() {
+            *with_after += 1;
+            assert_eq!(event.after, expected.after, "{name}: event {next}");
+        }
+        next += 1;
+    }
+    assert_eq!(next, known.len(), "{name}: events are missing");
+}
