@@ -8,6 +8,7 @@ mod config;
 mod confirm;
 mod connection;
 mod demo;
+mod event_form;
 mod failure;
 mod find;
 mod input;

@@ -63,6 +63,15 @@ const KINDS: [(EventKind, &str, wire::EventKind); 11] = [
     (EventKind::TurnedAway, "turned_away", wire::EventKind::turned_away),
 ];
 
+impl EventKind {
+    /// The kind of this name, such as `pool_created`.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        let mut kinds = KINDS.iter();
+        kinds.find(|(_, known, _)| *known == name).map(|(kind, _, _)| *kind)
+    }
+}
+
 impl From<wire::EventKind> for EventKind {
     fn from(kind: wire::EventKind) -> Self {
         let known = KINDS.iter().find(|(_, _, wire)| *wire == kind);

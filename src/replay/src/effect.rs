@@ -31,7 +31,9 @@ impl Effect {
             Event::Restored(event) => {
                 effect.side(event.expires_at.is_some()).add(&event.units);
                 if let Some(state) = event.previous_state {
-                    effect.side(state == ReservationState::Held).subtract(&event.previous_units);
+                    effect
+                        .side(state == ReservationState::Held)
+                        .subtract(&event.previous_units);
                 }
             }
             Event::PoolCreated(_)

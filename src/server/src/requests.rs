@@ -178,9 +178,7 @@ impl Core {
             | Operation::Feed
             | Operation::SearchReservations
             | Operation::PastState
-            | Operation::ResetPool => {
-                self.ask_history(connection, frame, head, operation)
-            }
+            | Operation::ResetPool => self.ask_history(connection, frame, head, operation),
             _ => Err((Status::Unsupported, "not an operation of this server".into())),
         }
     }

@@ -10,9 +10,9 @@ use plimsoll_replay::{Catalog, EventRange, KINDS, RecordedEvent, keys_of_pool, k
 use crate::failure::Failure;
 use crate::output::Output;
 
-use super::event_form::EventForm;
+use super::event_form::Recorded;
 use super::moment::parse_timestamp;
-use super::{DataArguments, failure_of, open, pools_named, progress_bar};
+use super::{SourceArguments, failure_of, online, open, pools_named, progress_bar};
 
 /// Events between two looks at the progress.
 const PROGRESS_EVENT_COUNT: u64 = 1 << 12;
@@ -26,42 +26,46 @@ filters must all hold. --reference and --key give all that happened to the reser
 Examples:
   plimsoll replay dump --data ./slots --pool zone-7:monday --kind reserved,released
   plimsoll replay dump --data ./slots --from 2026-12-24T00:00:00Z --until 2026-12-25T00:00:00Z | gzip > christmas.ndjson.gz
-  plimsoll replay dump --data ./slots --reference 4711 | jq .kind")]
+  plimsoll replay dump --data ./slots --reference 4711 | jq .kind
+  plimsoll replay dump --engine 127.0.0.1:7440 --from 2026-12-24T00:00:00Z")]
 pub(crate) struct DumpArguments {
     /// Only events of this pool
     #[arg(long, value_name = "NAME")]
-    pool: Option<String>,
+    pub(super) pool: Option<String>,
 
     /// Only events of this reservation
     #[arg(long, value_name = "ID")]
-    reservation: Option<plimsoll_client::ReservationId>,
+    pub(super) reservation: Option<plimsoll_client::ReservationId>,
 
     /// Only events of reservations with this reference
     #[arg(long, value_name = "TEXT")]
-    reference: Option<String>,
+    pub(super) reference: Option<String>,
 
     /// Only events of reservations that were made with this idempotency key
     #[arg(long, value_name = "KEY", value_parser = <Key as KeySource>::from_text)]
-    key: Option<Key>,
+    pub(super) key: Option<Key>,
 
     /// Only events of these kinds
     #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = KINDS)]
-    kind: Vec<String>,
+    pub(super) kind: Vec<String>,
 
     /// Only events from this time on
     #[arg(long, value_name = "TIME", value_parser = parse_timestamp)]
-    from: Option<Timestamp>,
+    pub(super) from: Option<Timestamp>,
 
     /// Only events up to this time
     #[arg(long, value_name = "TIME", value_parser = parse_timestamp)]
-    until: Option<Timestamp>,
+    pub(super) until: Option<Timestamp>,
 
     #[command(flatten)]
-    data: DataArguments,
+    pub(super) source: SourceArguments,
 }
 
 pub(super) fn run(arguments: &DumpArguments) -> Result<(), Failure> {
-    let data = &arguments.data;
+    if let Some(engine) = &arguments.source.engine {
+        return online::dump(arguments, engine);
+    }
+    let data = &arguments.source.data;
     let history = open(data)?;
     let failed = |error| failure_of(error, data);
     let mut filter = Filter::new(arguments);
@@ -101,10 +105,12 @@ pub(super) fn run(arguments: &DumpArguments) -> Result<(), Failure> {
             let definition = recorded.event.pool().and_then(|pool| catalog.get(pool));
             let reference = match &recorded.event {
                 Event::Reserved(reserved) => reserved.reference.as_deref(),
+                Event::Restored(restored) => restored.reference.as_deref(),
                 _ => arguments.reference.as_deref(),
             };
             let name = definition.map(|definition| &*definition.name);
-            output.json(&EventForm::new(&recorded, name, reference, None, dimensions))?;
+            let recorded = Recorded::new(&recorded, name, reference, None, dimensions.len());
+            output.json(&recorded.form(dimensions))?;
         }
         catalog.forget_retired(&recorded.event);
     }

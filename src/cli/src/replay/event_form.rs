@@ -1,224 +1,254 @@
-//! How an event is shown: the JSON of the HTTP form, and a line for people.
+//! An event of history as the client would tell it, and how it is shown.
 
-use plimsoll_client::Key;
-use plimsoll_domain::{Counters, Event, PoolDefinition, ResizeCause, Timestamp, Units};
+use plimsoll_client::{Cause, Event as Told, EventKind, Key, ReservationId, TurnedAway};
+use plimsoll_domain::{Counters, Event, ReleaseCause, ResizeCause, Timestamp, Units};
 use plimsoll_replay::{After, RecordedEvent, kind_of, reservation_of};
 use serde::Serialize;
 
+use crate::event_form::EventForm;
 use crate::pool::wire_form;
 use crate::pool_form::{ByDimension, by_name};
 use crate::values::format_time;
 
-/// An event, with what its kind has; other fields are left out.
-#[derive(Serialize)]
-pub(super) struct EventForm<'a> {
-    /// Partition and sequence: the event's name for ever.
-    id: String,
-    at: Option<String>,
+/// An event, and what only the data directory knows of it.
+pub(super) struct Recorded {
+    told: Told,
     kind: &'static str,
-    pool: Option<String>,
-    reservation: Option<String>,
-    reference: Option<String>,
-    units: Option<ByDimension<'a, i64>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    after: Option<AfterForm<'a>>,
-    /// Who caused it: nobody is known yet.
-    actor: Option<String>,
-    occurred_at: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    previous_units: Option<ByDimension<'a, i64>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    expires_at: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cause: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    refusals: Option<u64>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    would_refuse: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    definition: Option<DefinitionForm<'a>>,
-    /// Where it lies.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    lsn: Option<u64>,
+    /// Of a reset: to when.
+    to: Option<Timestamp>,
+    core_lsn: u64,
 }
 
-/// A pool's counters after an event.
+/// What is printed of it.
 #[derive(Serialize)]
-pub(super) struct AfterForm<'a> {
-    limits: ByDimension<'a, u32>,
-    held: ByDimension<'a, i64>,
-    confirmed: ByDimension<'a, i64>,
+pub(super) struct RecordedForm<'a> {
+    #[serde(flatten)]
+    event: EventForm<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    definition: Option<DefinitionForm<'a>>,
+    lsn: u64,
 }
 
 /// What an event says of a pool's definition.
 #[derive(Serialize)]
 struct DefinitionForm<'a> {
     version: u64,
-    zone: String,
-    kind: String,
+    zone: &'a str,
+    kind: &'a str,
     starts_at: Option<String>,
     ends_at: Option<String>,
     opens_at: Option<String>,
     closes_at: Option<String>,
-    coverage: Vec<String>,
+    coverage: &'a [String],
     state: &'static str,
     mode: &'static str,
     limits: ByDimension<'a, u32>,
     overbook: ByDimension<'a, u32>,
 }
 
-impl<'a> EventForm<'a> {
+impl Recorded {
     /// `pool` is the name of the pool that the event is about.
     pub(super) fn new(
         recorded: &RecordedEvent,
         pool: Option<&str>,
         reference: Option<&str>,
         after: Option<&After>,
-        dimensions: &'a [String],
-    ) -> EventForm<'a> {
+        dimension_count: usize,
+    ) -> Recorded {
         let event = &recorded.event;
-        let units = |units: &Units| Some(unit_form(units, dimensions));
-        let mut form = EventForm {
+        let units = |units: &Units| Some(units.0[..dimension_count].to_vec());
+        let occurred = |time: Timestamp| Some(time.0).filter(|time| *time != Timestamp::ABSENT.0);
+        let mut told = Told {
             id: format!("{}-{}", event.partition().0, event.sequence()),
-            at: format_time(recorded.time.0),
-            kind: kind_of(event),
-            pool: pool.map(str::to_owned),
-            reservation: reservation_of(event).map(|id| plimsoll_client::ReservationId(id.0).to_string()),
-            reference: reference.map(str::to_owned),
+            at: recorded.time.0,
+            kind: EventKind::Other(0),
+            cause: Cause::Asked,
+            pool: pool.unwrap_or_default().to_owned(),
+            zone: None,
+            reservation: reservation_of(event).map(|id| ReservationId(id.0)),
             units: None,
-            after: after.map(|after| AfterForm::new(after, dimensions)),
-            actor: None,
-            occurred_at: None,
             previous_units: None,
             expires_at: None,
-            cause: None,
-            key: None,
-            refusals: None,
+            version: 0,
             would_refuse: false,
+            was_confirmed: false,
+            occurred_at: None,
+            reference: reference.map(str::to_owned),
+            turned_away: None,
             definition: None,
-            lsn: Some(recorded.lsn.0),
+            after: after.map(|after| plimsoll_client::After {
+                limits: after.limits.0[..dimension_count].to_vec(),
+                held: after.held.0[..dimension_count].to_vec(),
+                confirmed: after.confirmed.0[..dimension_count].to_vec(),
+            }),
+            cursor: None,
         };
-        let occurred = |time: Timestamp| format_time(time.0);
+        let (mut key, mut to) = (None, None);
         match event {
             Event::PoolCreated(defined) | Event::PoolChanged(defined) => {
-                form.definition = Some(DefinitionForm::new(&defined.definition, defined.version, dimensions));
+                let mut definition = wire_form(&defined.definition, dimension_count);
+                definition.version = defined.version;
+                told.definition = Some(definition);
             }
             Event::Reserved(reserved) => {
-                form.units = units(&reserved.units);
-                form.occurred_at = occurred(reserved.occurred_at);
-                form.would_refuse = reserved.would_refuse;
-                form.key = Some(Key(reserved.key.0).to_string());
-                if reserved.hold_seconds > 0 {
-                    form.expires_at = format_time(reserved.at.plus_seconds(reserved.hold_seconds).0);
-                }
+                told.units = units(&reserved.units);
+                told.occurred_at = occurred(reserved.occurred_at);
+                told.would_refuse = reserved.would_refuse;
+                let deadline = reserved.at.plus_seconds(reserved.hold_seconds);
+                told.expires_at = (reserved.hold_seconds > 0).then_some(deadline.0);
+                key = Some(Key(reserved.key.0).to_string());
             }
             Event::Confirmed(moved) | Event::Expired(moved) => {
-                form.units = units(&moved.units);
-                form.occurred_at = occurred(moved.occurred_at);
+                told.units = units(&moved.units);
+                told.occurred_at = occurred(moved.occurred_at);
             }
             Event::Released(released) => {
-                form.units = units(&released.units);
-                form.occurred_at = occurred(released.occurred_at);
+                told.units = units(&released.units);
+                told.occurred_at = occurred(released.occurred_at);
+                told.was_confirmed = released.was_confirmed;
+                if released.cause == ReleaseCause::Reset {
+                    told.cause = Cause::Reset;
+                }
             }
             Event::Resized(resized) => {
-                form.units = units(&resized.units);
-                form.previous_units = units(&resized.previous_units);
-                form.occurred_at = occurred(resized.occurred_at);
-                form.would_refuse = resized.would_refuse;
-                form.expires_at = resized.expires_at.and_then(|time| format_time(time.0));
-                form.cause = match resized.cause {
-                    ResizeCause::Asked => None,
-                    ResizeCause::Downtime => Some("downtime"),
-                };
+                told.units = units(&resized.units);
+                told.previous_units = units(&resized.previous_units);
+                told.occurred_at = occurred(resized.occurred_at);
+                told.would_refuse = resized.would_refuse;
+                told.expires_at = resized.expires_at.map(|time| time.0);
+                if resized.cause == ResizeCause::Downtime {
+                    told.cause = Cause::Downtime;
+                }
+            }
+            Event::Restored(restored) => {
+                told.units = units(&restored.units);
+                told.previous_units = units(&restored.previous_units);
+                told.would_refuse = restored.would_refuse;
+                told.expires_at = restored.expires_at.map(|time| time.0);
+                told.cause = Cause::Reset;
+                key = Some(Key(restored.key.0).to_string());
+            }
+            Event::PoolReset(reset) => {
+                told.cause = Cause::Reset;
+                to = Some(reset.to);
             }
             Event::TurnedAway(turned_away) => {
-                form.refusals = Some(turned_away.refusals);
-                let sums = turned_away.units.iter().take(dimensions.len());
-                form.units = Some(ByDimension {
-                    dimensions,
-                    values: sums.map(|sum| i64::try_from(*sum).unwrap_or(i64::MAX)).collect(),
+                told.turned_away = Some(TurnedAway {
+                    since: turned_away.since.0,
+                    refusals: turned_away.refusals,
+                    units: turned_away.units[..dimension_count].to_vec(),
                 });
             }
             Event::PoolRetired(_) | Event::Swept(_) => {}
         }
-        form
+        Recorded {
+            told,
+            kind: kind_of(event),
+            key,
+            to,
+            core_lsn: recorded.lsn.0,
+        }
+    }
+
+    pub(super) fn form<'a>(&'a self, dimensions: &'a [String]) -> RecordedForm<'a> {
+        let mut event = EventForm::new(&self.told, dimensions);
+        event.kind = self.kind.to_owned();
+        let by_dimension = |values: &Vec<u32>| ByDimension {
+            dimensions,
+            values: values.clone(),
+        };
+        RecordedForm {
+            event,
+            key: self.key.as_deref(),
+            to: self.to.and_then(|time| format_time(time.0)),
+            definition: self.told.definition.as_ref().map(|definition| DefinitionForm {
+                version: definition.version,
+                zone: &definition.zone,
+                kind: &definition.kind,
+                starts_at: format_time(definition.starts_at),
+                ends_at: format_time(definition.ends_at),
+                opens_at: format_time(definition.opens_at),
+                closes_at: format_time(definition.closes_at),
+                coverage: &definition.coverage,
+                state: if definition.closed { "closed" } else { "open" },
+                mode: if definition.shadow { "shadow" } else { "enforce" },
+                limits: by_dimension(&definition.limits),
+                overbook: by_dimension(&definition.overbook),
+            }),
+            lsn: self.core_lsn,
+        }
     }
 
     /// A line: when, what, what it is about, what it leaves.
-    pub(super) fn line(&self) -> String {
-        let mut line = format!("{}  {:<12}", self.at.as_deref().unwrap_or("-"), self.kind);
+    pub(super) fn line(&self, dimensions: &[String]) -> String {
+        let told = &self.told;
+        let at = format_time(told.at).unwrap_or_else(|| "-".to_owned());
+        let mut line = format!("{at}  {:<12}", self.kind);
         let mut add = |name: &str, value: Option<String>| {
             if let Some(value) = value {
                 line.push_str(&format!("  {name}{value}"));
             }
         };
-        add("", self.reservation.clone());
-        add("", self.units.as_ref().map(by_name));
-        add("before ", self.previous_units.as_ref().map(by_name));
-        add("until ", self.expires_at.clone());
-        add("reference ", self.reference.clone());
-        add("", self.cause.map(|cause| format!("({cause})")));
-        add("", self.refusals.map(|refusals| format!("{refusals} refused")));
-        add("", self.would_refuse.then(|| "(would be refused)".to_owned()));
-        let definition = self.definition.as_ref().map(|definition| {
-            format!(
-                "{} {}, limits {}, version {}",
-                definition.state,
-                definition.mode,
-                by_name(&definition.limits),
-                definition.version
-            )
-        });
-        add("", definition);
-        if let Some(after) = &self.after {
+        let named = |values: &Vec<u32>| {
+            by_name(&ByDimension {
+                dimensions,
+                values: values.clone(),
+            })
+        };
+        add("", told.reservation.map(|id| id.to_string()));
+        add("", told.units.as_ref().map(named));
+        add("before ", told.previous_units.as_ref().map(named));
+        add("until ", told.expires_at.and_then(format_time));
+        add("back to ", self.to.and_then(|time| format_time(time.0)));
+        add("reference ", told.reference.clone());
+        let cause = match told.cause {
+            Cause::Downtime => Some("(downtime)"),
+            Cause::Reset if self.to.is_none() => Some("(reset)"),
+            _ => None,
+        };
+        add("", cause.map(str::to_owned));
+        add(
+            "",
+            told.turned_away.as_ref().map(|turned_away| {
+                let units = ByDimension {
+                    dimensions,
+                    values: turned_away.units.clone(),
+                };
+                format!("{} refused, {}", turned_away.refusals, by_name(&units))
+            }),
+        );
+        add("", told.would_refuse.then(|| "(would be refused)".to_owned()));
+        add(
+            "",
+            told.definition.as_ref().map(|definition| {
+                let state = if definition.closed { "closed" } else { "open" };
+                let mode = if definition.shadow { "shadow" } else { "enforce" };
+                format!(
+                    "{state} {mode}, limits {}, version {}",
+                    named(&definition.limits),
+                    definition.version
+                )
+            }),
+        );
+        if let Some(after) = &told.after {
+            let counters = |values: &Vec<i64>| {
+                by_name(&ByDimension {
+                    dimensions,
+                    values: values.clone(),
+                })
+            };
             line.push_str(&format!(
                 "  -> held {}, confirmed {}",
-                by_name(&after.held),
-                by_name(&after.confirmed)
+                counters(&after.held),
+                counters(&after.confirmed)
             ));
         }
         line
-    }
-}
-
-impl<'a> AfterForm<'a> {
-    fn new(after: &After, dimensions: &'a [String]) -> AfterForm<'a> {
-        AfterForm {
-            limits: ByDimension {
-                dimensions,
-                values: after.limits.0[..dimensions.len()].to_vec(),
-            },
-            held: counter_form(&after.held, dimensions),
-            confirmed: counter_form(&after.confirmed, dimensions),
-        }
-    }
-}
-
-impl<'a> DefinitionForm<'a> {
-    fn new(definition: &PoolDefinition, version: u64, dimensions: &'a [String]) -> DefinitionForm<'a> {
-        let definition = wire_form(definition, dimensions.len());
-        DefinitionForm {
-            version,
-            zone: definition.zone,
-            kind: definition.kind,
-            starts_at: format_time(definition.starts_at),
-            ends_at: format_time(definition.ends_at),
-            opens_at: format_time(definition.opens_at),
-            closes_at: format_time(definition.closes_at),
-            coverage: definition.coverage,
-            state: if definition.closed { "closed" } else { "open" },
-            mode: if definition.shadow { "shadow" } else { "enforce" },
-            limits: ByDimension {
-                dimensions,
-                values: definition.limits,
-            },
-            overbook: ByDimension {
-                dimensions,
-                values: definition.overbook,
-            },
-        }
     }
 }
 

@@ -7,7 +7,7 @@ use plimsoll_replay::{EventRange, History, PoolLedger, ReplayError, reservation_
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 
-use super::event_form::EventForm;
+use super::event_form::Recorded;
 use super::moment::parse_timestamp;
 use super::{DataArguments, failure_of, open, pools_named};
 
@@ -63,10 +63,10 @@ pub(super) fn run(arguments: &HistoryArguments) -> Result<(), Failure> {
                 return;
             }
             let name = ledger.definition.as_ref().map(|definition| &*definition.name);
-            let form = EventForm::new(recorded, name, reference, Some(&ledger.after()), dimensions);
+            let recorded = Recorded::new(recorded, name, reference, Some(&ledger.after()), dimensions.len());
             printed = match data.json {
-                true => output.json(&form),
-                false => output.line(form.line()),
+                true => output.json(&recorded.form(dimensions)),
+                false => output.line(recorded.line(dimensions)),
             };
         });
         followed.map_err(|error| failure_of(error, data))?;

@@ -5,6 +5,8 @@ mod dump;
 mod event_form;
 mod history;
 mod moment;
+mod online;
+mod reset;
 mod state;
 mod verify;
 
@@ -20,6 +22,7 @@ use crate::failure::{Exit, Failure};
 use diff::DiffArguments;
 use dump::DumpArguments;
 use history::HistoryArguments;
+use reset::ResetArguments;
 use state::StateArguments;
 use verify::VerifyArguments;
 
@@ -36,6 +39,8 @@ pub(crate) enum ReplayCommand {
     State(StateArguments),
     /// Show what changed between two moments
     Diff(DiffArguments),
+    /// Make what pools were at an earlier moment their present
+    Reset(ResetArguments),
 }
 
 /// What every one of them takes.
@@ -50,6 +55,17 @@ pub(crate) struct DataArguments {
     pub(crate) json: bool,
 }
 
+/// What those take that also work through a running engine.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SourceArguments {
+    #[command(flatten)]
+    pub(crate) data: DataArguments,
+
+    /// Ask this engine, instead of reading a directory
+    #[arg(long, value_name = "ADDR", conflicts_with = "data")]
+    pub(crate) engine: Option<String>,
+}
+
 pub(crate) fn run(command: &ReplayCommand) -> Result<(), Failure> {
     match command {
         ReplayCommand::Verify(arguments) => verify::run(arguments),
@@ -57,6 +73,7 @@ pub(crate) fn run(command: &ReplayCommand) -> Result<(), Failure> {
         ReplayCommand::History(arguments) => history::run(arguments),
         ReplayCommand::State(arguments) => state::run(arguments),
         ReplayCommand::Diff(arguments) => diff::run(arguments),
+        ReplayCommand::Reset(arguments) => reset::run(arguments),
     }
 }
 

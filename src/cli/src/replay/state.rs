@@ -13,7 +13,7 @@ use crate::reservation_form::ReservationForm;
 use crate::values::{DimensionNames, parse_dimensions};
 
 use super::moment::parse_moment;
-use super::{DataArguments, failure_of, open, pools_named, progress_bar};
+use super::{DataArguments, SourceArguments, failure_of, online, open, pools_named, progress_bar};
 
 /// Events between two looks at the progress.
 const PROGRESS_EVENT_COUNT: u64 = 1 << 14;
@@ -30,7 +30,7 @@ Examples:
   plimsoll replay state --data ./slots --at lsn:0:4711 --used | sha256sum")]
 pub(crate) struct StateArguments {
     /// Only this pool
-    pool: Option<String>,
+    pub(super) pool: Option<String>,
 
     /// The moment
     #[arg(long, value_name = "TIME|LSN", value_parser = parse_moment)]
@@ -38,7 +38,7 @@ pub(crate) struct StateArguments {
 
     /// Print the reservations that took units, instead of pools
     #[arg(long)]
-    reservations: bool,
+    pub(super) reservations: bool,
 
     /// Print only name,used[,used..] (held + confirmed) of each pool, in the order of dimensions
     #[arg(long, conflicts_with_all = ["json", "reservations"])]
@@ -49,13 +49,16 @@ pub(crate) struct StateArguments {
     dimensions: Option<DimensionNames>,
 
     #[command(flatten)]
-    data: DataArguments,
+    pub(super) source: SourceArguments,
 }
 
 pub(super) fn run(arguments: &StateArguments) -> Result<(), Failure> {
-    let data = &arguments.data;
-    let history = open(data)?;
+    let data = &arguments.source.data;
     let moment = arguments.at.unwrap_or(Moment::Time(Timestamp(i64::MAX)));
+    if let Some(engine) = &arguments.source.engine {
+        return online::state(arguments, engine, moment);
+    }
+    let history = open(data)?;
     let mut printer = Printer::new(arguments, history.view().dimensions())?;
     match (&arguments.pool, moment) {
         (Some(name), Moment::Time(time)) => print_pool(&history, name, time, &mut printer, data)?,
@@ -183,7 +186,7 @@ struct PoolAt<'state> {
 }
 
 /// Prints pools and reservations as they are asked for.
-struct Printer<'run> {
+pub(super) struct Printer<'run> {
     arguments: &'run StateArguments,
     dimensions: &'run [String],
     places: Vec<usize>,
@@ -192,7 +195,7 @@ struct Printer<'run> {
 }
 
 impl<'run> Printer<'run> {
-    fn new(arguments: &'run StateArguments, dimensions: &'run [String]) -> Result<Printer<'run>, Failure> {
+    pub(super) fn new(arguments: &'run StateArguments, dimensions: &'run [String]) -> Result<Printer<'run>, Failure> {
         let places = match &arguments.dimensions {
             Some(names) => names
                 .places(dimensions)
@@ -215,18 +218,21 @@ impl<'run> Printer<'run> {
         let count = self.dimensions.len();
         let mut definition = wire_form(pool.definition, count);
         definition.version = pool.version;
-        let pool = Pool {
+        self.shown(&Pool {
             id: PoolId(pool.id),
             definition,
             held: pool.held.0[..count].to_vec(),
             confirmed: pool.confirmed.0[..count].to_vec(),
-        };
+        })
+    }
+
+    pub(super) fn shown(&mut self, pool: &Pool) -> Result<(), Failure> {
         if self.arguments.used {
-            self.output.line(used_line(&pool, &self.places))
-        } else if self.arguments.data.json {
-            self.output.json(&PoolForm::new(&pool, self.dimensions))
+            self.output.line(used_line(pool, &self.places))
+        } else if self.arguments.source.data.json {
+            self.output.json(&PoolForm::new(pool, self.dimensions))
         } else {
-            self.table.row(table_row(&pool));
+            self.table.row(table_row(pool));
             Ok(())
         }
     }
@@ -247,14 +253,14 @@ impl<'run> Printer<'run> {
             would_refuse: view.would_refuse,
         };
         let form = ReservationForm::new(&details, self.dimensions);
-        match self.arguments.data.json {
+        match self.arguments.source.data.json {
             true => self.output.json(&form),
             false => self.output.line(form.line()),
         }
     }
 
-    fn finish(mut self) -> Result<(), Failure> {
-        if !self.arguments.used && !self.arguments.data.json && !self.arguments.reservations {
+    pub(super) fn finish(mut self) -> Result<(), Failure> {
+        if !self.arguments.used && !self.arguments.source.data.json && !self.arguments.reservations {
             for line in self.table.lines() {
                 self.output.line(line)?;
             }

@@ -7,7 +7,9 @@ use plimsoll_engine::limits::ITEM_COUNT_MAX;
 use plimsoll_protocol::frame::{Frame, Head};
 use plimsoll_protocol::{Operation, Status, payload, wire};
 
-use super::{EventsQuestion, FeedQuestion, HistoryAnswer, HistoryRequest, PastQuestion, Question, ResetQuestion, SearchQuestion};
+use super::{
+    EventsQuestion, FeedQuestion, HistoryAnswer, HistoryRequest, PastQuestion, Question, ResetQuestion, SearchQuestion,
+};
 use crate::connection::Connection;
 use crate::core::{Core, Inner};
 use crate::limits::{FEED_KINDS_MAX, FEED_WAIT_MAX, HISTORY_PER_CORE_MAX, REQUEST_WEIGHT};

@@ -168,9 +168,10 @@ fn event<'builder>(
     let definition = details.definition;
     let definition =
         definition.map(|(definition, version)| pool_definition(builder, definition, version, dimension_count));
-    let after = told.after.as_ref().map(|after| {
-        counters(builder, (&after.limits, &after.held, &after.confirmed), dimension_count)
-    });
+    let after = told
+        .after
+        .as_ref()
+        .map(|after| counters(builder, (&after.limits, &after.held, &after.confirmed), dimension_count));
     let cursor = told.cursor.as_ref().map(|cursor| builder.create_string(cursor));
     let reservation = details.reservation.map_or(0, |id| id.0);
     let args = wire::EventArgs {
@@ -288,7 +289,10 @@ pub(super) fn reset<'builder>(
         };
         changes.push(wire::ResetChange::create(builder, &args));
     }
-    let listed = report.changes.iter().skip(offset.saturating_sub(usize::from(redefines)));
+    let listed = report
+        .changes
+        .iter()
+        .skip(offset.saturating_sub(usize::from(redefines)));
     for change in listed.take(limit - changes.len().min(limit)) {
         let state = |standing: &Standing| plimsoll_engine::wire_state(standing.state);
         let before = change.before.as_ref();
@@ -307,8 +311,16 @@ pub(super) fn reset<'builder>(
         };
         changes.push(wire::ResetChange::create(builder, &args));
     }
-    let before = counters(builder, (&definition_before.limits, &report.held.0, &report.confirmed.0), dimension_count);
-    let after = counters(builder, (&definition_after.limits, &report.held.1, &report.confirmed.1), dimension_count);
+    let before = counters(
+        builder,
+        (&definition_before.limits, &report.held.0, &report.confirmed.0),
+        dimension_count,
+    );
+    let after = counters(
+        builder,
+        (&definition_after.limits, &report.held.1, &report.confirmed.1),
+        dimension_count,
+    );
     let args = wire::ResetResultArgs {
         version: report.version,
         change_count: (report.changes.len() + usize::from(redefines)) as u32,

@@ -72,5 +72,8 @@ impl Reader {
 /// An engine answers what it was asked.
 pub(super) fn unexpected(answer: &Answer) -> Refused {
     tracing::error!(?answer, "an engine gave an answer of another sort");
-    Refused(Status::Unavailable, "an engine gave an answer of another sort".to_owned())
+    Refused(
+        Status::Unavailable,
+        "an engine gave an answer of another sort".to_owned(),
+    )
 }
