@@ -1,148 +1,16 @@
 //! Pieces of a snapshot come from a file. Wrong ones give an error, never a panic and never a state that breaks later.
 
+mod rich;
+
 use std::sync::Arc;
 
 use plimsoll_domain::{
-    Command, Confirm, Decision, Event, Key, PartitionImage, PoolDefinition, PoolId, PoolImage, PoolPage, PutOutcome,
-    PutPool, Refusal, Release, ReservationId, ReservationPage, Reserve, Resize, Restoring, SnapshotPiece, State,
-    StateOptions, StoredReservation, Timestamp, Units, partition_of,
+    Command, Confirm, Event, Key, MovedPage, MovedReservation, PartitionImage, PoolId, PoolImage, PoolPage, Refusal,
+    Release, ReservationId, ReservationPage, ResetTarget, Resize, Restoring, SnapshotPiece, State, StoredReservation,
+    Timestamp, Units,
 };
 
-const START: i64 = 1_000_000_000;
-const POOL_COUNT: usize = 40;
-
-fn options() -> StateOptions {
-    StateOptions {
-        key_retention_micros: 1_000_000,
-        retire_after_micros: 2_000_000,
-        ..StateOptions::new(3)
-    }
-}
-
-/// Names of one partition, so that it has several pages.
-fn names() -> Vec<String> {
-    let all = (0..).map(|number| format!("pool-{number}"));
-    all.filter(|name| partition_of(name).0 == 7).take(POOL_COUNT).collect()
-}
-
-fn put(state: &mut State, name: &str, now: i64) -> Option<PoolId> {
-    let put = PutPool {
-        definition: PoolDefinition {
-            name: name.into(),
-            zone: "north".into(),
-            kind: "delivery".into(),
-            starts_at: Timestamp(0),
-            ends_at: Timestamp(0),
-            opens_at: Timestamp(0),
-            closes_at: Timestamp::NEVER,
-            coverage: Vec::new(),
-            closed: false,
-            shadow: false,
-            limits: Units::from_slice(&[100, 100, 100]),
-            overbook: Units::default(),
-        },
-        expected_version: None,
-    };
-    let Ok(PutOutcome::Created(event)) = state.decide_put(&put, Timestamp(now)) else {
-        return None;
-    };
-    let id = event.pool;
-    state.apply(&Event::PoolCreated(event));
-    Some(id)
-}
-
-fn decide(state: &mut State, command: &Command, now: i64) -> Option<ReservationId> {
-    let Ok(Decision::Change(event)) = state.decide(command, Timestamp(now)) else {
-        return None;
-    };
-    state.apply(&event);
-    match event {
-        Event::Reserved(event) => Some(event.reservation),
-        _ => None,
-    }
-}
-
-fn reserve(pool: PoolId, key: u128, hold_seconds: u32) -> Command {
-    Command::Reserve(Reserve {
-        pool,
-        key: Key(key),
-        units: Units::from_slice(&[1, 2, 3]),
-        hold_seconds,
-        occurred_at: Timestamp::ABSENT,
-        random: 5,
-        reference: key.is_multiple_of(3).then(|| "order".into()),
-    })
-}
-
-/// Pools and reservations of every kind, and a sweep that has just begun; returns the time as well.
-fn rich_state() -> (State, i64) {
-    let mut state = State::new(options());
-    let mut now = START;
-    let occurred_at = Timestamp::ABSENT;
-    let pools: Vec<PoolId> = names().iter().filter_map(|name| put(&mut state, name, START)).collect();
-    let mut live = Vec::new();
-    for (number, pool) in pools.iter().enumerate() {
-        for n in 0..8_u128 {
-            now += 1;
-            let held = if n < 4 { 0 } else { 600 + n as u32 };
-            // Pools past the 20th have nothing held, so that they can retire.
-            if number >= 20 && held > 0 {
-                continue;
-            }
-            let key = number as u128 * 100 + n;
-            let reservation = decide(&mut state, &reserve(*pool, key, held), now).expect("there is room");
-            match n {
-                0 | 4 => {
-                    let release = Release {
-                        reservation,
-                        occurred_at,
-                    };
-                    decide(&mut state, &Command::Release(release), now);
-                }
-                1 | 5 => {
-                    let resize = Resize {
-                        reservation,
-                        expected_version: None,
-                        units: Units::from_slice(&[2, 2, 2]),
-                        hold_seconds: 0,
-                        occurred_at,
-                    };
-                    decide(&mut state, &Command::Resize(resize), now);
-                }
-                _ => live.push(reservation),
-            }
-        }
-    }
-    assert!(live.len() > 64);
-    let late = now + 3_000_000;
-    // Some have retired and been swept, some have only retired.
-    for count in [12, 6] {
-        for _ in 0..count {
-            // Looking for one gives up after a few that may not retire.
-            let event = (0..POOL_COUNT).find_map(|_| state.next_retirement(Timestamp(late)));
-            let event = event.expect("their lives are over");
-            state.apply(&event);
-        }
-        if count == 12 {
-            while let Some(event) = state.next_sweep(Timestamp(late)) {
-                state.apply(&event);
-            }
-        }
-    }
-    // What ended lately is in the queue.
-    for reservation in live.iter().take(20) {
-        let release = Release {
-            reservation: *reservation,
-            occurred_at,
-        };
-        decide(&mut state, &Command::Release(release), late);
-    }
-    let Some(Event::Swept(swept)) = state.next_sweep(Timestamp(late)) else {
-        panic!("retired pools are left")
-    };
-    state.apply(&Event::Swept(plimsoll_domain::Swept { count: 10, ..swept }));
-    (state, late)
-}
+use crate::rich::{START, decide, names, options, put, reserve, reset, rich_state};
 
 fn pieces_of(state: &mut State) -> Vec<SnapshotPiece> {
     let mut pieces = Vec::new();
@@ -230,7 +98,7 @@ fn what_was_taken_comes_back_and_all_pools_are_touched_once() {
 
 #[test]
 fn pages_come_once_each_and_all_of_them() {
-    check(|pieces| drop(pieces.pop()), "pages are missing");
+    check(|pieces| drop(pieces.remove(1)), "pages are missing");
     check(|pieces| pieces.push(pieces[0].clone()), "it comes twice");
     check(|pieces| pieces.push(pieces[1].clone()), "a page comes twice");
     check(|pieces| pieces.swap(0, 1), "pages come before the partition");
@@ -374,6 +242,56 @@ fn lists_and_queues_end_and_name_all() {
             "case {number}: {found:?} instead of {expected:?}"
         );
     }
+}
+
+fn moved_page(pieces: &mut [SnapshotPiece]) -> &mut MovedPage {
+    let mut pages = pieces.iter_mut().filter_map(|piece| match piece {
+        SnapshotPiece::Moved(_, page) => Some(page),
+        _ => None,
+    });
+    pages.next().expect("some lie elsewhere")
+}
+
+#[test]
+fn reservations_lie_where_their_ids_say_or_elsewhere() {
+    let missing = |pieces: &mut Vec<SnapshotPiece>| pieces.retain(|piece| !matches!(piece, SnapshotPiece::Moved(..)));
+    let no_origin = "a reservation lies elsewhere than its id says, and where it says is missing";
+    check(missing, no_origin);
+    let twice = |pieces: &mut Vec<SnapshotPiece>| {
+        let page = moved_page(pieces).clone();
+        pieces.push(SnapshotPiece::Moved(pieces[0].partition(), page));
+    };
+    check(twice, "a page comes twice");
+    let nowhere = "reservations lie elsewhere where there are none";
+    check(|pieces| moved_page(pieces).first_slot += 1, nowhere);
+    check(|pieces| moved_page(pieces).moved.clear(), nowhere);
+    check(|pieces| moved_page(pieces).moved[0].slot = u32::MAX, nowhere);
+    let one_id = "two reservations have one id, or one has an id that none can have";
+    check(|pieces| moved_page(pieces).moved[0].id_slot = u32::MAX, one_id);
+    // Every id here has the same random bits.
+    let another_id = |pieces: &mut Vec<SnapshotPiece>| {
+        let place = first(page(pieces, 0), 1);
+        let generation = page(pieces, 0).entries[place].generation;
+        let moved = &mut moved_page(pieces).moved[0];
+        (moved.id_slot, moved.id_generation) = (place as u32, generation);
+    };
+    check(another_id, one_id);
+    let where_it_says = |pieces: &mut Vec<SnapshotPiece>| {
+        let slot = first(page(pieces, 0), 1) as u32;
+        let moved = MovedReservation {
+            slot,
+            id_slot: slot,
+            id_generation: 9,
+        };
+        let page = MovedPage {
+            first_slot: 0,
+            moved: vec![moved],
+        };
+        if moved_page(pieces).first_slot > 0 {
+            pieces.push(SnapshotPiece::Moved(pieces[0].partition(), page));
+        }
+    };
+    check(where_it_says, "a reservation lies where its id says, and elsewhere");
 }
 
 #[test]
@@ -572,6 +490,16 @@ fn go_on(mut state: State, now: i64) {
             let decision = decide(&mut state, &reserve(pool, (number as u128 + 50) * 100 + key, 60), now);
             let _: Option<ReservationId> = decision;
         }
+    }
+    let pools: Vec<PoolId> = state.pools_after("").map(|(id, _)| id).take(4).collect();
+    for pool in pools {
+        let target = ResetTarget {
+            to: time,
+            definition: None,
+            reservations: Vec::new(),
+        };
+        reset(&mut state, pool, &target, now);
+        assert_eq!(reset(&mut state, pool, &target, now), 0, "nothing is left to do");
     }
     state.assert_counters();
     let late = Timestamp(now + 100_000_000_000);
