@@ -16,5 +16,6 @@ mod limits;
 mod orders;
 mod past;
 mod rebuild;
+mod resets;
 mod startup;
 mod support;
