@@ -405,6 +405,14 @@ pub(crate) struct OrdersArguments {
     #[arg(long, requires = "rebuild")]
     pub(crate) restore_only: bool,
 
+    /// Take only the lines up to this time; the rest waits for another run
+    #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with = "rebuild")]
+    pub(crate) until: Option<i64>,
+
+    /// Send the lines after this time anew, under new keys, after their pools were reset to when the lines up to it were done
+    #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with_all = ["rebuild", "until"])]
+    pub(crate) again_after: Option<i64>,
+
     /// Where to keep what became of each line [default: the name of FILE with .progress, in the current directory]
     #[arg(long, value_name = "FILE")]
     pub(crate) progress: Option<PathBuf>,

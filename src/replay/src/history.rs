@@ -1,6 +1,6 @@
 //! The events of a data directory, in their order.
 
-use std::ops::RangeInclusive;
+use std::ops::{ControlFlow, RangeInclusive};
 use std::path::Path;
 
 use plimsoll_domain::{Event, PartitionId, Timestamp};
@@ -171,23 +171,25 @@ pub(crate) struct JournalEvents {
 struct Read {
     lsn: Lsn,
     place: HistoryPlace,
+    is_end: bool,
     event: Result<Option<RecordedEvent>, RecordFault>,
 }
 
 impl JournalEvents {
-    /// The next event whose record is wanted.
+    /// The next event whose record is wanted, up to the first record at which `wanted` breaks.
     pub(crate) fn next(
         &mut self,
         directory: &Path,
-        wanted: impl Fn(&Record<'_>) -> bool,
+        wanted: impl Fn(&Record<'_>) -> ControlFlow<(), bool>,
     ) -> Result<Option<RecordedEvent>, ReplayError> {
         let (journal, dimension_count) = (self.journal, self.dimension_count);
         let take = |record: &Record<'_>, place| Read {
             lsn: record.lsn,
             place,
+            is_end: wanted(record).is_break(),
             event: match wanted(record) {
-                false => Ok(None),
-                true => event_of(record, dimension_count)
+                ControlFlow::Break(()) | ControlFlow::Continue(false) => Ok(None),
+                ControlFlow::Continue(true) => event_of(record, dimension_count)
                     .map(|event| {
                         Some(RecordedEvent {
                             journal,
@@ -205,6 +207,7 @@ impl JournalEvents {
                 return Ok(None);
             };
             match read.event {
+                Ok(None) if read.is_end => return Ok(None),
                 Ok(None) => {}
                 Ok(event) => return Ok(event),
                 Err(fault) => {
@@ -249,10 +252,14 @@ impl Events {
     pub fn next(&mut self) -> Result<Option<RecordedEvent>, ReplayError> {
         let range = &self.range;
         let wanted = |record: &Record<'_>| {
-            (range.from.0..=range.until.0).contains(&record.time)
-                && range
-                    .partition
-                    .is_none_or(|partition| partition.0 == record.tag.partition)
+            // Times never go back within a journal.
+            if record.time > range.until.0 {
+                return ControlFlow::Break(());
+            }
+            let is_of_partition = range
+                .partition
+                .is_none_or(|partition| partition.0 == record.tag.partition);
+            ControlFlow::Continue(record.time >= range.from.0 && is_of_partition)
         };
         for head in &mut self.heads {
             if matches!(head.next, Next::Unread) {

@@ -1,5 +1,7 @@
 //! The state at a past moment.
 
+use std::ops::ControlFlow;
+
 use plimsoll_domain::{State, StateOptions, Timestamp};
 use plimsoll_journal::{HistoryRange, Lsn};
 
@@ -147,7 +149,7 @@ impl Following {
     fn next(&mut self, history: &History, until: Until) -> Result<Option<RecordedEvent>, ReplayError> {
         if self.pending.is_none() {
             let directory = &history.view().journals()[self.events.journal].directory;
-            self.pending = self.events.next(directory, |_| true)?;
+            self.pending = self.events.next(directory, |_| ControlFlow::Continue(true))?;
         }
         let is_beyond = |recorded: &RecordedEvent| recorded.time > until.time || recorded.lsn > until.lsn;
         if self.pending.as_ref().is_none_or(is_beyond) {
@@ -179,7 +181,7 @@ pub(crate) fn time_of(history: &History, core: u16, lsn: Lsn) -> Result<Timestam
         let mut events = history.reader(journal, range)?;
         let directory = &journals[journal].directory;
         let mut time = None;
-        while let Some(recorded) = events.next(directory, |_| true)? {
+        while let Some(recorded) = events.next(directory, |_| ControlFlow::Continue(true))? {
             time = Some(recorded.time);
         }
         match time {

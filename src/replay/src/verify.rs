@@ -127,7 +127,7 @@ fn apply(
     // The oldest last, so that it is taken first.
     let mut snapshots = history.view().snapshots(journal).to_vec();
     let bytes_before = now.bytes;
-    while let Some(recorded) = events.next(&entry.directory, |_| true)? {
+    while let Some(recorded) = events.next(&entry.directory, |_| ControlFlow::Continue(true))? {
         while let Some(snapshot) = snapshots.pop_if(|snapshot| snapshot.lsn < recorded.lsn) {
             // A snapshot is of the end of a batch: no record has its LSN, and the next one's is the next.
             report.snapshots.push(compare(history, journal, &snapshot, state)?);

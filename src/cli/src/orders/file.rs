@@ -105,6 +105,15 @@ pub(crate) fn read(input: &Input, taken: &Taken<'_>) -> Result<OrderFile, FileEr
     Ok(in_order(reader.file))
 }
 
+impl OrderFile {
+    /// Leaves the lines after a time out.
+    pub(super) fn take_until(&mut self, until: i64) {
+        let count = self.lines.partition_point(|line| line.at <= until);
+        self.lines.truncate(count);
+        self.units.truncate(count * self.dimension_count);
+    }
+}
+
 /// Sorts the lines by time, those of one time in the order of the file.
 fn in_order(mut file: OrderFile) -> OrderFile {
     file.was_in_order = file.lines.is_sorted_by_key(|line| line.at);

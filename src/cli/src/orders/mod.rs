@@ -47,7 +47,7 @@ async fn run_with(arguments: &OrdersArguments, input: Input) -> Result<(), Failu
         None => dimensions.clone(),
     };
 
-    let file = file::read(
+    let mut file = file::read(
         &input,
         &Taken {
             engine: &dimensions,
@@ -63,6 +63,10 @@ async fn run_with(arguments: &OrdersArguments, input: Input) -> Result<(), Failu
             "note: {} orders are for several nights; each takes its first night's pool only",
             file.several_nights
         ));
+    }
+
+    if let Some(until) = arguments.until {
+        file.take_until(until);
     }
 
     let job = Job {
@@ -87,6 +91,9 @@ async fn run_with(arguments: &OrdersArguments, input: Input) -> Result<(), Failu
     }
     let (mut progress, mut known) = Progress::open(path, &run).map_err(|error| cannot_use(error, path))?;
     let earlier = std::mem::take(&mut known.earlier);
+    if let Some(after) = arguments.again_after {
+        take_back(&job.file, after, &mut known, &mut progress).map_err(|error| drive::cannot_keep(error, path))?;
+    }
     if arguments.restore_only {
         return rebuild::restore(&job, &mut progress, earlier).await;
     }
@@ -101,6 +108,22 @@ async fn run_with(arguments: &OrdersArguments, input: Input) -> Result<(), Failu
     }
     say_skipped(&plan, &job.file);
     print(plan.figures(), arguments.client.json)
+}
+
+/// Takes the outcomes of the lines after a time back, durably, so that they are sent anew under other keys.
+fn take_back(file: &OrderFile, after: i64, known: &mut Known, progress: &mut Progress) -> Result<(), ProgressError> {
+    let mut count = 0u64;
+    for line in file.lines.iter().filter(|line| line.at > after) {
+        if known.outcomes.remove(&line.number).is_some() {
+            let key = known.expired.entry(line.number).or_default();
+            *key += 1;
+            progress.add_expired(line.number, *key);
+            count += 1;
+        }
+    }
+    progress.write()?;
+    notice(format_args!("{count} lines are sent again"));
+    Ok(())
 }
 
 /// A file that was read, and the engine that it is for.

@@ -4,7 +4,8 @@
 //! - The first line names the input (SHA-256 of its decompressed content), the engine's data directory and the dimensions taken. A
 //!   file of another run is never appended to.
 //! - Each further line is one outcome: the line's number in the input, then `A` and the reservation, `R` and the status, or `L`;
-//!   or it says that so many holds of a line have expired: the line's number, `E`, and how many.
+//!   or it says under which key a line is sent from now on, since its hold has expired or its pool was reset: the line's number, `E`, and
+//!   the how manieth key after the first. What was known of the line before does not hold any more.
 //! - A rebuild also keeps what it takes from pools for its duration: `P`, the pool, its mode, its state, opens_at and closes_at as
 //!   they were. It stands here before the pool is changed. `restored` says that all of them have been given back.
 //! - It is only appended to, a batch of lines at a time, each batch synced before the next is written. So only its last batch can be
@@ -283,6 +284,8 @@ fn parse(content: &[u8], run: &Run) -> Result<Option<Known>, ProgressError> {
             {
                 return Err(damaged());
             }
+            // Written behind an outcome, it takes that back: the line is sent anew, under another key.
+            known.outcomes.remove(&number);
             continue;
         }
         if line == RESTORED {

@@ -133,6 +133,9 @@ async fn reset(arguments: &ResetArguments, expected: &[Option<u64>], engine: &st
     let mut output = Output::new();
     // All of them are looked at before the first is changed.
     for (pool, version) in arguments.pools.iter().zip(expected) {
+        if arguments.any_version {
+            break;
+        }
         let (report, changes) = look(&client, arguments, pool, *version, engine).await?;
         if arguments.dry_run {
             print(

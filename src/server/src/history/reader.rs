@@ -17,7 +17,7 @@ use super::encode::{self, FeedPage, Told};
 use super::feed::{WaitingFeed, label_of};
 use super::labels::{Label, Labels};
 use super::past::PastState;
-use super::reset::KnownTarget;
+use super::reset::Targets;
 use super::search::Found;
 use super::settling::Settling;
 use super::{HistoryAnswer, HistoryRequest, Question, Refused};
@@ -47,7 +47,7 @@ pub(crate) fn start(shared: Arc<Shared>, data: PathBuf) -> std::io::Result<JoinH
         labels: Labels::default(),
         settling: None,
         past: Vec::new(),
-        reset_target: None,
+        targets: None,
         waiting: Vec::new(),
         lookup_count: 0,
         lookups_unanswered,
@@ -97,7 +97,7 @@ pub(super) struct Reader {
     labels: Labels,
     pub(super) settling: Option<Settling>,
     pub(super) past: Vec<PastState>,
-    pub(super) reset_target: Option<KnownTarget>,
+    pub(super) targets: Option<Targets>,
     waiting: Vec<(Waiter, WaitingFeed)>,
     pub(super) lookup_count: u32,
     /// By core, whether its last lookup is still on its way.
@@ -147,7 +147,7 @@ impl Reader {
             if asked_at.elapsed() >= KEPT_FOR {
                 self.past.clear();
                 self.settling = None;
-                self.reset_target = None;
+                self.targets = None;
                 self.labels.rest();
             }
         }

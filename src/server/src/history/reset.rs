@@ -2,26 +2,29 @@
 //!
 //! What a pool was at a moment that is over never changes, so it is kept for the further pages of a dry run, and for the real run behind it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use plimsoll_domain::{PastReservation, PoolId, ResetTarget, Timestamp, partition_of};
 use plimsoll_engine::{Answer, Call};
 use plimsoll_protocol::Status;
-use plimsoll_replay::PoolLedger;
+use plimsoll_replay::{Budget, PoolLedger, ledgers_at};
 
 use super::lookup::unexpected;
 use super::reader::{Page, Reader};
 use super::{Refused, ResetQuestion};
 
-/// What became durable later than this behind a moment does not belong to it any more.
+/// What becomes durable later than this behind a moment does not belong to it any more.
 const SETTLED_AFTER: Duration = Duration::from_secs(10);
 
-/// What a pool was.
-pub(super) struct KnownTarget {
-    pool: PoolId,
-    /// With the definition as of then.
-    target: Arc<ResetTarget>,
+/// What pools were at a moment.
+pub(super) struct Targets {
+    to: Timestamp,
+    /// With their definitions as of then.
+    targets: HashMap<PoolId, Option<Arc<ResetTarget>>>,
+    /// All pools are there: a second one was asked for, and reading everything once is less than reading for each.
+    has_all: bool,
     pub(super) used_at: Instant,
 }
 
@@ -32,8 +35,9 @@ impl Reader {
             return Err(Refused(Status::Invalid, "to: a time that has not come".into()));
         }
         let owner = usize::from(self.history()?.view().owners()[partition_of(&question.pool).index()]);
-        let pools = self.history()?.pools_named(&question.pool)?;
-        let Some(pool) = pools.last().copied() else {
+        // A manifest read long ago may not name the newest snapshots.
+        self.follow(None, &mut Budget::unlimited())?;
+        let Some(pool) = self.followed()?.id_of(&question.pool) else {
             return Err(Refused(Status::PoolNotFound, Status::PoolNotFound.meaning().into()));
         };
         let target = self.target(pool, Timestamp(question.to), now)?;
@@ -79,39 +83,53 @@ impl Reader {
     }
 
     fn target(&mut self, pool: PoolId, to: Timestamp, now: Timestamp) -> Result<Arc<ResetTarget>, Refused> {
-        if let Some(known) = &mut self.reset_target
-            && (known.pool, known.target.to) == (pool, to)
-        {
-            known.used_at = Instant::now();
-            return Ok(Arc::clone(&known.target));
+        let mut known = self.targets.take().filter(|known| known.to == to);
+        let is_there = |known: &Targets| known.has_all || known.targets.contains_key(&pool);
+        if !known.as_ref().is_some_and(is_there) {
+            let history = self.history()?;
+            let targets = match known.is_some() {
+                false => [(pool, target_of(&PoolLedger::at(history, pool, to)?, to))].into(),
+                true => ledgers_at(history, to)?
+                    .iter()
+                    .map(|(pool, ledger)| (*pool, target_of(ledger, to)))
+                    .collect(),
+            };
+            known = Some(Targets {
+                to,
+                targets,
+                has_all: known.is_some(),
+                used_at: Instant::now(),
+            });
         }
-        let ledger = PoolLedger::at(self.history()?, pool, to)?;
-        let Some(definition) = &ledger.definition else {
-            return Err(Refused(Status::Invalid, "to: the pool did not exist then".into()));
-        };
-        let reservations = ledger.reservations.iter().map(|(id, past)| PastReservation {
-            reservation: *id,
-            key: past.key,
-            created_at: past.created_at,
-            units: past.units,
-            requested_units: past.requested_units,
-            hold_seconds: past.hold_seconds,
-            expires_at: past.expires_at,
-            version: past.version,
-            would_refuse: past.would_refuse,
-            reference: past.reference.clone(),
-        });
-        let target = Arc::new(ResetTarget {
-            to,
-            definition: Some((**definition).clone()),
-            reservations: reservations.collect(),
-        });
-        let is_settled = to.0 < now.0 - SETTLED_AFTER.as_micros() as i64;
-        self.reset_target = is_settled.then(|| KnownTarget {
-            pool,
-            target: Arc::clone(&target),
-            used_at: Instant::now(),
-        });
-        Ok(target)
+        let Some(mut known) = known else { unreachable!("it was made right now") };
+        known.used_at = Instant::now();
+        let target = known.targets.get(&pool).cloned().flatten();
+        // What became durable since can still belong to a moment that is hardly over.
+        if to.0 < now.0 - SETTLED_AFTER.as_micros() as i64 {
+            self.targets = Some(known);
+        }
+        target.ok_or_else(|| Refused(Status::Invalid, "to: the pool did not exist then".into()))
     }
+}
+
+/// What a pool was; nothing if it did not exist.
+fn target_of(ledger: &PoolLedger, to: Timestamp) -> Option<Arc<ResetTarget>> {
+    let definition = ledger.definition.as_ref()?;
+    let reservations = ledger.reservations.iter().map(|(id, past)| PastReservation {
+        reservation: *id,
+        key: past.key,
+        created_at: past.created_at,
+        units: past.units,
+        requested_units: past.requested_units,
+        hold_seconds: past.hold_seconds,
+        expires_at: past.expires_at,
+        version: past.version,
+        would_refuse: past.would_refuse,
+        reference: past.reference.clone(),
+    });
+    Some(Arc::new(ResetTarget {
+        to,
+        definition: Some((**definition).clone()),
+        reservations: reservations.collect(),
+    }))
 }
