@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::orders::{expected, figures, import, orders};
+use crate::orders::{check, expected, figures, import, orders};
 use crate::support::{Random, Server, bookings, plimsoll, seed, succeed};
 
 /// Small segments, so that history lies in archives as well.
@@ -280,5 +280,61 @@ fn the_middle_of_the_real_bookings_is_a_run_of_their_first_half() {
     assert_ne!(driven["accepted"], expected["accepted"]);
     assert_eq!(replay(&data, &["state", "--used", "--at", &middle]), used_by_half);
     assert_ne!(replay(&data, &["state", "--used"]), used_by_half);
+    replay(&data, &["verify"]);
+}
+
+/// After the whole file its pools go back to the middle; the second half, driven again, ends with the expected figures.
+#[test]
+fn the_real_bookings_go_back_to_their_middle_and_end_as_expected() {
+    let Some(all) = bookings("resort-orders.csv.gz") else {
+        return;
+    };
+    let Some(expected) = expected("first_night_rooms_guests") else {
+        return;
+    };
+    let text = std::io::read_to_string(flate2::read::GzDecoder::new(std::fs::File::open(all).unwrap())).unwrap();
+    let count = text.lines().count() / 2;
+    let middle_line = text.lines().nth(count).unwrap();
+    let half: String = middle_line.split(',').next().unwrap().to_owned();
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let progress = directory.path().join("progress");
+    let dimensions = "rooms,guests";
+    let options = [&SMALL[..], &["--dimensions", dimensions, "--cores", "2"]].concat();
+    let server = Server::start(&data, &options);
+    import(&server);
+    let drive =
+        |server: &Server, options: &[&str]| figures(&mut orders(&server.engine(), dimensions, &progress, options));
+    drive(&server, &["--until", &half]);
+    let used_then = succeed(&server, &["pool", "list", "--used"]);
+    let then = jiff::Timestamp::now().to_string();
+    let driven = drive(&server, &[]);
+    check(&server, dimensions, &driven, &expected);
+    assert_eq!(
+        succeed(&server, &["pool", "list", "--used", "--as-of", &then]),
+        used_then
+    );
+
+    let names: Vec<String> = used_then
+        .lines()
+        .map(|line| line.split(',').next().unwrap().to_owned())
+        .collect();
+    let engine = server.engine();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let output = plimsoll()
+        .args(["replay", "reset"])
+        .args(&names)
+        .args(["--to", &then, "--any-version", "--engine", &engine])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(succeed(&server, &["pool", "list", "--used"]), used_then);
+    // Also after a crash.
+    server.kill();
+    let server = Server::start(&data, &options);
+    assert_eq!(succeed(&server, &["pool", "list", "--used"]), used_then);
+    let driven = drive(&server, &["--again-after", &half]);
+    check(&server, dimensions, &driven, &expected);
+    assert_eq!(server.terminate(), Some(0));
     replay(&data, &["verify"]);
 }
