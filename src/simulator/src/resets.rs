@@ -54,7 +54,7 @@ impl<F: Framing + 'static> World<F> {
         let version = core.model.version_of(past.id, &core.model.pools[&past.id]);
         let target = Arc::new(ResetTarget {
             to: Timestamp(moment.at),
-            definition: self.dice.permille(300).then(|| (*past.definition).clone()),
+            definition: self.dice.permille(500).then(|| (*past.definition).clone()),
             reservations: past.reservations.clone(),
         });
         let expected_version = match self.dice.below(10) {

@@ -229,6 +229,8 @@ impl<F: Framing + 'static> World<F> {
         world.ledger.resets = world.dice.coin();
         if world.ledger.resets {
             world.weights[7] *= 2;
+            // Groups that are large beside a segment: they begin near the end of one, or do not fit any.
+            world.ledger.prefix_count_max = world.dice.pick(&[4, 300, 1_000, 1_000]);
         }
         world
     }

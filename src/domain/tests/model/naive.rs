@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use plimsoll_domain::limits::DIMENSION_COUNT_MAX;
 use plimsoll_domain::{
-    Counters, PartitionId, PoolDefinition, PoolId, ReservationId, ReservationState, ReservationView, Reserved, State,
-    Sweep, Timestamp, Units,
+    Counters, PartitionId, PoolDefinition, PoolId, ReservationId, ReservationParts, ReservationState, ReservationView,
+    Reserved, State, Sweep, Timestamp, Units,
 };
 use proptest::prelude::*;
 
@@ -288,6 +288,15 @@ impl Model {
             let id = reservation.id();
             let is_known = self.is_known(reservation);
             prop_assert_eq!(state.reservation(id, now), is_known.then(|| reservation.view()));
+            // The slot where it lies makes no second id of it.
+            let there = ReservationId::new(ReservationParts {
+                slot: u64::from(reservation.slot),
+                generation: self.partitions[&id.parts().partition.0].generations[reservation.slot as usize],
+                ..id.parts()
+            });
+            if is_known && there != id {
+                prop_assert_eq!(state.reservation(there, now), None);
+            }
             if is_known {
                 prop_assert_eq!(state.reference(id), reservation.event.reference.as_deref());
                 prop_assert_eq!(state.key(id), Some(reservation.event.key));
