@@ -1,15 +1,13 @@
 //! What happened, asked of a running server: across archives, segments and the tail, restarts, kills and other numbers of cores.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use plimsoll_client::blocking::Client;
 use plimsoll_client::{
-    Confirming, Event, EventKind, FeedQuery, Key, KeySource, Options, PastQuery, PoolDefinition, Releasing,
-    ReservationId, Reserve, Reserving, Resize, Resizing, SearchQuery, State, Status, Units,
+    Confirming, Event, EventKind, Key, KeySource, Options, PastQuery, PoolDefinition, Releasing, ReservationId,
+    Reserve, Reserving, Resize, Resizing, SearchQuery, State, Status, Units,
 };
 
 use crate::support::{Random, Server, fail, json, seed, succeed};
@@ -30,11 +28,11 @@ const SMALL: [&str; 12] = [
     "1s",
 ];
 
-fn options(cores: &'static str) -> Vec<&'static str> {
+pub(crate) fn options(cores: &'static str) -> Vec<&'static str> {
     [&SMALL[..], &["--cores", cores]].concat()
 }
 
-fn connect(server: &Server) -> Client {
+pub(crate) fn connect(server: &Server) -> Client {
     let options = Options {
         request_timeout: Duration::from_secs(20),
         ..Options::default()
@@ -50,7 +48,7 @@ fn archives(data: &Path) -> usize {
         .sum()
 }
 
-fn definition(name: &str, limit: u32) -> PoolDefinition {
+pub(crate) fn definition(name: &str, limit: u32) -> PoolDefinition {
     PoolDefinition {
         zone: if name.ends_with('0') { "north" } else { "south" }.into(),
         kind: "slot".into(),
@@ -276,7 +274,7 @@ fn search(client: &Client, mut query: SearchQuery<'_>) -> Vec<(ReservationId, St
     }
 }
 
-fn all_events(client: &Client, pool: &str, limit: u32) -> Vec<Event> {
+pub(crate) fn all_events(client: &Client, pool: &str, limit: u32) -> Vec<Event> {
     let mut events = Vec::new();
     let mut cursor = None::<String>;
     loop {
@@ -491,150 +489,4 @@ fn what_is_asked_wrongly_is_refused() {
         refused(client.reset_pool(&reset).unwrap_err()),
         Some(Status::Unsupported)
     );
-}
-
-/// Reserves and releases on all pools until told to stop; whatever happens to the server.
-async fn load(client: plimsoll_client::Client, stop: Arc<AtomicBool>, mut random: Random) {
-    let mut live = Vec::new();
-    while !stop.load(Ordering::Relaxed) {
-        if live.len() > 50 {
-            let _ = client.release(live.remove(0), None).await;
-            continue;
-        }
-        let pool = format!("pool-{}", random.below(4));
-        let reserve = Reserve::new(&*pool, Units::InOrder(&[1]), Key::random().unwrap());
-        if let Ok(Reserving::Reserved(reservation)) = client.reserve(&reserve).await {
-            live.push(reservation.id);
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_feed_misses_nothing_over_kills_and_other_numbers_of_cores() {
-    const ROUND_COUNT: usize = 6;
-    let mut random = Random(seed());
-    let directory = tempfile::tempdir().unwrap();
-    let data = directory.path().join("data");
-    let mut server = Server::start(&data, &options("2"));
-    let listen = server.engine();
-    let client = plimsoll_client::Client::connect(listen.clone(), Options::default())
-        .await
-        .unwrap();
-    let pools: Vec<_> = (0..4)
-        .map(|number| definition(&format!("pool-{number}"), 1_000_000))
-        .collect();
-    // From the very beginning, all pools; and from now on, those in the north alone.
-    let mut all = client.feed(FeedQuery {
-        since: Some(0),
-        limit: 50,
-        ..FeedQuery::default()
-    });
-    let mut north = client.feed(FeedQuery {
-        zone: Some("north".into()),
-        kinds: vec![EventKind::Reserved],
-        ..FeedQuery::default()
-    });
-    assert!(north.next().await.unwrap().events.is_empty());
-    client.put_pools(&pools, false).await.unwrap();
-    let stop = Arc::new(AtomicBool::new(false));
-    let workers: Vec<_> = (0..4)
-        .map(|_| tokio::spawn(load(client.clone(), Arc::clone(&stop), Random(random.next()))))
-        .collect();
-    let is_over = Arc::new(AtomicBool::new(false));
-    let follow = |mut feed: plimsoll_client::Feed| {
-        let is_over = Arc::clone(&is_over);
-        tokio::spawn(async move {
-            let mut events = Vec::new();
-            loop {
-                let was_over = is_over.load(Ordering::Acquire);
-                let page = feed.next().await.unwrap();
-                let is_at_end = page.events.is_empty() && !page.more;
-                events.extend(page.events);
-                if was_over && is_at_end {
-                    return events;
-                }
-            }
-        })
-    };
-    let (all, north) = (follow(all), follow(north));
-    for round in 0..ROUND_COUNT {
-        tokio::time::sleep(Duration::from_millis(300 + random.below(500))).await;
-        server.kill();
-        server = Server::start_on(&data, &listen, &options(if round % 2 == 0 { "1" } else { "2" }));
-    }
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    stop.store(true, Ordering::Relaxed);
-    for worker in workers {
-        worker.await.unwrap();
-    }
-    is_over.store(true, Ordering::Release);
-    let (all, north) = (all.await.unwrap(), north.await.unwrap());
-    drop(client);
-    let (known, live_count) = tokio::task::spawn_blocking(move || {
-        let client = connect(&server);
-        let known: Vec<Vec<Event>> = (0..4)
-            .map(|number| all_events(&client, &format!("pool-{number}"), 1000))
-            .collect();
-        let live: i64 = client.all_pools().unwrap().iter().map(|pool| pool.confirmed[0]).sum();
-        (known, live)
-    })
-    .await
-    .unwrap();
-    let mut with_after = 0;
-    for (number, known) in known.iter().enumerate() {
-        let name = format!("pool-{number}");
-        // What was told is what is still there: none was taken back by a kill, none is missing, and they came in their order.
-        check_order(&name, &all, known, |_| true, &mut with_after);
-        if name.ends_with('0') {
-            check_order(
-                &name,
-                &north,
-                known,
-                |event| event.kind == EventKind::Reserved,
-                &mut with_after,
-            );
-        } else {
-            assert!(north.iter().all(|event| event.pool != name));
-        }
-    }
-    assert!(with_after > 0, "no event was told with its counters");
-    let last: i64 = known
-        .iter()
-        .map(|events| events.last().unwrap().after.as_ref().unwrap().confirmed[0])
-        .sum();
-    assert_eq!(last, live_count);
-    eprintln!("{} events, {with_after} of them with counters", all.len());
-    assert!(all.len() > 1000, "only {} events", all.len());
-}
-
-/// Holds what a feed told of a pool against the pool's events.
-fn check_order(
-    name: &str,
-    told: &[Event],
-    known: &[Event],
-    is_wanted: impl Fn(&Event) -> bool,
-    with_after: &mut usize,
-) {
-    let known: Vec<&Event> = known.iter().filter(|event| is_wanted(event)).collect();
-    let mut seen = HashSet::new();
-    let mut next = 0;
-    for event in told.iter().filter(|event| event.pool == name) {
-        if !seen.insert(event.id.clone()) {
-            continue;
-        }
-        let expected = known
-            .get(next)
-            .unwrap_or_else(|| panic!("{name}: {} was told and is not there", event.id));
-        assert_eq!(event.id, expected.id, "{name}: event {next}");
-        assert_eq!(
-            (event.kind, event.at, event.reservation),
-            (expected.kind, expected.at, expected.reservation)
-        );
-        if event.after.is_some() {
-            *with_after += 1;
-            assert_eq!(event.after, expected.after, "{name}: event {next}");
-        }
-        next += 1;
-    }
-    assert_eq!(next, known.len(), "{name}: events are missing");
 }

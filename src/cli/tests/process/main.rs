@@ -7,6 +7,7 @@
 mod bad_input;
 mod demo;
 mod export;
+mod feed;
 mod flow;
 mod history;
 mod holds;
