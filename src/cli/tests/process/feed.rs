@@ -41,7 +41,7 @@ async fn a_feed_misses_nothing_over_kills_and_other_numbers_of_cores() {
         .map(|number| definition(&format!("pool-{number}"), 1_000_000))
         .collect();
     // From the very beginning, all pools; and from now on, those in the north alone.
-    let mut all = client.feed(FeedQuery {
+    let all = client.feed(FeedQuery {
         since: Some(0),
         limit: 50,
         ..FeedQuery::default()
