@@ -159,7 +159,10 @@ impl Reader {
             is_gone,
         };
         if waiter.is_gone() {
-            return self.answer(&waiter, Err(Refused(Status::Unavailable, "the connection is closing".into())));
+            return self.answer(
+                &waiter,
+                Err(Refused(Status::Unavailable, "the connection is closing".into())),
+            );
         }
         let mut budget = work();
         let result = match question {
