@@ -16,7 +16,7 @@ use super::reader::{Page, Reader};
 use super::{PastQuestion, Refused};
 use crate::limits::PAST_STATES_MAX;
 
-/// A state that was asked for within this time is not given up for another one.
+/// A state whose pages are still being read is not given up for another one within this time.
 const IN_USE_FOR: Duration = Duration::from_secs(10);
 
 /// The pools as of a moment, perhaps not there yet.
@@ -24,6 +24,8 @@ pub(super) struct PastState {
     at: i64,
     pools: FollowedPools,
     used_at: Instant,
+    /// The last page said that there is more.
+    has_more: bool,
 }
 
 impl Reader {
@@ -40,12 +42,14 @@ impl Reader {
             .as_ref()
             .is_ok_and(|is_there| *is_there)
             .then(|| page(&state.pools, question));
-        self.past.push(state);
-        is_there?;
-        Ok(page.unwrap_or(Page::Past {
+        let page = page.unwrap_or(Page::Past {
             pools: Vec::new(),
             more: true,
-        }))
+        });
+        state.has_more = matches!(page, Page::Past { more: true, .. });
+        self.past.push(state);
+        is_there?;
+        Ok(page)
     }
 
     /// Takes out the kept state of this moment, or begins one; the one that was used longest ago makes room.
@@ -57,16 +61,13 @@ impl Reader {
             return Ok(state);
         }
         if self.past.len() >= PAST_STATES_MAX {
-            let oldest = self.past.iter().enumerate().min_by_key(|(_, state)| state.used_at);
-            match oldest {
-                Some((place, state)) if now.duration_since(state.used_at) >= IN_USE_FOR => {
-                    self.past.remove(place);
-                }
-                _ => {
-                    let detail = format!("pages of {PAST_STATES_MAX} past states are being read already");
-                    return Err(Refused(Status::Overloaded, detail));
-                }
-            }
+            let is_free = |state: &PastState| !state.has_more || now.duration_since(state.used_at) >= IN_USE_FOR;
+            let places = self.past.iter().enumerate().filter(|(_, state)| is_free(state));
+            let Some((place, _)) = places.min_by_key(|(_, state)| state.used_at) else {
+                let detail = format!("pages of {PAST_STATES_MAX} past states are being read already");
+                return Err(Refused(Status::Overloaded, detail));
+            };
+            self.past.remove(place);
         }
         // The newest snapshots before that moment may be younger than what was read of the manifest.
         self.refresh()?;
@@ -74,6 +75,7 @@ impl Reader {
             at,
             pools: FollowedPools::near(self.history()?, Timestamp(at)),
             used_at: now,
+            has_more: true,
         })
     }
 }
