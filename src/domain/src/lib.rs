@@ -21,6 +21,7 @@ mod partition;
 mod pool;
 mod pools;
 mod refusal;
+mod replay;
 mod reservation;
 mod restore;
 mod snapshot;
@@ -35,6 +36,7 @@ pub use id::{Key, PartitionId, PoolId, ReservationId, ReservationParts, Timestam
 pub use partition::Sweep;
 pub use pool::{DefinitionError, DefinitionField, Pool, PoolDefinition};
 pub use refusal::Refusal;
+pub use replay::Replaying;
 pub use reservation::{ReservationEnds, ReservationState, ReservationView, StoredReservation};
 pub use restore::{RestoreError, Restoring};
 pub use snapshot::{PartitionImage, PoolImage, PoolPage, ReservationPage, SnapshotPiece};

@@ -14,6 +14,7 @@ mod lost_demand;
 mod message;
 mod process;
 mod publication;
+mod replay;
 
 pub use engine::{Effects, Engine, EngineOptions, RecordError, Recovered, RecoveryBase, SnapshotMoment, event_of};
 pub use message::{Answer, Batch, Call, Entry, Message, PoolReport, PutResult, Request, ReservationReport};

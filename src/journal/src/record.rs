@@ -1,5 +1,7 @@
 //! Records and commit records as bytes.
 
+use std::ops::Range;
+
 use crate::bytes::{array_at, i64_at, put, u16_at, u32_at, u64_at};
 use crate::framing::Framing;
 use crate::identifier::{Lsn, Record, Tag};
@@ -107,6 +109,34 @@ pub(crate) fn read_checked(segment: &[u8], offset: usize) -> (Record<'_>, usize)
     let bytes = &segment[offset..];
     let size = u32_at(bytes, 4) as usize;
     (parse(bytes, size), offset + padded(size))
+}
+
+/// Records that follow each other, each of which was found whole.
+#[derive(Clone, Debug)]
+pub struct Records<'journal> {
+    segment: &'journal [u8],
+    left: Range<usize>,
+}
+
+impl<'journal> Records<'journal> {
+    /// Those in this range of the segment, whose sizes and checksums were found right before.
+    pub(crate) fn new(segment: &'journal [u8], range: Range<usize>) -> Records<'journal> {
+        Records { segment, left: range }
+    }
+}
+
+impl<'journal> Iterator for Records<'journal> {
+    type Item = Record<'journal>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Record<'journal>> {
+        if self.left.is_empty() {
+            return None;
+        }
+        let (record, after) = read_checked(self.segment, self.left.start);
+        self.left.start = after;
+        Some(record)
+    }
 }
 
 #[inline]
