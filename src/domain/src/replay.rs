@@ -30,33 +30,24 @@ impl Replaying {
         Replaying { state }
     }
 
-    /// Reads what the event will read and change, so that it is in the cache then. For a few events at once, before they
-    /// are taken, these reads overlap. Any event may be asked about; the result only keeps the compiler from leaving the
-    /// reads out.
+    /// Reads where the reservation stands, or will stand, so that it is in the cache when an event of it is taken. For a few events at once, before they are taken, these reads overlap. Any
+    /// id will do; the result only keeps the compiler from leaving the reads out.
     #[inline]
-    pub fn touch(&self, event: &Event) -> u64 {
-        match event {
-            Event::Reserved(event) => self.touch_places(event.reservation, event.pool),
-            Event::Released(event) => self.touch_places(event.reservation, event.pool),
-            Event::Confirmed(event) | Event::Expired(event) => self.touch_places(event.reservation, event.pool),
-            Event::Resized(event) => self.touch_places(event.reservation, event.pool),
-            Event::PoolCreated(_)
-            | Event::PoolChanged(_)
-            | Event::PoolRetired(_)
-            | Event::Swept(_)
-            | Event::TurnedAway(_) => 0,
-        }
+    pub fn touch_reservation(&self, id: ReservationId) -> u64 {
+        let parts = id.parts();
+        let partition = self.state.partition(parts.partition);
+        let entry = partition.and_then(|partition| partition.reservations.get(parts.slot as u32));
+        entry.map_or(0, |entry| entry.random)
     }
 
+    /// The same of a pool and its counters.
     #[inline]
-    fn touch_places(&self, reservation: ReservationId, pool: PoolId) -> u64 {
-        let parts = reservation.parts();
-        let Some(partition) = self.state.partition(parts.partition) else {
-            return 0;
-        };
-        let entry = partition.reservations.get(parts.slot as u32);
-        let pool = partition.pools.at(pool.slot());
-        entry.map_or(0, |entry| entry.random) ^ pool.map_or(0, |pool| pool.touched_in)
+    pub fn touch_pool(&self, id: PoolId) -> u64 {
+        let partition = self.state.partition(id.partition());
+        let pool = partition.and_then(|partition| partition.pools.at(id.slot()));
+        pool.map_or(0, |pool| {
+            pool.touched_in ^ (pool.held.0[0] ^ pool.confirmed.0[0] ^ pool.ceiling().0[0]) as u64
+        })
     }
 
     /// Takes the event into the state.

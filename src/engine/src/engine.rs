@@ -13,7 +13,7 @@ use plimsoll_journal::{
     Ticket,
 };
 use plimsoll_protocol::Status;
-use plimsoll_record::{DecodeError, RecordTag};
+use plimsoll_record::DecodeError;
 
 use crate::limits::{
     EXPIRIES_PER_TURN_MAX, EXTENDING_MICROS_MAX, HOUSEKEEPING_PER_TURN_MAX, IDLE_MICROS, INBOX_COMMAND_COUNT_MAX,
@@ -24,7 +24,7 @@ use crate::lost_demand::LostDemand;
 use crate::message::{Call, Message};
 use crate::process::Processing;
 use crate::publication::{Publication, Publications};
-use crate::replay::Replay;
+use crate::replay::{Replay, tag_of};
 
 /// How an engine is set up.
 #[derive(Clone, Copy, Debug)]
@@ -466,12 +466,7 @@ impl<S: Storage, F: Framing> Engine<S, F> {
 /// # Errors
 /// The record is none that this program knows. Trying again does not help.
 pub fn event_of(record: &Record<'_>, dimension_count: usize) -> Result<Event, DecodeError> {
-    let tag = RecordTag {
-        kind: record.tag.kind,
-        partition: record.tag.partition,
-        detail: record.tag.detail,
-    };
-    plimsoll_record::decode(tag, Timestamp(record.time), record.body, dimension_count)
+    plimsoll_record::decode(tag_of(record), Timestamp(record.time), record.body, dimension_count)
 }
 
 fn extending_until(options: EngineOptions, now: Timestamp) -> Option<Timestamp> {

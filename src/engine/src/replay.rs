@@ -2,17 +2,18 @@
 
 use std::hint::black_box;
 
-use plimsoll_domain::{Event, Replaying};
-use plimsoll_journal::{Lsn, NotTaken, Records};
+use plimsoll_domain::{Replaying, State, Timestamp};
+use plimsoll_journal::{NotTaken, Record, Records};
+use plimsoll_record::{Place, RecordTag};
 
-use crate::engine::{RecordError, event_of};
+use crate::engine::RecordError;
 use crate::limits::REPLAYED_TOGETHER;
 
 /// Takes records into a state, a few at a time: what all of them will read is read ahead.
 pub(crate) struct Replay {
     state: Replaying,
     dimension_count: usize,
-    events: Vec<(Lsn, Event)>,
+    places: Vec<Place>,
 }
 
 impl Replay {
@@ -20,50 +21,62 @@ impl Replay {
         Replay {
             state,
             dimension_count,
-            events: Vec::with_capacity(REPLAYED_TOGETHER),
+            places: Vec::with_capacity(REPLAYED_TOGETHER),
         }
     }
 
     /// Takes the records of a batch.
     pub(crate) fn take(&mut self, mut records: Records<'_>) -> Result<(), NotTaken<RecordError>> {
-        loop {
-            let undecoded = self.decode(&mut records);
-            if self.events.is_empty() && undecoded.is_ok() {
-                return Ok(());
-            }
-            self.apply()?;
-            undecoded?;
-        }
-    }
-
-    /// Decodes the next few, up to one that is no event.
-    #[inline]
-    fn decode(&mut self, records: &mut Records<'_>) -> Result<(), NotTaken<RecordError>> {
-        self.events.clear();
-        for record in records.take(REPLAYED_TOGETHER) {
-            let lsn = record.lsn;
-            match event_of(&record, self.dimension_count) {
-                Ok(event) => self.events.push((lsn, event)),
-                Err(source) => return Err(NotTaken { lsn, source: source.into() }),
+        while !records.is_empty() {
+            self.touch(records.clone().take(REPLAYED_TOGETHER));
+            for record in records.by_ref().take(REPLAYED_TOGETHER) {
+                self.take_record(&record).map_err(|source| NotTaken {
+                    lsn: record.lsn,
+                    source,
+                })?;
             }
         }
         Ok(())
     }
 
+    /// Reads ahead what these records will read. Each loop does little, so that as many of its reads as possible are on
+    /// their way at once.
     #[inline]
-    fn apply(&mut self) -> Result<(), NotTaken<RecordError>> {
-        let Replay { state, events, .. } = self;
-        black_box(events.iter().fold(0, |read, (_, event)| read ^ state.touch(event)));
-        for (lsn, event) in events {
-            state.take(event).map_err(|reason| NotTaken {
-                lsn: *lsn,
-                source: RecordError::Misfit { reason },
-            })?;
-        }
-        Ok(())
+    fn touch<'journal>(&mut self, records: impl Iterator<Item = Record<'journal>>) {
+        let Replay { state, places, .. } = self;
+        places.clear();
+        places.extend(records.filter_map(|record| plimsoll_record::place(tag_of(&record), record.body)));
+        let reservations = places.iter().map(|place| state.touch_reservation(place.reservation));
+        black_box(reservations.fold(0, |read, random| read ^ random));
+        let pools = places.iter().map(|place| state.touch_pool(place.pool));
+        black_box(pools.fold(0, |read, units| read ^ units));
     }
 
-    pub(crate) fn finish(self) -> plimsoll_domain::State {
+    #[inline]
+    fn take_record(&mut self, record: &Record<'_>) -> Result<(), RecordError> {
+        // What was decoded stays where it is: it is large, and copying it would show.
+        match &plimsoll_record::decode(
+            tag_of(record),
+            Timestamp(record.time),
+            record.body,
+            self.dimension_count,
+        ) {
+            Ok(event) => self.state.take(event).map_err(|reason| RecordError::Misfit { reason }),
+            Err(error) => Err(error.clone().into()),
+        }
+    }
+
+    pub(crate) fn finish(self) -> State {
         self.state.finish()
+    }
+}
+
+/// What the record's header says of its body.
+#[inline]
+pub(crate) fn tag_of(record: &Record<'_>) -> RecordTag {
+    RecordTag {
+        kind: record.tag.kind,
+        partition: record.tag.partition,
+        detail: record.tag.detail,
     }
 }

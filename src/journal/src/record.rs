@@ -123,6 +123,12 @@ impl<'journal> Records<'journal> {
     pub(crate) fn new(segment: &'journal [u8], range: Range<usize>) -> Records<'journal> {
         Records { segment, left: range }
     }
+
+    /// Whether there are none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.left.is_empty()
+    }
 }
 
 impl<'journal> Iterator for Records<'journal> {
@@ -130,7 +136,7 @@ impl<'journal> Iterator for Records<'journal> {
 
     #[inline]
     fn next(&mut self) -> Option<Record<'journal>> {
-        if self.left.is_empty() {
+        if self.is_empty() {
             return None;
         }
         let (record, after) = read_checked(self.segment, self.left.start);

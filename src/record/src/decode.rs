@@ -161,6 +161,7 @@ pub enum DecodeError {
 ///
 /// # Panics
 /// When `dimension_count`, which is the directory's and not the record's, is not 1 to 8.
+#[inline]
 pub fn decode(tag: RecordTag, at: Timestamp, body: &[u8], dimension_count: usize) -> Result<Event, DecodeError> {
     assert!(
         (1..=DIMENSION_COUNT_MAX).contains(&dimension_count),
@@ -480,6 +481,6 @@ fn checked(field: Field, dimension: usize, found: u32) -> Result<u32, DecodeErro
 }
 
 #[inline]
-fn wide(high: u64, low: u64) -> u128 {
+pub(crate) fn wide(high: u64, low: u64) -> u128 {
     u128::from(high) << 64 | u128::from(low)
 }
