@@ -73,7 +73,10 @@ const MOVED_DEADLINE: u32 = 1 << 21;
 
 /// What a partition keeps of a reservation; one cache line. The units of dimensions past the second stand apart, and so
 /// do the reference and, of one whose units were changed, the units that were asked for first.
+///
+/// Aligned, since an allocator would put nearly all of them across two lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[repr(align(64))]
 pub struct StoredReservation {
     /// The caller's key.
     pub key: Key,
@@ -565,6 +568,10 @@ impl Reservations {
 
     /// Makes an empty table one with this many unused slots, to be filled from a snapshot.
     pub(crate) fn prepare(&mut self, count: usize, ends: ReservationEnds) {
+        self.entries.reserve(count);
+        if let Some(units) = &mut self.more_units {
+            units.reserve(count);
+        }
         for _ in 0..count {
             self.push(StoredReservation::unused());
         }
