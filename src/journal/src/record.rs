@@ -123,12 +123,6 @@ impl<'journal> Records<'journal> {
     pub(crate) fn new(segment: &'journal [u8], range: Range<usize>) -> Records<'journal> {
         Records { segment, left: range }
     }
-
-    /// Whether there are none.
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.left.is_empty()
-    }
 }
 
 impl<'journal> Iterator for Records<'journal> {
@@ -136,7 +130,7 @@ impl<'journal> Iterator for Records<'journal> {
 
     #[inline]
     fn next(&mut self) -> Option<Record<'journal>> {
-        if self.is_empty() {
+        if self.left.is_empty() {
             return None;
         }
         let (record, after) = read_checked(self.segment, self.left.start);
