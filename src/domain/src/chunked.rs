@@ -2,6 +2,11 @@
 
 use alloc::vec::Vec;
 
+/// A value of the size of a cache line, in one: an allocator would put nearly all of them across two. Only the tables align
+/// their values. The copies of pages, which come and go, would leave gaps all over the memory.
+#[repr(align(64))]
+pub(crate) struct Aligned<T>(pub(crate) T);
+
 pub(crate) struct Chunked<T> {
     chunks: Vec<Vec<T>>,
     count: usize,

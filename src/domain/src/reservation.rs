@@ -10,7 +10,7 @@ use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::chunked::Chunked;
+use crate::chunked::{Aligned, Chunked};
 use crate::snapshot::ReservationPage;
 use crate::stamps::Stamps;
 use crate::{Key, PartitionId, PoolId, ReservationId, ReservationParts, Timestamp, Units};
@@ -73,10 +73,7 @@ const MOVED_DEADLINE: u32 = 1 << 21;
 
 /// What a partition keeps of a reservation; one cache line. The units of dimensions past the second stand apart, and so
 /// do the reference and, of one whose units were changed, the units that were asked for first.
-///
-/// Aligned, since an allocator would put nearly all of them across two lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[repr(align(64))]
 pub struct StoredReservation {
     /// The caller's key.
     pub key: Key,
@@ -101,7 +98,7 @@ pub struct StoredReservation {
     pub version: u16,
 }
 
-const _: () = assert!(size_of::<StoredReservation>() == 64);
+const _: () = assert!(size_of::<Aligned<StoredReservation>>() == 64);
 
 impl StoredReservation {
     /// A reservation that is not in a table yet; `put` adds the units.
@@ -212,7 +209,7 @@ pub struct ReservationEnds {
 pub(crate) const PAGE_ENTRY_COUNT: usize = 64;
 
 pub(crate) struct Reservations {
-    entries: Chunked<StoredReservation>,
+    entries: Chunked<Aligned<StoredReservation>>,
     more_units: Option<Chunked<[u32; 6]>>,
     references: BTreeMap<u32, Arc<str>>,
     /// What was asked for first, of reservations whose units were changed.
@@ -253,7 +250,7 @@ impl Reservations {
 
     #[inline]
     pub(crate) fn get(&self, slot: u32) -> Option<&StoredReservation> {
-        self.entries.get(slot as usize)
+        self.entries.get(slot as usize).map(|Aligned(entry)| entry)
     }
 
     /// The only way to an entry that is about to be changed.
@@ -263,7 +260,7 @@ impl Reservations {
         if self.stamps.needs(page) {
             self.preserve(page);
         }
-        self.entries.get_mut(slot as usize).expect("a slot in use")
+        &mut self.entries.get_mut(slot as usize).expect("a slot in use").0
     }
 
     #[inline]
@@ -334,7 +331,7 @@ impl Reservations {
     /// Takes whatever has this slot, which is about to be used again, out of the queue or the list, and returns the key
     /// of an ended reservation.
     pub(crate) fn vacate(&mut self, slot: u32) -> Option<Key> {
-        let entry = self.entries.get(slot as usize)?;
+        let entry = self.get(slot)?;
         if entry.is_free() {
             assert_eq!(
                 slot, self.ends.first_free,
@@ -417,7 +414,7 @@ impl Reservations {
         } else if self.stamps.needs(page) {
             self.preserve(page);
         }
-        self.entries.push(entry);
+        self.entries.push(Aligned(entry));
         if let Some(units) = &mut self.more_units {
             units.push([0; 6]);
         }
@@ -513,8 +510,8 @@ impl Reservations {
         self.entries
             .iter()
             .enumerate()
-            .filter(|(_, entry)| !entry.is_free())
-            .map(|(slot, entry)| (slot as u32, entry))
+            .filter(|(_, Aligned(entry))| !entry.is_free())
+            .map(|(slot, Aligned(entry))| (slot as u32, entry))
     }
 
     /// A snapshot begins: it will have everything as it is now.
@@ -549,9 +546,10 @@ impl Reservations {
             Some(units) => (first..last).filter_map(|slot| units.get(slot).copied()).collect(),
             None => Vec::new(),
         };
+        let entries = self.entries.slice(first, last).iter();
         self.preserved.push(ReservationPage {
             first_slot: first as u32,
-            entries: self.entries.slice(first, last).to_vec(),
+            entries: entries.map(|Aligned(entry)| entry.clone()).collect(),
             more_units,
             references: self
                 .references
