@@ -3,10 +3,11 @@
 use std::mem;
 
 use plimsoll_domain::{
-    Command, Confirm, Key, PoolId, PutPool, Release, ReservationId, Reserve, Resize, StateOptions, Timestamp, Units,
+    Command, Confirm, Key, PoolId, PutPool, Release, ReservationId, Reserve, Resize, Restoring, SnapshotPiece,
+    StateOptions, Timestamp, Units,
 };
-use plimsoll_engine::{Answer, Batch, Call, Effects, Engine, EngineOptions, Entry, Message, Request};
-use plimsoll_journal::Summary;
+use plimsoll_engine::{Answer, Batch, Call, Effects, Engine, EngineOptions, Entry, Message, RecoveryBase, Request};
+use plimsoll_journal::{RecoveryStart, Summary};
 use plimsoll_protocol::Status;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
@@ -44,6 +45,13 @@ pub struct SimCore {
     random: Pcg64,
     now: Timestamp,
     disk: SimDisk,
+    snapshot: Option<Snapshot>,
+}
+
+/// A snapshot of the state, as the engine copied it.
+struct Snapshot {
+    start: RecoveryStart,
+    pieces: Vec<SnapshotPiece>,
 }
 
 fn options() -> EngineOptions {
@@ -57,10 +65,15 @@ fn options() -> EngineOptions {
     }
 }
 
-fn recover(disk: &SimDisk, full_segments: FullSegments, now: Timestamp) -> (Engine<SimStorage>, Summary) {
+fn recover(
+    disk: &SimDisk,
+    full_segments: FullSegments,
+    base: Option<RecoveryBase>,
+    now: Timestamp,
+) -> (Engine<SimStorage>, Summary) {
     let mut random = Pcg64::seed_from_u64(now.0 as u64);
     let incarnations = move || random.random_range(1..u64::MAX);
-    let recovered = Engine::recover(disk.storage(full_segments), options(), None, now, incarnations);
+    let recovered = Engine::recover(disk.storage(full_segments), options(), base, now, incarnations);
     let recovered = recovered.unwrap_or_else(|error| panic!("a journal in memory is whole: {error}"));
     (recovered.engine, recovered.summary)
 }
@@ -70,13 +83,14 @@ impl SimCore {
     pub fn new(size: InventorySize, full_segments: FullSegments) -> SimCore {
         let disk = SimDisk::new(segment_size());
         let now = Timestamp(1_700_000_000_000_000);
-        let (engine, _) = recover(&disk, full_segments, now);
+        let (engine, _) = recover(&disk, full_segments, None, now);
         let mut core = SimCore {
             engine,
             pools: Vec::new(),
             random: Pcg64::seed_from_u64(SEED),
             now,
             disk,
+            snapshot: None,
         };
         core.put_pools(size.pool_count);
         let mut left = size.live_count;
@@ -207,12 +221,36 @@ impl SimCore {
         self.now = self.now.plus_micros(KEY_RETENTION_MICROS + 1);
     }
 
-    /// Ends the engine; its journal stays.
+    /// Takes a snapshot: the journal is replayed behind it. Something must have been decided, and everything be durable.
+    pub fn take_snapshot(&mut self) {
+        let moment = self.engine.begin_snapshot().expect("no snapshot is being taken");
+        let mut pieces = Vec::new();
+        while !self.engine.copy_snapshot(usize::MAX, &mut pieces) {}
+        let start = RecoveryStart {
+            lsn: moment.lsn,
+            segment: moment.segment,
+            time: moment.time,
+        };
+        self.snapshot = Some(Snapshot { start, pieces });
+    }
+
+    /// Ends the engine; its journal stays, and the last snapshot.
     pub fn into_journal(self) -> SimJournal {
         let digest = self.digest();
-        let SimCore { engine, disk, now, .. } = self;
+        let SimCore {
+            engine,
+            disk,
+            now,
+            snapshot,
+            ..
+        } = self;
         drop(engine);
-        SimJournal { disk, now, digest }
+        SimJournal {
+            disk,
+            now,
+            digest,
+            snapshot,
+        }
     }
 
     /// A digest of everything that the state shows.
@@ -243,19 +281,34 @@ pub struct SimJournal {
     disk: SimDisk,
     now: Timestamp,
     digest: u64,
+    snapshot: Option<Snapshot>,
 }
 
 impl SimJournal {
-    /// Replays it from the first record on, and returns how many records that were. It can be replayed again.
-    pub fn replay(&self) -> u64 {
-        let (engine, summary) = recover(&self.disk, FullSegments::Stay, self.now);
+    /// What a replay begins with: the state of the snapshot, if one was taken.
+    pub fn base(&self) -> Option<RecoveryBase> {
+        let Snapshot { start, pieces } = self.snapshot.as_ref()?;
+        let mut restoring = Restoring::new(options().state);
+        for piece in pieces {
+            restoring.take(piece).expect("it was copied from a state");
+        }
+        Some(RecoveryBase {
+            state: restoring.before_replay().expect("all pieces were taken"),
+            start: *start,
+        })
+    }
+
+    /// Replays it from the first record on, or behind the snapshot that `base` has, and returns how many records that were. It
+    /// can be replayed again.
+    pub fn replay(&self, base: Option<RecoveryBase>) -> u64 {
+        let (engine, summary) = recover(&self.disk, FullSegments::Stay, base, self.now);
         drop(engine);
         summary.records
     }
 
     /// Whether a replay leads to the state that the journal was written from.
     pub fn is_faithful(&self) -> bool {
-        let (engine, _) = recover(&self.disk, FullSegments::Stay, self.now);
+        let (engine, _) = recover(&self.disk, FullSegments::Stay, self.base(), self.now);
         engine.state().digest(self.now) == self.digest
     }
 

@@ -2,9 +2,16 @@
 
 use alloc::vec::Vec;
 
+/// A value of the size of a cache line, in one: an allocator would put nearly all of them across two. Only the tables align
+/// their values. The copies of pages, which come and go, would leave gaps all over the memory.
+#[repr(align(64))]
+pub(crate) struct Aligned<T>(pub(crate) T);
+
 pub(crate) struct Chunked<T> {
     chunks: Vec<Vec<T>>,
     count: usize,
+    /// A chunk that begins below this gets room for all up to here at once.
+    expected_count: usize,
 }
 
 impl<T> Chunked<T> {
@@ -15,6 +22,7 @@ impl<T> Chunked<T> {
         Chunked {
             chunks: Vec::new(),
             count: 0,
+            expected_count: 0,
         }
     }
 
@@ -43,9 +51,15 @@ impl<T> Chunked<T> {
         &self.chunks[first / Self::CHUNK_COUNT][start..start + (last - first)]
     }
 
+    /// There will be so many in all, soon.
+    pub(crate) fn reserve(&mut self, count: usize) {
+        self.expected_count = count;
+    }
+
     pub(crate) fn push(&mut self, value: T) {
         if self.count.is_multiple_of(Self::CHUNK_COUNT) {
-            self.chunks.push(Vec::new());
+            let expected = self.expected_count.saturating_sub(self.count);
+            self.chunks.push(Vec::with_capacity(expected.min(Self::CHUNK_COUNT)));
         }
         let chunk = self
             .chunks

@@ -12,6 +12,7 @@ impl State {
     ///
     /// # Errors
     /// What does not fit: the journal is foreign, or there is a bug.
+    #[inline]
     pub fn check_fits(&self, event: &Event) -> Result<(), &'static str> {
         let partition = self.partition(event.partition());
         let sequence = partition.map_or(0, |partition| partition.sequence);

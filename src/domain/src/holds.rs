@@ -4,7 +4,8 @@
 //! - Every held reservation is in the wheel exactly once, in the bucket of its deadline; its `link` is its node.
 //! - No bucket before `cursor` holds a deadline that is due and has not been given out.
 //!
-//! The wheel follows from the reservations: it is in no snapshot and in no digest.
+//! The wheel follows from the reservations: it is in no snapshot and in no digest. One that stands still is empty, and is
+//! made of the reservations before anything is looked up in it.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -38,6 +39,7 @@ pub(crate) struct Holds {
     cursor: i64,
     /// Where looking at once goes on, and in which bucket.
     resume: (i64, u32),
+    stands_still: bool,
 }
 
 /// A bucket's number, counted from 1970.
@@ -60,7 +62,27 @@ impl Holds {
             count: 0,
             cursor: i64::MAX,
             resume: (i64::MIN, NONE),
+            stands_still: false,
         }
+    }
+
+    /// An empty wheel that nothing is put into until [`Holds::moves`].
+    pub(crate) fn standing_still() -> Holds {
+        Holds {
+            stands_still: true,
+            ..Holds::new()
+        }
+    }
+
+    /// Whether nothing is put in.
+    #[inline]
+    pub(crate) fn stands_still(&self) -> bool {
+        self.stands_still
+    }
+
+    /// From now on the wheel takes holds.
+    pub(crate) fn moves(&mut self) {
+        self.stands_still = false;
     }
 
     /// How many holds there are.
@@ -68,8 +90,11 @@ impl Holds {
         self.count
     }
 
-    /// Puts a hold in and returns its node.
+    /// Puts a hold in and returns its node; none while the wheel stands still.
     pub(crate) fn insert(&mut self, deadline: Timestamp, partition: PartitionId, slot: u32) -> u32 {
+        if self.stands_still {
+            return NONE;
+        }
         if self.heads.is_empty() {
             self.heads = vec![NONE; BUCKET_COUNT];
         }
@@ -106,6 +131,9 @@ impl Holds {
 
     /// Takes a hold out.
     pub(crate) fn remove(&mut self, index: u32) {
+        if self.stands_still {
+            return;
+        }
         let node = *self.nodes.get(index as usize).expect("holds name existing nodes");
         match node.previous {
             NONE => self.heads[node.bucket as usize] = node.next,

@@ -4,6 +4,7 @@
 //! - A key is at most once in the table.
 //! - The table grows a shard at a time (extendible hashing): no insert moves more than one shard's entries.
 //! - Only slots and 32 bits of each hash are stored; the keys themselves stand in the reservations.
+//! - A table that stands still is empty. It is made of the reservations before anything is looked up in it.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -36,6 +37,7 @@ pub(crate) struct KeyTable {
     directory: Vec<u32>,
     shards: Vec<Shard>,
     seed: u64,
+    stands_still: bool,
 }
 
 /// hashbrown takes the bucket from the low bits of 64 and a tag from the high bits; both come from the 32 that are
@@ -55,6 +57,23 @@ impl KeyTable {
                 table: HashTable::new(),
             }],
             seed,
+            stands_still: false,
+        }
+    }
+
+    /// An empty table that nothing is put into until [`KeyTable::moves`].
+    pub(crate) fn standing_still(seed: u64) -> KeyTable {
+        KeyTable {
+            stands_still: true,
+            ..KeyTable::new(seed)
+        }
+    }
+
+    /// From now on the table takes keys, about so many at first.
+    pub(crate) fn moves(&mut self, count: usize) {
+        self.stands_still = false;
+        if count <= SHARD_ENTRY_COUNT_MAX {
+            self.shards[0].table.reserve(count, |entry| spread(entry.hash));
         }
     }
 
@@ -80,6 +99,7 @@ impl KeyTable {
     /// The slot of the key; `key_at` tells the key of a slot that has the same hash.
     #[inline]
     pub(crate) fn find(&self, key: Key, key_at: impl Fn(u32) -> Key) -> Option<u32> {
+        debug_assert!(!self.stands_still, "nothing is looked up in a table that stands still");
         let hash = self.hash(key);
         let shard = &self.shards[self.shard_index(hash)];
         shard
@@ -102,12 +122,35 @@ impl KeyTable {
     /// Makes the key name this slot from now on, and returns the other one that it named.
     #[inline]
     pub(crate) fn insert(&mut self, key: Key, slot: u32, key_at: impl Fn(u32) -> Key) -> Option<u32> {
+        self.insert_if(key, slot, key_at, |_| true)
+    }
+
+    /// Makes the key name this slot if it names none, or one that may lose it. Of two, returns the one that it does not name
+    /// now.
+    #[inline]
+    pub(crate) fn insert_if(
+        &mut self,
+        key: Key,
+        slot: u32,
+        key_at: impl Fn(u32) -> Key,
+        may_lose: impl FnOnce(u32) -> bool,
+    ) -> Option<u32> {
+        if self.stands_still {
+            return None;
+        }
         let hash = self.hash(key);
         let mut index = self.shard_index(hash);
         let same = |entry: &Entry| entry.hash == hash && (entry.slot == slot || key_at(entry.slot) == key);
         if let Some(entry) = self.shards[index].table.find_mut(spread(hash), same) {
-            let earlier = core::mem::replace(&mut entry.slot, slot);
-            return (earlier != slot).then_some(earlier);
+            let earlier = entry.slot;
+            if earlier == slot {
+                return None;
+            }
+            if !may_lose(earlier) {
+                return Some(slot);
+            }
+            entry.slot = slot;
+            return Some(earlier);
         }
         while self.shards[index].table.len() >= SHARD_ENTRY_COUNT_MAX && self.shards[index].depth < DEPTH_MAX {
             self.split(index);
@@ -121,6 +164,9 @@ impl KeyTable {
 
     /// Forgets that the key names this slot; nothing happens when it names another one by now.
     pub(crate) fn remove(&mut self, key: Key, slot: u32) {
+        if self.stands_still {
+            return;
+        }
         let hash = self.hash(key);
         let index = self.shard_index(hash);
         if let Ok(entry) = self.shards[index]

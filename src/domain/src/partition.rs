@@ -37,6 +37,14 @@ impl Partition {
         }
     }
 
+    /// An empty one whose key table stands still.
+    pub(crate) fn without_keys(id: PartitionId, dimension_count: usize, hash_seed: u64) -> Partition {
+        Partition {
+            keys: KeyTable::standing_still(hash_seed),
+            ..Partition::new(id, dimension_count, hash_seed)
+        }
+    }
+
     /// The id of the pool that a reservation takes from; `None` once the pool is retired.
     #[inline]
     pub(crate) fn pool_of(&self, entry: &StoredReservation) -> Option<PoolId> {

@@ -11,7 +11,7 @@ use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::chunked::Chunked;
+use crate::chunked::{Aligned, Chunked};
 use crate::moved::{MovedPage, MovedReservation, MovedTable};
 use crate::snapshot::ReservationPage;
 use crate::stamps::Stamps;
@@ -84,7 +84,7 @@ pub struct ReservationEnds {
 pub(crate) const PAGE_ENTRY_COUNT: usize = 64;
 
 pub(crate) struct Reservations {
-    entries: Chunked<StoredReservation>,
+    entries: Chunked<Aligned<StoredReservation>>,
     more_units: Option<Chunked<[u32; 6]>>,
     references: BTreeMap<u32, Arc<str>>,
     /// What was asked for first, of reservations whose units were changed.
@@ -130,7 +130,7 @@ impl Reservations {
 
     #[inline]
     pub(crate) fn get(&self, slot: u32) -> Option<&StoredReservation> {
-        self.entries.get(slot as usize)
+        self.entries.get(slot as usize).map(|Aligned(entry)| entry)
     }
 
     /// The only way to an entry that is about to be changed.
@@ -140,7 +140,7 @@ impl Reservations {
         if self.stamps.needs(page) {
             self.preserve(page);
         }
-        self.entries.get_mut(slot as usize).expect("a slot in use")
+        &mut self.entries.get_mut(slot as usize).expect("a slot in use").0
     }
 
     #[inline]
@@ -269,7 +269,7 @@ impl Reservations {
     /// Takes whatever has this slot, which is about to be used again, out of the queue or the list, and returns the key
     /// of an ended reservation.
     pub(crate) fn vacate(&mut self, slot: u32) -> Option<Key> {
-        let entry = self.entries.get(slot as usize)?;
+        let entry = self.get(slot)?;
         if entry.is_free() {
             assert_eq!(
                 slot, self.ends.first_free,
@@ -389,7 +389,7 @@ impl Reservations {
         } else if self.stamps.needs(page) {
             self.preserve(page);
         }
-        self.entries.push(entry);
+        self.entries.push(Aligned(entry));
         if let Some(units) = &mut self.more_units {
             units.push([0; 6]);
         }
@@ -479,8 +479,8 @@ impl Reservations {
         self.entries
             .iter()
             .enumerate()
-            .filter(|(_, entry)| !entry.is_free())
-            .map(|(slot, entry)| (slot as u32, entry))
+            .filter(|(_, Aligned(entry))| !entry.is_free())
+            .map(|(slot, Aligned(entry))| (slot as u32, entry))
     }
 
     /// A snapshot begins: it will have everything as it is now.
@@ -523,9 +523,10 @@ impl Reservations {
             Some(units) => (first..last).filter_map(|slot| units.get(slot).copied()).collect(),
             None => Vec::new(),
         };
+        let entries = self.entries.slice(first, last).iter();
         self.preserved.push(ReservationPage {
             first_slot: first as u32,
-            entries: self.entries.slice(first, last).to_vec(),
+            entries: entries.map(|Aligned(entry)| entry.clone()).collect(),
             more_units,
             references: self
                 .references
@@ -542,6 +543,10 @@ impl Reservations {
 
     /// Makes an empty table one with this many unused slots, to be filled from a snapshot.
     pub(crate) fn prepare(&mut self, count: usize, ends: ReservationEnds) {
+        self.entries.reserve(count);
+        if let Some(units) = &mut self.more_units {
+            units.reserve(count);
+        }
         for _ in 0..count {
             self.push(StoredReservation::unused());
         }

@@ -15,7 +15,7 @@ use crate::pools::{GENERATION_MAX, PAGE_POOL_COUNT, PoolSlot};
 use crate::reservation::{NONE, PAGE_ENTRY_COUNT, ReservationState, Reservations};
 use crate::stored::StoredReservation;
 use crate::{
-    Counters, MovedPage, PartitionId, PartitionImage, PoolImage, PoolPage, ReservationPage, SnapshotPiece, State,
+    Counters, MovedPage, PartitionId, PartitionImage, PoolImage, PoolPage, Replaying, ReservationPage, SnapshotPiece, State,
     StateOptions, Timestamp, Units,
 };
 
@@ -126,13 +126,21 @@ impl Restoring {
     /// # Errors
     /// When pieces are missing, or do not fit together.
     pub fn finish(self) -> Result<State, RestoreError> {
-        let mut state = State::new(self.options);
+        Ok(self.before_replay()?.finish())
+    }
+
+    /// The state for events to be replayed into.
+    ///
+    /// # Errors
+    /// When pieces are missing, or do not fit together.
+    pub fn before_replay(self) -> Result<Replaying, RestoreError> {
+        let mut state = State::before_replay(self.options);
         for (partition, pieces) in self.partitions {
             state
                 .restore(pieces)
                 .map_err(|reason| RestoreError { partition, reason })?;
         }
-        Ok(state)
+        Ok(Replaying::from_restored(state))
     }
 }
 
@@ -286,6 +294,36 @@ fn check_lists(reservations: &Reservations) -> Check {
     Ok(())
 }
 
+/// Whether every reservation names a pool that it may, and the counters of the pools are the sums of these.
+fn check_sums(partition: &Partition) -> Check {
+    let mut sums: Vec<_> = alloc::vec![(Counters::default(), Counters::default()); partition.pools.len()];
+    for (slot, entry) in partition.reservations.iter() {
+        let state = entry.state();
+        let fits = match partition.pools.slot(entry.pool_slot) {
+            Some(PoolSlot::Used(_)) => true,
+            // What is held keeps its pool.
+            Some(PoolSlot::Retired { .. }) => state != ReservationState::Held,
+            // The next pool in the slot would take it for its own.
+            Some(PoolSlot::Free { .. }) => false,
+            None => state.is_ended(),
+        };
+        rule(fits, "a reservation names a pool that is gone")?;
+        let units = partition.reservations.units(slot);
+        match state {
+            ReservationState::Held => sums[entry.pool_slot as usize].0.add(&units),
+            ReservationState::Confirmed => sums[entry.pool_slot as usize].1.add(&units),
+            ReservationState::Released | ReservationState::Expired => {}
+        }
+    }
+    rule(
+        partition
+            .pools
+            .iter()
+            .all(|(slot, pool)| (pool.held, pool.confirmed) == sums[slot as usize]),
+        "the counters of a pool are not the sum of its reservations",
+    )
+}
+
 impl State {
     fn restore(&mut self, pieces: Pieces) -> Check {
         let Pieces {
@@ -302,7 +340,7 @@ impl State {
             "pages are missing",
         )?;
         let (id, options) = (image.partition, self.options);
-        let mut partition = Partition::new(id, options.dimension_count, options.hash_seed);
+        let mut partition = Partition::without_keys(id, options.dimension_count, options.hash_seed);
         partition.sequence = image.sequence;
         partition.sweep = image.sweep;
         partition
@@ -319,7 +357,7 @@ impl State {
         partition.pools.check_lists()?;
         check_lists(&partition.reservations)?;
         partition.reservations.check_moved()?;
-        self.restore_reservations(&mut partition)?;
+        check_sums(&partition)?;
         self.restore_pools(&mut partition)?;
         self.slot_count += slot_count;
         if partition.pools.has_retired() {
@@ -327,57 +365,6 @@ impl State {
         }
         self.partitions[id.index()] = Some(alloc::boxed::Box::new(partition));
         Ok(())
-    }
-
-    /// The key table and the timer wheel, from the reservations, and whether the counters are their sums.
-    fn restore_reservations(&mut self, partition: &mut Partition) -> Check {
-        let id = partition.id;
-        let mut sums: Vec<_> = alloc::vec![(Counters::default(), Counters::default()); partition.pools.len()];
-        for slot in 0..partition.reservations.len() as u32 {
-            let Some(entry) = partition.reservations.get(slot).filter(|entry| !entry.is_free()) else {
-                continue;
-            };
-            let (key, state, moment, pool_slot) = (entry.key, entry.state(), entry.moment, entry.pool_slot);
-            let created_at = entry.created_at;
-            let fits = match partition.pools.slot(pool_slot) {
-                Some(PoolSlot::Used(_)) => true,
-                // What is held keeps its pool.
-                Some(PoolSlot::Retired { .. }) => state != ReservationState::Held,
-                // The next pool in the slot would take it for its own.
-                Some(PoolSlot::Free { .. }) => false,
-                None => state.is_ended(),
-            };
-            rule(fits, "a reservation names a pool that is gone")?;
-            let has_key = entry.has_key();
-            // A key whose reservation ended long ago may have been used again: the later one has it, where the earlier
-            // one does not say so itself.
-            let known = partition.keys.find(key, |slot| partition.reservations.key_at(slot));
-            let is_newer = known
-                .and_then(|known| partition.reservations.get(known))
-                .is_none_or(|known| (known.created_at, !known.state().is_ended()) < (created_at, !state.is_ended()));
-            if has_key && is_newer {
-                partition.give_key(key, slot);
-            } else if has_key {
-                partition.reservations.lose_key(slot);
-            }
-            let units = partition.reservations.units(slot);
-            match state {
-                ReservationState::Held => {
-                    sums[pool_slot as usize].0.add(&units);
-                    let node = self.holds.insert(moment, id, slot);
-                    partition.reservations.set_link(slot, node);
-                }
-                ReservationState::Confirmed => sums[pool_slot as usize].1.add(&units),
-                ReservationState::Released | ReservationState::Expired => {}
-            }
-        }
-        rule(
-            partition
-                .pools
-                .iter()
-                .all(|(slot, pool)| (pool.held, pool.confirmed) == sums[slot as usize]),
-            "the counters of a pool are not the sum of its reservations",
-        )
     }
 
     /// The names and the queue of pools, from the pools. All of them count as touched.

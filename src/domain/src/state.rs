@@ -106,9 +106,15 @@ impl State {
 
     #[inline]
     pub(crate) fn partition_mut(&mut self, id: PartitionId) -> &mut Partition {
-        let options = self.options;
-        self.partitions[id.index()]
-            .get_or_insert_with(|| Box::new(Partition::new(id, options.dimension_count, options.hash_seed)))
+        let (options, is_replaying) = (self.options, self.holds.stands_still());
+        self.partitions[id.index()].get_or_insert_with(|| {
+            let new = if is_replaying {
+                Partition::without_keys
+            } else {
+                Partition::new
+            };
+            Box::new(new(id, options.dimension_count, options.hash_seed))
+        })
     }
 
     /// The earliest end that is still remembered.

@@ -1,5 +1,6 @@
 //! What a partition keeps of a reservation.
 
+use crate::chunked::Aligned;
 use crate::reservation::NONE;
 use crate::{Key, ReservationState, Restored, Timestamp};
 
@@ -47,7 +48,7 @@ pub struct StoredReservation {
     pub version: u16,
 }
 
-const _: () = assert!(size_of::<StoredReservation>() == 64);
+const _: () = assert!(size_of::<Aligned<StoredReservation>>() == 64);
 
 impl StoredReservation {
     /// A reservation that is not in a table yet; `put` adds the units.

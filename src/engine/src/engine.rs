@@ -7,13 +7,13 @@
 
 use std::collections::VecDeque;
 
-use plimsoll_domain::{Event, SnapshotPiece, State, StateOptions, Timestamp};
+use plimsoll_domain::{Event, Replaying, SnapshotPiece, State, StateOptions, Timestamp};
 use plimsoll_journal::{
     CrcFraming, Framing, Journal, Lsn, Record, RecoveryError, RecoveryStart, Segment, SegmentNumber, Storage, Summary,
     Ticket,
 };
 use plimsoll_protocol::Status;
-use plimsoll_record::{DecodeError, RecordTag};
+use plimsoll_record::DecodeError;
 
 use crate::limits::{
     EXPIRIES_PER_TURN_MAX, EXTENDING_MICROS_MAX, HOUSEKEEPING_PER_TURN_MAX, IDLE_MICROS, INBOX_COMMAND_COUNT_MAX,
@@ -24,6 +24,7 @@ use crate::lost_demand::LostDemand;
 use crate::message::{Call, Message};
 use crate::process::Processing;
 use crate::publication::{Publication, Publications};
+use crate::replay::{Replay, tag_of};
 
 /// How an engine is set up.
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +62,7 @@ pub enum RecordError {
 /// What recovery begins with in place of an empty state.
 pub struct RecoveryBase {
     /// The state that a snapshot gave.
-    pub state: State,
+    pub state: Replaying,
     /// What the snapshot covers.
     pub start: RecoveryStart,
 }
@@ -127,19 +128,14 @@ impl<S: Storage, F: Framing> Engine<S, F> {
         now: Timestamp,
         incarnations: impl FnMut() -> u64 + 'static,
     ) -> Result<Recovered<S, F>, RecoveryError<RecordError>> {
-        let (mut state, start) = match base {
+        let (state, start) = match base {
             Some(base) => (base.state, base.start),
-            None => (State::new(options.state), RecoveryStart::FIRST),
+            None => (Replaying::new(options.state), RecoveryStart::FIRST),
         };
-        let dimension_count = options.state.dimension_count;
-        let recovered = Journal::<S, F>::recover(storage, start, now.0, incarnations, |record| {
-            let event = event_of(&record, dimension_count)?;
-            state
-                .check_fits(&event)
-                .map_err(|reason| RecordError::Misfit { reason })?;
-            state.apply(&event);
-            Ok(())
-        })?;
+        let mut replay = Replay::new(state, options.state.dimension_count);
+        let recovered =
+            Journal::<S, F>::recover_batches(storage, start, now.0, incarnations, |records| replay.take(records))?;
+        let mut state = replay.finish();
         let mut publications = Publications::default();
         publications.publish_all(&mut state, now);
         let engine = Engine {
@@ -470,12 +466,7 @@ impl<S: Storage, F: Framing> Engine<S, F> {
 /// # Errors
 /// The record is none that this program knows. Trying again does not help.
 pub fn event_of(record: &Record<'_>, dimension_count: usize) -> Result<Event, DecodeError> {
-    let tag = RecordTag {
-        kind: record.tag.kind,
-        partition: record.tag.partition,
-        detail: record.tag.detail,
-    };
-    plimsoll_record::decode(tag, Timestamp(record.time), record.body, dimension_count)
+    plimsoll_record::decode(tag_of(record), Timestamp(record.time), record.body, dimension_count)
 }
 
 fn extending_until(options: EngineOptions, now: Timestamp) -> Option<Timestamp> {

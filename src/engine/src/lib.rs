@@ -14,6 +14,7 @@ mod lost_demand;
 mod message;
 mod process;
 mod publication;
+mod replay;
 mod reset;
 
 pub use engine::{Effects, Engine, EngineOptions, RecordError, Recovered, RecoveryBase, SnapshotMoment, event_of};

@@ -20,6 +20,8 @@ pub const ANSWER_SIZE_MAX: usize = 768 * 1024;
 pub const IDLE_MICROS: i64 = 1_000_000;
 /// For so many commands at once is read ahead what they will read; more than a core has misses in flight gains nothing.
 pub const TOUCHED_AHEAD: usize = 16;
+/// So many events are replayed together: what they will read is read ahead for all of them.
+pub const REPLAYED_TOGETHER: usize = 32;
 /// The most holds that expire in one turn.
 pub const EXPIRIES_PER_TURN_MAX: usize = 256;
 /// The most pools that retire, and the most pools whose lost demand is recorded, in one turn.

@@ -91,8 +91,8 @@ pub use history::{HistoryPlace, HistoryRange, HistoryReader, history_size};
 pub use identifier::{JournalId, Lsn, Position, Record, SegmentNumber, Tag};
 pub use journal::{Full, Journal, Priority, Ticket};
 pub use mmap::{MmapSegment, MmapStorage, Recycler, Ring, RingStatus};
-pub use record::{COMMIT_KIND, COMMIT_SIZE, OWN_KIND_MIN, RECORD_HEADER_SIZE};
-pub use recovery::{Damage, Found, Recovered, RecoveryError, RecoveryStart, Refusal, Summary};
+pub use record::{COMMIT_KIND, COMMIT_SIZE, OWN_KIND_MIN, RECORD_HEADER_SIZE, Records};
+pub use recovery::{Damage, Found, NotTaken, Recovered, RecoveryError, RecoveryStart, Refusal, Summary};
 pub use snapshot::{
     FinishedSnapshot, SnapshotHeader, SnapshotReader, SnapshotSummary, SnapshotWriter, verify_snapshot,
 };

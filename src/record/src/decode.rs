@@ -168,6 +168,7 @@ pub enum DecodeError {
 ///
 /// # Panics
 /// When `dimension_count`, which is the directory's and not the record's, is not 1 to 8.
+#[inline]
 pub fn decode(tag: RecordTag, at: Timestamp, body: &[u8], dimension_count: usize) -> Result<Event, DecodeError> {
     assert!(
         (1..=DIMENSION_COUNT_MAX).contains(&dimension_count),

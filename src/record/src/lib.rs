@@ -42,6 +42,7 @@
 mod decode;
 mod detail;
 mod encode;
+mod place;
 mod reset;
 mod snapshot;
 
@@ -66,6 +67,7 @@ mod generated;
 
 pub use decode::{DecodeError, Field, decode};
 pub use encode::encode;
+pub use place::{Place, place};
 pub use snapshot::{SnapshotError, decode_pieces, encode_piece};
 
 /// A pool exists from now on; table `PoolDefined`.

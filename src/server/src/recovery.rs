@@ -118,7 +118,7 @@ fn restore(path: &Path, options: EngineOptions) -> Result<RecoveryBase, Snapshot
         })?;
     }
     Ok(RecoveryBase {
-        state: restoring.finish()?,
+        state: restoring.before_replay()?,
         start,
     })
 }

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use plimsoll_domain::{PoolImage, RestoreError, Restoring, SnapshotPiece, State, StateOptions, Timestamp};
+use plimsoll_domain::{PoolImage, Replaying, RestoreError, Restoring, SnapshotPiece, State, StateOptions, Timestamp};
 use plimsoll_engine::{Engine, RecoveryBase, SnapshotMoment};
 use plimsoll_journal::{Framing, RecoveryStart};
 use plimsoll_record::SnapshotError;
@@ -52,27 +52,32 @@ impl From<SnapshotError> for Unusable {
 impl SnapshotFile {
     /// The state of the snapshot's moment.
     pub(crate) fn restore(&self, options: StateOptions) -> Result<State, Violation> {
+        let state = self.replaying(options)?.finish();
+        let digest = state.digest(Timestamp::ABSENT);
+        hold(digest == self.digest, Promise::Snapshot, || {
+            format!("a snapshot differs from the state at its moment {:?}", self.moment)
+        })?;
+        state.assert_counters();
+        Ok(state)
+    }
+
+    /// The same for the events behind it.
+    fn replaying(&self, options: StateOptions) -> Result<Replaying, Violation> {
         let mut restoring = Restoring::new(options);
         let result = plimsoll_record::decode_pieces(&self.bytes, options.dimension_count, |piece| {
             restoring.take(&piece).map_err(Unusable::Restore)
         });
-        match result.and_then(|()| restoring.finish().map_err(Unusable::Restore)) {
-            Ok(state) => {
-                let digest = state.digest(Timestamp::ABSENT);
-                hold(digest == self.digest, Promise::Snapshot, || {
-                    format!("a snapshot differs from the state at its moment {:?}", self.moment)
-                })?;
-                state.assert_counters();
-                Ok(state)
-            }
-            Err(error) => violation(Promise::Snapshot, || {
-                let error: &dyn std::error::Error = match &error {
-                    Unusable::Piece(error) => error,
-                    Unusable::Restore(error) => error,
-                };
-                format!("the snapshot of {:?} cannot be used: {error}", self.moment)
-            }),
-        }
+        result
+            .and_then(|()| restoring.before_replay().map_err(Unusable::Restore))
+            .or_else(|error| {
+                violation(Promise::Snapshot, || {
+                    let error: &dyn std::error::Error = match &error {
+                        Unusable::Piece(error) => error,
+                        Unusable::Restore(error) => error,
+                    };
+                    format!("the snapshot of {:?} cannot be used: {error}", self.moment)
+                })
+            })
     }
 
     pub(crate) fn start(&self) -> RecoveryStart {
@@ -85,8 +90,9 @@ impl SnapshotFile {
 
     /// What a recovery begins with.
     pub(crate) fn base(&self, options: StateOptions) -> Result<RecoveryBase, Violation> {
+        self.restore(options)?;
         Ok(RecoveryBase {
-            state: self.restore(options)?,
+            state: self.replaying(options)?,
             start: self.start(),
         })
     }

@@ -3,7 +3,8 @@
 //! The model keeps every pool and every reservation there ever was in plain lists, and computes sums and free slots by
 //! going through all of them. Each outcome of the domain is compared with the model's, events and refusals in full;
 //! after each step everything that shows to callers is compared and the counters are checked. At the end the events are
-//! replayed, and a snapshot that was taken along the way, copied between later steps, is restored and continued.
+//! replayed, by themselves and as recovery does it, and a snapshot that was taken along the way, copied between later
+//! steps, is restored and continued.
 
 mod faults;
 mod naive;
@@ -15,8 +16,8 @@ mod steps;
 use std::collections::BTreeMap;
 
 use plimsoll_domain::{
-    Command, Confirm, Decision, Event, Key, PoolDefinition, PoolId, PutOutcome, PutPool, Release, ReservationId,
-    Reserve, Resize, State, StateOptions, Timestamp, TurnedAway, partition_of,
+    Command, Confirm, Decision, Event, Key, PoolDefinition, PoolId, PutOutcome, PutPool, Release, Replaying,
+    ReservationId, Reserve, Resize, State, StateOptions, Timestamp, TurnedAway, partition_of,
 };
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -26,7 +27,7 @@ use crate::faults::Fault;
 use crate::naive::{Bounds, Model, ModelReservation, RETENTION_MICROS, RETIRE_AFTER_MICROS};
 use crate::resets::Moment;
 use crate::rules::unchanged;
-use crate::snapshots::{Snapshot, check_alike, pieces_of};
+use crate::snapshots::{Snapshot, check_alike, pieces_of, replay_into};
 use crate::steps::{Advance, Case, ReservationChoice, Step, Version, cases, names};
 
 fn options(dimension_count: usize, bounds: Bounds) -> StateOptions {
@@ -343,8 +344,12 @@ fn run(case: Case, dimension_count: usize, fault: Option<Fault>) -> Result<(), T
     }
     restored.assert_counters();
     check_replay(&run, same)?;
+    let behind_snapshot = replay_into(snapshot.before_replay(same)?, &run.events[snapshot.event_count..])?;
+    let from_nothing = replay_into(Replaying::new(same), &run.events)?;
     let Run { state, model, .. } = run;
-    check_alike(&model, state, restored)
+    check_alike(&model, state, restored)?;
+    check_alike(&model, replay(same, &run.events), behind_snapshot)?;
+    check_alike(&model, replay(same, &run.events), from_nothing)
 }
 
 fn replay(options: StateOptions, events: &[Event]) -> State {

@@ -1,7 +1,7 @@
 //! A snapshot that is copied beside later commands, and the state that it gives.
 
 use plimsoll_domain::{
-    Command, Confirm, Decision, Event, Key, PoolDefinition, PutOutcome, PutPool, Reserve, Resize, Restoring,
+    Command, Confirm, Decision, Event, Key, PoolDefinition, PutOutcome, PutPool, Replaying, Reserve, Resize, Restoring,
     SnapshotPiece, State, StateOptions, Timestamp, Units,
 };
 use proptest::prelude::*;
@@ -44,19 +44,36 @@ impl Snapshot {
             // Only the image of a partition comes before its pages.
             (!matches!(piece, SnapshotPiece::Partition(_)), random >> 33)
         });
+        let state = self.before_replay(options)?.finish();
+        prop_assert_eq!(state.digest(Timestamp::ABSENT), self.digest);
+        state.assert_counters();
+        Ok(state)
+    }
+
+    /// The same for events to be replayed into.
+    pub(crate) fn before_replay(&self, options: StateOptions) -> Result<Replaying, TestCaseError> {
         let mut restoring = Restoring::new(options);
         for piece in &self.pieces {
             let taken = restoring.take(piece);
             prop_assert!(taken.is_ok(), "{:?} of {:?}", taken, piece);
         }
-        let restored = restoring.finish();
+        let restored = restoring.before_replay();
         let error = restored.as_ref().err().copied();
         prop_assert!(error.is_none(), "{:?}", error);
-        let state = restored.expect("it is no error");
-        prop_assert_eq!(state.digest(Timestamp::ABSENT), self.digest);
-        state.assert_counters();
-        Ok(state)
+        Ok(restored.expect("it is no error"))
     }
+}
+
+/// The state that the events lead to from there. Each is tried twice: the second time it does not fit, and changes
+/// nothing.
+pub(crate) fn replay_into(mut state: Replaying, events: &[Event]) -> Result<State, TestCaseError> {
+    for event in events {
+        prop_assert_eq!(state.take(event), Ok(()), "{:?}", event);
+        prop_assert!(state.take(event).is_err(), "it fits twice: {:?}", event);
+    }
+    let state = state.finish();
+    state.assert_counters();
+    Ok(state)
 }
 
 /// Everything of a state, also what does not show to callers.

@@ -30,6 +30,15 @@ pub enum RecoveryError<E> {
     Storage(#[from] StorageError),
 }
 
+/// A record that the caller did not take.
+#[derive(Clone, Copy, Debug)]
+pub struct NotTaken<E> {
+    /// The record.
+    pub lsn: Lsn,
+    /// Why.
+    pub source: E,
+}
+
 /// Something durable that is not there any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Damage {

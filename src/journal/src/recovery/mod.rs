@@ -9,7 +9,7 @@ mod error;
 mod read;
 pub(crate) mod table;
 
-pub use error::{Damage, RecoveryError, Refusal};
+pub use error::{Damage, NotTaken, RecoveryError, Refusal};
 pub use table::Found;
 
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ use crate::header::HEADER_PAGE_SIZE;
 use crate::identifier::{Lsn, Position, Record, SegmentNumber};
 use crate::journal::{Journal, Start};
 use crate::limits::{PAGE_SIZE, is_segment_size};
-use crate::record::read_checked;
+use crate::record::{Records, read_checked};
 use crate::snapshot::SnapshotHeader;
 use crate::storage::{Look, Segment, Storage};
 
@@ -104,18 +104,37 @@ impl<S: Storage, F: Framing> Journal<S, F> {
     /// Damage, refusals, and errors of `each` change nothing and stay. Errors of the storage may be retried with a new storage; for want of room
     /// ([`StorageError::is_out_of_space`]) once there is some.
     pub fn recover<E>(
+        storage: S,
+        start: RecoveryStart,
+        now: i64,
+        incarnations: impl FnMut() -> u64 + 'static,
+        mut each: impl FnMut(Record<'_>) -> Result<(), E>,
+    ) -> Result<Recovered<S, F>, RecoveryError<E>> {
+        Self::recover_batches(storage, start, now, incarnations, |mut records| {
+            records.try_for_each(|record| {
+                let lsn = record.lsn;
+                each(record).map_err(|source| NotTaken { lsn, source })
+            })
+        })
+    }
+
+    /// Like [`Journal::recover`], and hands out the records of a batch together, so that the caller can look ahead.
+    ///
+    /// # Errors
+    /// As [`Journal::recover`].
+    pub fn recover_batches<E>(
         mut storage: S,
         start: RecoveryStart,
         now: i64,
         incarnations: impl FnMut() -> u64 + 'static,
-        each: impl FnMut(Record<'_>) -> Result<(), E>,
+        take: impl FnMut(Records<'_>) -> Result<(), NotTaken<E>>,
     ) -> Result<Recovered<S, F>, RecoveryError<E>> {
         let segment_size = storage.segment_size();
         if !is_segment_size(segment_size) {
             return Err(StorageError::SegmentSize { bytes: segment_size }.into());
         }
         let mut reader = Reader::<S, F>::new(&mut storage, start)?;
-        reader.read(each)?;
+        reader.read(take)?;
         let Reader {
             mut kept,
             summary,

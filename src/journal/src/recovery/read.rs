@@ -7,9 +7,9 @@ use crate::control::{ControlFault, ControlField, check_header};
 use crate::error::StorageError;
 use crate::framing::Framing;
 use crate::header::{HEADER_PAGE_SIZE, HeaderExpectation, HeaderFault, SegmentHeader};
-use crate::identifier::{Lsn, Position, Record, SegmentNumber};
-use crate::record::{COMMIT_KIND, OWN_KIND_MIN, as_commit, read, read_checked, scan_for_evidence};
-use crate::recovery::error::{Damage, RecoveryError, Refusal};
+use crate::identifier::{Lsn, Position, SegmentNumber};
+use crate::record::{COMMIT_KIND, OWN_KIND_MIN, Records, as_commit, read, read_checked, scan_for_evidence};
+use crate::recovery::error::{Damage, NotTaken, RecoveryError, Refusal};
 use crate::recovery::table::{Found, Verdict, verdict};
 use crate::recovery::{RecoveryStart, Summary};
 use crate::storage::{Look, Segment, Storage};
@@ -160,7 +160,7 @@ impl<'storage, S: Storage, F: Framing> Reader<'storage, S, F> {
     /// Reads segment after segment until the journal ends.
     pub(crate) fn read<E>(
         &mut self,
-        mut each: impl FnMut(Record<'_>) -> Result<(), E>,
+        mut take: impl FnMut(Records<'_>) -> Result<(), NotTaken<E>>,
     ) -> Result<(), RecoveryError<E>> {
         let mut number = self.first;
         loop {
@@ -190,7 +190,7 @@ impl<'storage, S: Storage, F: Framing> Reader<'storage, S, F> {
             self.expected = header.first_lsn;
             let seed = F::seed(header.journal, header.incarnation, number);
             let segment = self.storage.open(number)?;
-            let hole = self.read_batches(&segment, &header, seed, &mut each)?;
+            let hole = self.read_batches(&segment, &header, seed, &mut take)?;
             let next = number.next();
             let next_found = self.file_at(next);
             let found = match next_found {
@@ -314,7 +314,7 @@ impl<'storage, S: Storage, F: Framing> Reader<'storage, S, F> {
         segment: &S::Segment,
         header: &SegmentHeader,
         seed: u32,
-        each: &mut impl FnMut(Record<'_>) -> Result<(), E>,
+        take: &mut impl FnMut(Records<'_>) -> Result<(), NotTaken<E>>,
     ) -> Result<Hole, RecoveryError<E>> {
         let bytes = segment.bytes();
         let mut end = HEADER_PAGE_SIZE;
@@ -357,19 +357,21 @@ impl<'storage, S: Storage, F: Framing> Reader<'storage, S, F> {
             let verdict = verdict(Found::BatchWhole, || Ok::<_, StorageError>(false))?;
             assert_eq!(verdict, Verdict::ApplyBatch);
             let mut at = end;
+            let mut skipped = 0;
             while at < offset {
                 let (record, after) = read_checked(bytes, at);
-                at = after;
-                if record.lsn <= self.covered {
-                    self.summary.skipped += 1;
-                    continue;
+                if record.lsn > self.covered {
+                    break;
                 }
-                each(record).map_err(|source| RecoveryError::Record {
-                    lsn: record.lsn,
-                    source,
-                })?;
-                self.summary.records += 1;
+                at = after;
+                skipped += 1;
             }
+            if at < offset {
+                take(Records::new(bytes, at..offset))
+                    .map_err(|NotTaken { lsn, source }| RecoveryError::Record { lsn, source })?;
+            }
+            self.summary.skipped += skipped;
+            self.summary.records += u64::from(commit.record_count) - skipped;
             self.summary.batches += 1;
             self.summary.bytes += (next - end) as u64;
             self.summary.last_lsn = lsn;

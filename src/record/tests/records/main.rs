@@ -10,8 +10,8 @@ mod strategies;
 use plimsoll_domain::Event;
 use plimsoll_record::{
     DecodeError, Field, KIND_CONFIRMED, KIND_EXPIRED, KIND_POOL_CHANGED, KIND_POOL_CREATED, KIND_POOL_RESET,
-    KIND_POOL_RETIRED, KIND_RELEASED, KIND_RESERVED, KIND_RESIZED, KIND_RESTORED, KIND_SWEPT, KIND_TURNED_AWAY,
-    RecordTag, decode, encode,
+    KIND_POOL_RETIRED, KIND_RELEASED, KIND_RESERVED, KIND_RESIZED, KIND_RESTORED, KIND_SWEPT, KIND_TURNED_AWAY, Place,
+    RecordTag, decode, encode, place,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -46,6 +46,17 @@ const KNOWN_BITS: [(u16, u32); 12] = [
 /// All kinds.
 const KINDS: [u16; 12] = [1, 2, 3, 4, 16, 17, 18, 19, 20, 21, 32, 34];
 
+fn place_of(event: &Event) -> Option<Place> {
+    let (reservation, pool) = match event {
+        Event::Reserved(event) => (event.reservation, event.pool),
+        Event::Confirmed(event) | Event::Expired(event) => (event.reservation, event.pool),
+        Event::Released(event) => (event.reservation, event.pool),
+        Event::Resized(event) => (event.reservation, event.pool),
+        _ => return None,
+    };
+    Some(Place { reservation, pool })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
@@ -56,7 +67,12 @@ proptest! {
         prop_assert_eq!(tag.partition, event.partition().0);
         with_offset(&body, offset, |body| {
             assert_eq!(decode(tag, time(&event), body, dimension_count), Ok(event.clone()));
+            assert_eq!(place(tag, body), place_of(&event));
         });
+        // A body that is cut has a place or none.
+        for size in 0..body.len() {
+            place(tag, &body[..size]);
+        }
     }
 
     #[test]
