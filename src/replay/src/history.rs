@@ -249,6 +249,7 @@ impl Events {
     ///
     /// # Errors
     /// Damage and records that this program does not know, with file, offset and LSN.
+    #[expect(clippy::should_implement_trait, reason = "an error ends it, and is no item")]
     pub fn next(&mut self) -> Result<Option<RecordedEvent>, ReplayError> {
         let range = &self.range;
         let wanted = |record: &Record<'_>| {

@@ -187,7 +187,7 @@ impl Reader {
             return Ok(afters);
         }
         self.follow(Some(&place.positions), budget)?;
-        if !self.follows_exactly(&place.positions) {
+        if !self.follows_exactly(&place.positions)? {
             return Ok(afters);
         }
         let followed = self.followed()?;

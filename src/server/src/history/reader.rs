@@ -347,14 +347,14 @@ impl Reader {
         }))
     }
 
-    /// Whether the pools are followed to here in every running journal, and no further.
-    pub(super) fn follows_exactly(&self, positions: &Positions) -> bool {
-        let (Some(history), Some(followed)) = (&self.history, &self.followed) else {
-            return false;
-        };
-        let journals = history.view().journals().iter().enumerate();
-        let mut running = journals.filter(|(_, journal)| journal.core.is_some());
-        running.all(|(index, _)| followed.positions().of(index) == positions.of(index))
+    /// Whether the pools are followed to here in every journal, and no further. Of one without a core, too: a page may end in the midst of it while the
+    /// pools are those of the snapshots that came after it.
+    pub(super) fn follows_exactly(&self, positions: &Positions) -> Result<bool, Refused> {
+        let end = self.history_read()?.end()?;
+        let followed = self.followed()?.positions();
+        // Read to its end is the same as being at its end.
+        let at = |positions: &Positions, journal| positions.of(journal).min(end.of(journal));
+        Ok((0..end.0.len()).all(|journal| at(followed, journal) == at(positions, journal)))
     }
 
     /// What a pool is called that lives, or has ever lived.
