@@ -66,6 +66,7 @@ mod mmap;
 mod new_file;
 mod record;
 mod recovery;
+mod repair;
 mod snapshot;
 mod storage;
 #[cfg(test)]
@@ -90,6 +91,7 @@ pub use identifier::{JournalId, Lsn, Position, Record, SegmentNumber, Tag};
 pub use journal::{Full, Journal, Priority, Ticket};
 pub use mmap::{MmapSegment, MmapStorage, Recycler, Ring, RingStatus};
 pub use record::{COMMIT_KIND, COMMIT_SIZE, OWN_KIND_MIN, RECORD_HEADER_SIZE};
+pub use repair::{CutAway, Fault, Finding, JournalRepair, Remedy, RepairError, RepairPlan, find_damage, repair};
 pub use recovery::{Damage, Found, Recovered, RecoveryError, RecoveryStart, Refusal, Summary};
 pub use snapshot::{
     FinishedSnapshot, SnapshotHeader, SnapshotReader, SnapshotSummary, SnapshotWriter, verify_snapshot,

@@ -13,6 +13,7 @@ mod writer;
 
 pub use free::free_archived;
 pub use history::{HistorySummary, check_history};
+pub(crate) use reader::read_archive;
 pub use reader::{ArchiveReader, verify_archive};
 pub use segment::{JournalFiles, SegmentReader, SegmentSource};
 pub use writer::{archive_last_segment, archive_segment};

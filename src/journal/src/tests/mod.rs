@@ -4,6 +4,7 @@ mod damage;
 mod disk;
 pub(crate) mod files;
 mod mapped;
+mod repairs;
 mod ring;
 mod running;
 mod starts;
