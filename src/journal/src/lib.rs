@@ -74,7 +74,7 @@ mod tests;
 
 pub use archive::{
     ArchiveReader, ArchiveSummary, HistorySummary, JournalFiles, SegmentReader, SegmentSource, archive_last_segment,
-    archive_segment, check_history, free_archived, verify_archive,
+    archive_path, archive_segment, check_history, free_archived, verify_archive,
 };
 pub use backup::{BackupError, BackupProgress, BackupSummary, backup};
 pub use control::{CONTROL_HEADER_SIZE, ControlField, new_control_page};
@@ -91,8 +91,8 @@ pub use identifier::{JournalId, Lsn, Position, Record, SegmentNumber, Tag};
 pub use journal::{Full, Journal, Priority, Ticket};
 pub use mmap::{MmapSegment, MmapStorage, Recycler, Ring, RingStatus};
 pub use record::{COMMIT_KIND, COMMIT_SIZE, OWN_KIND_MIN, RECORD_HEADER_SIZE};
-pub use repair::{CutAway, Fault, Finding, JournalRepair, Remedy, RepairError, RepairPlan, find_damage, repair};
 pub use recovery::{Damage, Found, Recovered, RecoveryError, RecoveryStart, Refusal, Summary};
+pub use repair::{CutAway, Fault, Finding, JournalRepair, Remedy, RepairError, RepairPlan, find_damage, repair};
 pub use snapshot::{
     FinishedSnapshot, SnapshotHeader, SnapshotReader, SnapshotSummary, SnapshotWriter, verify_snapshot,
 };

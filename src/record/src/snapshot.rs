@@ -21,6 +21,9 @@ const PIECE_PARTITION: u16 = 1;
 const PIECE_POOLS: u16 = 2;
 const PIECE_RESERVATIONS: u16 = 3;
 
+/// All kinds of pieces that this version knows; the kind stands at offset 4 of a piece, behind its size.
+pub const PIECE_KINDS: [u16; 3] = [PIECE_PARTITION, PIECE_POOLS, PIECE_RESERVATIONS];
+
 const POOL_FREE: u32 = 0;
 const POOL_RETIRED: u32 = 1;
 const POOL_USED: u32 = 2;

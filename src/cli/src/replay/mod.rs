@@ -5,6 +5,7 @@ mod dump;
 mod event_form;
 mod history;
 mod moment;
+mod repair;
 mod state;
 mod verify;
 
@@ -20,6 +21,7 @@ use crate::failure::{Exit, Failure};
 use diff::DiffArguments;
 use dump::DumpArguments;
 use history::HistoryArguments;
+use repair::RepairArguments;
 use state::StateArguments;
 use verify::VerifyArguments;
 
@@ -36,6 +38,8 @@ pub(crate) enum ReplayCommand {
     State(StateArguments),
     /// Show what changed between two moments
     Diff(DiffArguments),
+    /// Say what can be done about damage that keeps a server from starting, and do it with --yes
+    Repair(RepairArguments),
 }
 
 /// What every one of them takes.
@@ -57,6 +61,7 @@ pub(crate) fn run(command: &ReplayCommand) -> Result<(), Failure> {
         ReplayCommand::History(arguments) => history::run(arguments),
         ReplayCommand::State(arguments) => state::run(arguments),
         ReplayCommand::Diff(arguments) => diff::run(arguments),
+        ReplayCommand::Repair(arguments) => repair::run(arguments),
     }
 }
 

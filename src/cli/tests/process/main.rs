@@ -14,5 +14,7 @@ mod lasting;
 mod limits;
 mod orders;
 mod past;
+mod repairs;
 mod startup;
 mod support;
+mod versions;

@@ -66,6 +66,11 @@ impl<'storage, S: Stored, F: Framing> Reader<'storage, S, F> {
             Some(header) => match check_header(&header, journal, segment_size) {
                 Ok(()) => None,
                 Err(ControlFault::NotValid) => Some(Found::ControlPageNotValid),
+                Err(ControlFault::UnknownVersion(version)) => {
+                    let verdict = verdict(Found::ControlPageOfUnknownVersion, || Ok::<_, StorageError>(false))?;
+                    assert_eq!(verdict, Verdict::Refused);
+                    return Err(RecoveryError::Refused(Refusal::UnknownControlVersion { version }));
+                }
                 Err(ControlFault::OtherJournal) => Some(Found::ControlPageOfOtherJournal),
             },
         };

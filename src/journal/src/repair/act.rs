@@ -11,10 +11,10 @@ use crate::archive::{ARCHIVE_DIRECTORY, SegmentSource, archive_path};
 use crate::control::ControlValues;
 use crate::directory::{Directory, DirectoryError};
 use crate::error::{Action, StorageError};
-use crate::identifier::SegmentNumber;
+use crate::identifier::{JournalId, SegmentNumber};
 use crate::mmap::{CONTROL_FILE_NAME, segment_path, sync_directory};
 use crate::new_file::NewFile;
-use crate::repair::trial::{archived, control_page};
+use crate::repair::trial::{archived, control_page, unreadable};
 use crate::repair::{JournalRepair, PlannedCut, RepairError, RepairPlan};
 use crate::snapshot::SNAPSHOTS_DIRECTORY;
 
@@ -33,7 +33,7 @@ pub(crate) enum Step {
 
 pub(crate) type OnStep<'call> = &'call mut dyn FnMut(Step) -> Result<(), DirectoryError>;
 
-/// Carries a plan out that [`find_damage`](crate::find_damage) made for this directory, and returns the directories that files were put into. When it returns, everything is durable.
+/// Carries a plan out that [`find_damage`](crate::find_damage) made for this directory, and returns the directory that the files of each journal were put into. When it returns, everything is durable.
 ///
 /// The lost LSNs of a journal that is cut are given again to what happens from now on.
 ///
@@ -42,7 +42,7 @@ pub(crate) type OnStep<'call> = &'call mut dyn FnMut(Step) -> Result<(), Directo
 ///
 /// # Panics
 /// When the plan is of another directory.
-pub fn repair(directory: &mut Directory, plan: &RepairPlan) -> Result<Vec<PathBuf>, RepairError> {
+pub fn repair(directory: &mut Directory, plan: &RepairPlan) -> Result<Vec<(JournalId, PathBuf)>, RepairError> {
     repair_in_steps(directory, plan, &mut |_| Ok(()))
 }
 
@@ -50,7 +50,7 @@ pub(crate) fn repair_in_steps(
     directory: &mut Directory,
     plan: &RepairPlan,
     on_step: OnStep<'_>,
-) -> Result<Vec<PathBuf>, RepairError> {
+) -> Result<Vec<(JournalId, PathBuf)>, RepairError> {
     let mut aside = Vec::new();
     for journal in &plan.journals {
         let entry = &directory.journals()[journal.index];
@@ -58,7 +58,7 @@ pub(crate) fn repair_in_steps(
         if journal.plan.is_empty() {
             continue;
         }
-        aside.push(mend(directory, journal, on_step)?);
+        aside.push((journal.journal, mend(directory, journal, on_step)?));
     }
     Ok(aside)
 }
@@ -93,10 +93,7 @@ fn mend(directory: &mut Directory, journal: &JournalRepair, on_step: OnStep<'_>)
         mending.put_aside(&archive_path(&path, *number), &archives)?;
     }
     for number in &plan.restored {
-        let bytes = archived(&mending.source, *number).map_err(super::damage_of).map_err(|error| match error {
-            Ok(damage) => RepairError::Newer(damage),
-            Err(error) => error,
-        })?;
+        let bytes = archived(&mending.source, *number).map_err(unreadable)?;
         mending.put_aside(&segment_path(&path, *number), &path)?;
         mending.segment(*number, &bytes)?;
     }

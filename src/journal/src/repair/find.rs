@@ -141,7 +141,12 @@ fn running(directory: &Directory, index: usize) -> Result<Option<JournalRepair>,
     if let Some(damage) = &reading.damage {
         cut(&mut looking, start, &reading, damage, directory.snapshots(index))?;
     }
-    if looking.repair.findings.iter().any(|finding| finding.remedy == Remedy::Backup) {
+    if looking
+        .repair
+        .findings
+        .iter()
+        .any(|finding| finding.remedy == Remedy::Backup)
+    {
         return Ok(Some(looking.give_up()));
     }
     looking.look_at_history(&History {

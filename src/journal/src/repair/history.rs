@@ -28,7 +28,9 @@ impl Behind {
     fn follows(behind: Option<Behind>, identity: &Identity) -> bool {
         behind.is_none_or(|behind| {
             identity.last_lsn.0 + 1 == behind.first_lsn.0
-                && behind.previous_incarnation.is_none_or(|incarnation| incarnation == identity.incarnation)
+                && behind
+                    .previous_incarnation
+                    .is_none_or(|incarnation| incarnation == identity.incarnation)
         })
     }
 }
@@ -49,7 +51,13 @@ pub(super) fn look_at_history(
         let segment = segment(trial, history, number, behind)?;
         let whole = match (segment, archive) {
             (Ok(segment), Some(archive)) => {
-                let differs = archive.and_then(|archive| if archive == segment { Ok(()) } else { Err(other(trial, number)) });
+                let differs = archive.and_then(|archive| {
+                    if archive == segment {
+                        Ok(())
+                    } else {
+                        Err(other(trial, number))
+                    }
+                });
                 if let Err(damage) = differs {
                     findings.push(Finding::of(damage, Remedy::ArchivedAgain));
                     plan.archives_aside.push(number);

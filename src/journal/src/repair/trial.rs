@@ -8,9 +8,7 @@ use std::path::PathBuf;
 
 use crate::archive::{ArchiveSummary, Batches, JournalFiles, SegmentSource, archive_path, read_archive};
 use crate::bytes::{array_at, put, u64_at};
-use crate::control::{
-    CONTROL_HEADER_SIZE, ControlFault, ControlField, ControlValues, check_header, new_control_page,
-};
+use crate::control::{CONTROL_HEADER_SIZE, ControlFault, ControlField, ControlValues, check_header, new_control_page};
 use crate::damage::{FileDamage, FileError, FileFault};
 use crate::error::{Action, StorageError};
 use crate::framing::{CrcFraming, Framing};
@@ -113,6 +111,8 @@ impl<'path> Trial<'path> {
         match check_header(&array_at(page, 0), self.source.journal, self.source.segment_size) {
             Ok(()) => None,
             Err(ControlFault::NotValid) => Some(Found::ControlPageNotValid),
+            // No damage: reading refuses it.
+            Err(ControlFault::UnknownVersion(_)) => None,
             Err(ControlFault::OtherJournal) => Some(Found::ControlPageOfOtherJournal),
         }
     }
@@ -187,7 +187,12 @@ impl<'path> Trial<'path> {
     }
 
     /// Whether nothing that could be taken for a record of this segment lies behind its whole batches.
-    pub(super) fn is_clean_behind(&mut self, number: SegmentNumber, end: usize, last: Lsn) -> Result<bool, StorageError> {
+    pub(super) fn is_clean_behind(
+        &mut self,
+        number: SegmentNumber,
+        end: usize,
+        last: Lsn,
+    ) -> Result<bool, StorageError> {
         let Some(header) = self.header(number)? else {
             return Ok(true);
         };
@@ -296,7 +301,7 @@ impl Stored for Trial<'_> {
 }
 
 /// An archive that was whole a moment ago.
-fn unreadable(error: FileError) -> StorageError {
+pub(super) fn unreadable(error: FileError) -> StorageError {
     match error {
         FileError::Storage(error) => error,
         FileError::Damaged(FileDamage { ref path, .. }) | FileError::NotSealed { ref path } => StorageError::Io {

@@ -245,15 +245,27 @@ fn a_missing_segment_or_header_is_taken_from_the_archive_or_cuts() {
     ];
     for damage in damages {
         check(4, |killed| damage(killed, 4), &[Remedy::FromArchive], |_| None);
-        check(3, |killed| damage(killed, 4), &[Remedy::Cut], |killed| Some(killed.before[&4]));
+        check(
+            3,
+            |killed| damage(killed, 4),
+            &[Remedy::Cut],
+            |killed| Some(killed.before[&4]),
+        );
         let last = SEALED + 1;
-        check(3, |killed| damage(killed, last), &[Remedy::Cut], |killed| Some(killed.before[&last]));
+        check(
+            3,
+            |killed| damage(killed, last),
+            &[Remedy::Cut],
+            |killed| Some(killed.before[&last]),
+        );
         // Two at once, one of which is archived.
         let two = |killed: &Killed| {
             damage(killed, 2);
             damage(killed, 5);
         };
-        check(2, two, &[Remedy::FromArchive, Remedy::Cut], |killed| Some(killed.before[&5]));
+        check(2, two, &[Remedy::FromArchive, Remedy::Cut], |killed| {
+            Some(killed.before[&5])
+        });
     }
 }
 
@@ -322,7 +334,10 @@ fn snapshots_ahead_of_the_cut_go_and_the_one_before_takes_over() {
     assert_eq!(killed.remedies(), []);
     flip(&killed.segment(4), 4096 + 30);
     flip(&killed.segment(5), 4096 + 30);
-    assert_eq!(killed.remedies(), [Remedy::FromArchive, Remedy::FromArchive, Remedy::Cut]);
+    assert_eq!(
+        killed.remedies(),
+        [Remedy::FromArchive, Remedy::FromArchive, Remedy::Cut]
+    );
     killed.repair();
     assert_eq!(killed.open().snapshots(0).len(), 0);
     killed.holds(killed.before[&4]);
@@ -420,7 +435,10 @@ fn a_crash_at_any_step_leaves_what_a_repair_or_a_start_handles() {
             }
             killed.holds(last);
             if result.is_ok() {
-                assert!(crash_at >= 3 || scenario == 3, "scenario {scenario} has {crash_at} steps");
+                assert!(
+                    crash_at >= 3 || scenario == 3,
+                    "scenario {scenario} has {crash_at} steps"
+                );
                 break;
             }
         }
