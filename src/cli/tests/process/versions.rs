@@ -200,7 +200,7 @@ fn what_is_newer_stops_a_start_and_replay_and_stays_as_it_is() {
         copy(&data, &copied);
         newer(&Newest::of(&copied));
         let before = contents(&copied);
-        let (found, text) = refused(&copied, "127.0.0.1:0", &["--cores", "1", "--journal-space", "4MiB"]);
+        let (found, text) = refused(&copied, "127.0.0.1:0", &OPTIONS);
         assert_eq!(found, Some(code), "{name}: {text}");
         assert!(text.contains(at_start) && text.contains("help:"), "{name}: {text}");
         for command in ["verify", "repair"] {

@@ -2,14 +2,14 @@
 
 use std::convert::Infallible;
 
-use crate::archive::{JournalFiles, archive_path, archive_summary, read_archive};
+use crate::archive::{JournalFiles, archive_summary};
 use crate::control::ControlValues;
 use crate::directory::{Directory, DirectorySnapshot};
 use crate::framing::CrcFraming;
 use crate::identifier::{Lsn, SegmentNumber};
 use crate::recovery::read::{Kept, Reader};
 use crate::recovery::{Damage, RecoveryError, RecoveryStart};
-use crate::repair::history::{History, look_at_history};
+use crate::repair::history::{History, archive, look_at_history};
 use crate::repair::trial::{Content, Trial};
 use crate::repair::{
     CutAway, Fault, Finding, JournalRepair, Plan, PlannedCut, Remedy, RepairError, RepairPlan, damage_of,
@@ -284,74 +284,42 @@ fn read_from_one_of(
     Ok(None)
 }
 
-/// Reads on and on, each time with more segments taken from their archives, as long as that leads further.
+/// Reads; if that meets damage, once more with every segment taken from its archive that is not what its archive is of. All at once, since a segment that is
+/// mended leads no further while the one beside it is not.
 fn read_and_restore(looking: &mut Looking<'_>, start: RecoveryStart) -> Result<Reading, RepairError> {
-    let trial = &mut looking.trial;
-    let mut reading = read(trial, start)?;
-    'further: while let Some(damage) = reading.damage {
-        let at = damage.position.segment;
-        // A hole at a segment's end may be the fault of the one behind it.
-        for first in [at, at.next()] {
-            let taken = take_from_archives(trial, first)?;
-            if taken.is_empty() {
-                continue;
-            }
-            let with = read(trial, start)?;
-            if with.damage.is_some() && with.last_lsn <= reading.last_lsn {
-                for (number, before) in taken {
-                    trial.put(number, before);
-                }
-                continue;
-            }
-            looking.repair.findings.extend(taken.iter().map(|(number, _)| Finding {
-                path: trial.segment_path(*number),
-                offset: if *number == at { damage.position.offset } else { 0 },
-                fault: Fault::Journal(damage.found),
-                remedy: Remedy::FromArchive,
-            }));
-            reading = with;
-            continue 'further;
-        }
-        break;
+    let Looking { trial, files, repair } = looking;
+    let reading = read(trial, start)?;
+    if reading.damage.is_none() {
+        return Ok(reading);
     }
-    Ok(reading)
-}
-
-/// Takes the segment from its archive, and, if it is missing, those that are missing behind it: without a snapshot that is all whose files were used again.
-/// Returns what was there before.
-fn take_from_archives(
-    trial: &mut Trial<'_>,
-    first: SegmentNumber,
-) -> Result<Vec<(SegmentNumber, Option<Content>)>, RepairError> {
     let mut taken = Vec::new();
-    let mut number = first;
-    loop {
-        let before = trial.content(number);
-        let is_wanted = match before {
-            None => true,
-            Some(Content::Archive) => false,
-            Some(Content::File | Content::UpTo(_)) => number == first,
+    for number in files.archives.iter().copied().filter(|number| *number >= start.segment) {
+        let Some(Ok(archived)) = archive(trial, number)? else {
+            continue;
         };
-        if !is_wanted || !is_archived(trial, number)? {
-            return Ok(taken);
-        }
+        let damage = match trial.walk(number)? {
+            Ok((identity, _)) if identity == archived => continue,
+            Ok((_, end)) => FileDamage {
+                path: trial.segment_path(number),
+                offset: end,
+                fault: FileFault::Record,
+            },
+            Err(damage) => damage,
+        };
+        taken.push((number, trial.content(number), damage));
         trial.put(number, Some(Content::Archive));
-        taken.push((number, before));
-        if before.is_some() {
-            return Ok(taken);
+    }
+    let with = read(trial, start)?;
+    let leads_further = with.damage.is_none() || with.last_lsn > reading.last_lsn;
+    let last = with.kept.last().map(|kept| kept.number).filter(|_| leads_further);
+    for (number, before, damage) in taken {
+        if last.is_some_and(|last| number <= last) {
+            repair.findings.push(Finding::of(damage, Remedy::FromArchive));
+        } else {
+            trial.put(number, before);
         }
-        number = number.next();
     }
-}
-
-fn is_archived(trial: &Trial<'_>, number: SegmentNumber) -> Result<bool, RepairError> {
-    if number.0 == 0 {
-        return Ok(false);
-    }
-    match read_archive(&archive_path(trial.source.directory, number)) {
-        Ok((summary, _)) => Ok(summary.journal == trial.source.journal),
-        Err(error) => damage_of(error).map(|_| false),
-    }
+    Ok(if leads_further { with } else { reading })
 }
 
 fn finding_of(trial: &Trial<'_>, damage: &Damage, remedy: Remedy) -> Finding {

@@ -99,7 +99,10 @@ fn other(trial: &Trial<'_>, number: SegmentNumber) -> FileDamage {
 }
 
 /// What the archive is of, or what is wrong with it; nothing if there is none.
-fn archive(trial: &Trial<'_>, number: SegmentNumber) -> Result<Option<Result<Identity, FileDamage>>, RepairError> {
+pub(super) fn archive(
+    trial: &Trial<'_>,
+    number: SegmentNumber,
+) -> Result<Option<Result<Identity, FileDamage>>, RepairError> {
     let path = archive_path(trial.source.directory, number);
     if !path.exists() {
         return Ok(None);

@@ -270,6 +270,24 @@ fn a_missing_segment_or_header_is_taken_from_the_archive_or_cuts() {
 }
 
 #[test]
+fn damage_side_by_side_is_taken_from_the_archives() {
+    let damage = |killed: &Killed| {
+        flip(&killed.segment(2), 30_000);
+        fs::remove_file(killed.segment(3)).expect("it was there");
+        flip(&killed.segment(4), 20);
+    };
+    check(5, damage, &[Remedy::FromArchive; 3], |_| None);
+    // What lies behind the cut needs nothing from its archive.
+    let damage = |killed: &Killed| {
+        damage(killed);
+        flip(&killed.archive(3), 200);
+    };
+    check(5, damage, &[Remedy::FromArchive, Remedy::Cut], |killed| {
+        Some(killed.before[&3])
+    });
+}
+
+#[test]
 fn an_archive_is_made_again_from_its_segment() {
     let damage = |killed: &Killed| flip(&killed.archive(2), 200);
     check(3, damage, &[Remedy::ArchivedAgain], |_| None);
