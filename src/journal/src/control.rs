@@ -86,6 +86,7 @@ impl ControlValues {
         match check_header(&array_at(&page, 0), journal, segment_size) {
             Ok(()) => Ok(values.expect("it was read")),
             Err(ControlFault::NotValid) => Err(source.damaged(0, FileFault::Header)),
+            Err(ControlFault::UnknownVersion(version)) => Err(source.damaged(0, FileFault::UnknownVersion(version))),
             Err(ControlFault::OtherJournal) => {
                 Err(source.damaged(0, FileFault::OtherJournal(JournalId(array_at(&page, 16)))))
             }
@@ -96,8 +97,10 @@ impl ControlValues {
 /// Why a control page is not the one that was looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ControlFault {
-    /// No control page, an unknown version, or a wrong checksum or segment size.
+    /// No control page, or a wrong checksum or segment size.
     NotValid,
+    /// An intact page of a version that this program does not know.
+    UnknownVersion(u32),
     /// An intact page of another journal.
     OtherJournal,
 }
@@ -107,8 +110,12 @@ pub(crate) fn check_header(
     journal: JournalId,
     segment_size: usize,
 ) -> Result<(), ControlFault> {
-    if bytes[..8] != MAGIC || u32_at(bytes, 8) != VERSION || u32_at(bytes, 12) != checksum(bytes) {
+    if bytes[..8] != MAGIC || u32_at(bytes, 12) != checksum(bytes) {
         return Err(ControlFault::NotValid);
+    }
+    let version = u32_at(bytes, 8);
+    if version != VERSION {
+        return Err(ControlFault::UnknownVersion(version));
     }
     if array_at(bytes, 16) != journal.0 {
         return Err(ControlFault::OtherJournal);
@@ -126,6 +133,18 @@ fn checksum(bytes: &[u8; CONTROL_HEADER_SIZE]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_newer_version_is_told_from_damage() {
+        let mut page = new_control_page(JournalId([3; 16]), 65536);
+        page[8] = 2;
+        let crc = checksum(&array_at(&page, 0));
+        put(&mut page, 12, &crc.to_le_bytes());
+        assert_eq!(
+            check_header(&array_at(&page, 0), JournalId([3; 16]), 65536),
+            Err(ControlFault::UnknownVersion(2))
+        );
+    }
 
     #[test]
     fn every_flipped_bit_of_the_header_is_seen() {

@@ -90,6 +90,9 @@ pub enum FileFault {
     /// No whole batch where one must be.
     #[error("a record or the end of its batch is not valid")]
     Record,
+    /// A record of one of the journal's own kinds that this program does not know.
+    #[error("a record has kind {0:#x}, which this program does not know")]
+    UnknownKind(u16),
     /// The file does not begin where the one before it ends.
     #[error("it does not continue the file before it")]
     DoesNotContinue,

@@ -7,7 +7,7 @@ use crate::archive::{ArchiveReader, SegmentMarks, SegmentReader, SegmentSource, 
 use crate::damage::{FileDamage, FileError, FileFault};
 use crate::identifier::{JournalId, Lsn, Record, SegmentNumber};
 use crate::mmap::segment_path;
-use crate::record::OWN_KIND_MIN;
+use crate::record::{COMMIT_KIND, OWN_KIND_MIN};
 
 /// Which records of a journal are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -240,7 +240,11 @@ impl HistoryReader {
                     }
                     let (lsn, offset) = (reader.next_lsn(), reader.offset());
                     match reader.next_record()? {
-                        Some(record) if lsn < self.range.from || record.tag.kind >= OWN_KIND_MIN => {}
+                        Some(record) if record.tag.kind >= OWN_KIND_MIN && record.tag.kind != COMMIT_KIND => {
+                            let fault = FileFault::UnknownKind(record.tag.kind);
+                            return Err(self.damaged_segment(segment, offset, fault));
+                        }
+                        Some(record) if lsn < self.range.from || record.tag.kind == COMMIT_KIND => {}
                         Some(record) => {
                             let place = HistoryPlace {
                                 segment,

@@ -135,3 +135,49 @@ pub trait Storage {
     /// When the sync fails.
     fn sync_control(&mut self) -> Result<(), StorageError>;
 }
+
+/// The part of a storage that reading a journal back needs. It is apart so that what a repair would leave can be read before anything is
+/// changed.
+pub(crate) trait Stored {
+    type Segment: Segment;
+
+    fn journal_id(&self) -> JournalId;
+    fn segment_size(&self) -> usize;
+    fn control_header(&self) -> Option<[u8; CONTROL_HEADER_SIZE]>;
+    fn control_load(&self, field: ControlField) -> u64;
+    fn segments(&mut self) -> Result<Vec<SegmentNumber>, StorageError>;
+    fn look(&mut self, number: SegmentNumber) -> Result<Look, StorageError>;
+    fn open(&mut self, number: SegmentNumber) -> Result<Self::Segment, StorageError>;
+}
+
+impl<S: Storage> Stored for S {
+    type Segment = <S as Storage>::Segment;
+
+    fn journal_id(&self) -> JournalId {
+        Storage::journal_id(self)
+    }
+
+    fn segment_size(&self) -> usize {
+        Storage::segment_size(self)
+    }
+
+    fn control_header(&self) -> Option<[u8; CONTROL_HEADER_SIZE]> {
+        Storage::control_header(self)
+    }
+
+    fn control_load(&self, field: ControlField) -> u64 {
+        Storage::control_load(self, field)
+    }
+
+    fn segments(&mut self) -> Result<Vec<SegmentNumber>, StorageError> {
+        Storage::segments(self)
+    }
+
+    fn look(&mut self, number: SegmentNumber) -> Result<Look, StorageError> {
+        Storage::look(self, number)
+    }
+
+    fn open(&mut self, number: SegmentNumber) -> Result<Self::Segment, StorageError> {
+        Storage::open(self, number)
+    }
+}

@@ -68,7 +68,7 @@ mod generated;
 pub use decode::{DecodeError, Field, decode};
 pub use encode::encode;
 pub use place::{Place, place};
-pub use snapshot::{SnapshotError, decode_pieces, encode_piece};
+pub use snapshot::{PIECE_KINDS, SnapshotError, decode_pieces, encode_piece};
 
 /// A pool exists from now on; table `PoolDefined`.
 pub const KIND_POOL_CREATED: u16 = 1;
@@ -94,6 +94,22 @@ pub const KIND_RESTORED: u16 = 21;
 pub const KIND_TURNED_AWAY: u16 = 32;
 /// Housekeeping in a partition; struct `Swept`.
 pub const KIND_SWEPT: u16 = 34;
+
+/// All kinds of records that this version knows.
+pub const KINDS: [u16; 12] = [
+    KIND_POOL_CREATED,
+    KIND_POOL_CHANGED,
+    KIND_POOL_RESET,
+    KIND_POOL_RETIRED,
+    KIND_RESERVED,
+    KIND_CONFIRMED,
+    KIND_RELEASED,
+    KIND_EXPIRED,
+    KIND_RESIZED,
+    KIND_RESTORED,
+    KIND_TURNED_AWAY,
+    KIND_SWEPT,
+];
 
 /// What a record's header says of its body. Time, LSN and checksum are the journal's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

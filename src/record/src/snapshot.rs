@@ -22,6 +22,9 @@ const PIECE_POOLS: u16 = 2;
 const PIECE_RESERVATIONS: u16 = 3;
 const PIECE_MOVED: u16 = 4;
 
+/// All kinds of pieces that this version knows; the kind stands at offset 4 of a piece, behind its size.
+pub const PIECE_KINDS: [u16; 4] = [PIECE_PARTITION, PIECE_POOLS, PIECE_RESERVATIONS, PIECE_MOVED];
+
 const POOL_FREE: u32 = 0;
 const POOL_RETIRED: u32 = 1;
 const POOL_USED: u32 = 2;

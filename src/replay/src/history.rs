@@ -249,7 +249,10 @@ impl Events {
     ///
     /// # Errors
     /// Damage and records that this program does not know, with file, offset and LSN.
-    #[expect(clippy::should_implement_trait, reason = "an error ends it, and is no item")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an iterator would go on after an error, and whoever takes its items would forget to look for one"
+    )]
     pub fn next(&mut self) -> Result<Option<RecordedEvent>, ReplayError> {
         let range = &self.range;
         let wanted = |record: &Record<'_>| {

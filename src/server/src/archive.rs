@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use plimsoll_engine::event_of;
 use plimsoll_journal::{
-    DirectoryJournal, FileError, JournalEnd, JournalFiles, JournalId, Lsn, Record, Recycler, SegmentNumber,
+    DirectoryJournal, FileError, FileFault, JournalEnd, JournalFiles, JournalId, Lsn, Record, Recycler, SegmentNumber,
     SegmentSource, archive_last_segment, archive_segment, check_history, free_archived,
 };
 use plimsoll_replay::put_keys;
@@ -141,7 +141,11 @@ impl Archive {
                 }
                 INTERVAL
             }
-            Err(FileError::Damaged(damage)) if is_archive(&damage.path, &journal.directory) => {
+            // One of another version is not ours to replace.
+            Err(FileError::Damaged(damage))
+                if is_archive(&damage.path, &journal.directory)
+                    && !matches!(damage.fault, FileFault::UnknownVersion(_)) =>
+            {
                 // The segment is still there, so its archive is written again.
                 tracing::error!(core, %damage, "an archive is damaged, and replaced");
                 match std::fs::remove_file(&damage.path) {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use plimsoll_engine::RecordError;
-use plimsoll_journal::{DirectoryError, RecoveryError};
+use plimsoll_journal::{DirectoryError, ManifestError, RecoveryError};
 
 use crate::recovery::SnapshotError;
 
@@ -86,6 +86,15 @@ pub enum Fatal {
         /// The newest one.
         path: PathBuf,
         /// What is wrong with it.
+        #[source]
+        source: Box<SnapshotError>,
+    },
+    /// A snapshot or an archive that another version of this program wrote. Going on without it could overlook what it knows.
+    #[error("{} is of another version of plimsoll", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// What is not known of it.
         #[source]
         source: Box<SnapshotError>,
     },
@@ -175,7 +184,7 @@ static CATALOGUE: [CatalogueEntry; 14] = [
     CatalogueEntry {
         exit_code: 17,
         meaning: "a journal or a snapshot is damaged",
-        remedy: "keep a copy of the data directory; restore the file that is named from a backup, or check the disk",
+        remedy: "check the disk and keep a copy of the data directory; restore the file that is named from a backup, or see what 'plimsoll replay repair' can do",
     },
     CatalogueEntry {
         exit_code: 18,
@@ -217,6 +226,10 @@ impl Fatal {
             Fatal::LockedMemory { .. } => 11,
             Fatal::Directory(DirectoryError::Locked { .. }) => 12,
             Fatal::Directory(error) if error.is_out_of_space() => 14,
+            Fatal::Directory(DirectoryError::Manifest {
+                source: ManifestError::UnknownVersion { .. },
+                ..
+            }) => 22,
             Fatal::Directory(_) => 13,
             Fatal::Dimensions { .. } => 15,
             Fatal::Processor { .. } | Fatal::TooManyCores { .. } => 16,
@@ -228,6 +241,7 @@ impl Fatal {
             },
             Fatal::JournalSpace { .. } => 23,
             Fatal::Snapshot { .. } => 17,
+            Fatal::Newer { .. } => 22,
             Fatal::Listen { .. } => 18,
             Fatal::InsecureListen { .. } => 19,
             Fatal::SyncFailed { .. } => 20,

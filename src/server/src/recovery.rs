@@ -6,8 +6,8 @@ use std::time::Instant;
 use plimsoll_domain::{Restoring, Timestamp};
 use plimsoll_engine::{Engine, EngineOptions, Recovered, RecoveryBase};
 use plimsoll_journal::{
-    DirectoryJournal, DirectorySnapshot, FileError, Lsn, MmapStorage, RecoveryError, Ring, SegmentNumber,
-    SnapshotReader,
+    ArchiveReader, DirectoryError, DirectoryJournal, DirectorySnapshot, FileError, FileFault, JournalFiles, Lsn,
+    MmapStorage, RecoveryError, Ring, SegmentNumber, SnapshotReader, archive_path,
 };
 
 use crate::fatal::Fatal;
@@ -25,6 +25,39 @@ pub enum SnapshotError {
     /// Its pieces do not make a state.
     #[error(transparent)]
     State(#[from] plimsoll_domain::RestoreError),
+}
+
+impl SnapshotError {
+    /// Whether the file is whole, and this program does not know what stands in it.
+    fn is_of_another_version(&self) -> bool {
+        match self {
+            SnapshotError::File(error) => is_of_another_version(error),
+            SnapshotError::Bytes(error) => matches!(error, plimsoll_record::SnapshotError::UnknownKind { .. }),
+            SnapshotError::State(_) => false,
+        }
+    }
+}
+
+/// Whether the file is whole, and of a format that this program does not know.
+pub(crate) fn is_of_another_version(error: &FileError) -> bool {
+    matches!(error, FileError::Damaged(damage) if matches!(damage.fault, FileFault::UnknownVersion(_)))
+}
+
+/// Refuses a journal whose newest archive is of a format that this program does not know: a newer program has run on the directory. Damage is told later,
+/// since nothing that is served rests on an archive.
+pub(crate) fn refuse_newer_archive(journal: &DirectoryJournal) -> Result<(), Fatal> {
+    let files = JournalFiles::read(&journal.directory).map_err(DirectoryError::from)?;
+    let Some(number) = files.archives.last() else {
+        return Ok(());
+    };
+    let path = archive_path(&journal.directory, *number);
+    match ArchiveReader::open(&path) {
+        Err(error) if is_of_another_version(&error) => Err(Fatal::Newer {
+            path,
+            source: Box::new(error.into()),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// What a core's state is got back from.
@@ -87,6 +120,12 @@ fn newest_base(source: &Source<'_>, passed_over: &mut Vec<Lsn>) -> Result<Option
     for snapshot in source.snapshots {
         match restore(&snapshot.path, source.options) {
             Ok(base) => return Ok(Some(base)),
+            Err(error) if error.is_of_another_version() => {
+                return Err(Fatal::Newer {
+                    path: snapshot.path.clone(),
+                    source: Box::new(error),
+                });
+            }
             Err(error) => {
                 tracing::error!(
                     path = %snapshot.path.display(),

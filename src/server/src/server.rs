@@ -287,6 +287,9 @@ fn open_existing(
             asked,
         });
     }
+    for journal in directory.journals() {
+        recovery::refuse_newer_archive(journal)?;
+    }
     let core_count = core_count::running(&directory).len();
     let processors = host::processors(&options.cores, Some(core_count))?;
     if processors.len() == core_count {

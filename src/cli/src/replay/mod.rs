@@ -6,6 +6,7 @@ mod event_form;
 mod history;
 mod moment;
 mod online;
+mod repair;
 mod reset;
 mod state;
 mod verify;
@@ -22,6 +23,7 @@ use crate::failure::{Exit, Failure};
 use diff::DiffArguments;
 use dump::DumpArguments;
 use history::HistoryArguments;
+use repair::RepairArguments;
 use reset::ResetArguments;
 use state::StateArguments;
 use verify::VerifyArguments;
@@ -41,6 +43,8 @@ pub(crate) enum ReplayCommand {
     Diff(DiffArguments),
     /// Make what pools were at an earlier moment their present
     Reset(ResetArguments),
+    /// Say what can be done about damage that keeps a server from starting, and do it with --yes
+    Repair(RepairArguments),
 }
 
 /// What every one of them takes.
@@ -74,6 +78,7 @@ pub(crate) fn run(command: &ReplayCommand) -> Result<(), Failure> {
         ReplayCommand::State(arguments) => state::run(arguments),
         ReplayCommand::Diff(arguments) => diff::run(arguments),
         ReplayCommand::Reset(arguments) => reset::run(arguments),
+        ReplayCommand::Repair(arguments) => repair::run(arguments),
     }
 }
 

@@ -17,6 +17,8 @@ mod limits;
 mod orders;
 mod past;
 mod rebuild;
+mod repairs;
 mod resets;
 mod startup;
 mod support;
+mod versions;

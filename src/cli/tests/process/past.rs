@@ -18,7 +18,7 @@ const SMALL: [&str; 6] = [
 ];
 
 /// Runs `plimsoll replay` to its end; what it printed.
-fn replay(data: &Path, arguments: &[&str]) -> String {
+pub(crate) fn replay(data: &Path, arguments: &[&str]) -> String {
     let output = plimsoll()
         .arg("replay")
         .args(arguments)
@@ -31,11 +31,11 @@ fn replay(data: &Path, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn lines(text: &str) -> Vec<Value> {
+pub(crate) fn lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn pools(server: &Server, directory: &Path, count: usize, limit: u32) {
+pub(crate) fn pools(server: &Server, directory: &Path, count: usize, limit: u32) {
     let mut file = String::from("name,zone,kind,starts_at,ends_at,rooms\n");
     for pool in 0..count {
         file.push_str(&format!("pool-{pool},north,rooms,0,1,{limit}\n"));
@@ -46,7 +46,7 @@ fn pools(server: &Server, directory: &Path, count: usize, limit: u32) {
 }
 
 /// A file of orders that reserve and release at random.
-fn order_file(directory: &Path, count: u64, random: &mut Random) -> std::path::PathBuf {
+pub(crate) fn order_file(directory: &Path, count: u64, random: &mut Random) -> std::path::PathBuf {
     let mut file = String::from("at,op,order,pool,rooms\n");
     let mut live = Vec::new();
     for order in 0..count {
@@ -64,7 +64,7 @@ fn order_file(directory: &Path, count: u64, random: &mut Random) -> std::path::P
     path
 }
 
-fn drive(server: &Server, file: &Path, progress: &Path) {
+pub(crate) fn drive(server: &Server, file: &Path, progress: &Path) {
     let progress = progress.to_str().unwrap();
     succeed(server, &["orders", file.to_str().unwrap(), "--progress", progress]);
 }

@@ -15,6 +15,7 @@ mod writer;
 pub use free::free_archived;
 pub use history::{HistorySummary, check_history};
 pub use marks::SegmentMarks;
+pub(crate) use reader::read_archive;
 pub use reader::{ArchiveReader, verify_archive};
 pub use segment::{JournalFiles, SegmentReader, SegmentSource};
 pub use writer::{archive_last_segment, archive_segment};
@@ -176,8 +177,8 @@ fn trailer_checksum(bytes: &[u8; TRAILER_SIZE]) -> u32 {
     crc32c_append(crc32c(&bytes[..8]), &bytes[12..])
 }
 
-/// The archive of a segment.
-pub(crate) fn archive_path(directory: &Path, number: SegmentNumber) -> PathBuf {
+/// Where the archive of a segment of the journal with this directory is, or would be.
+pub fn archive_path(directory: &Path, number: SegmentNumber) -> PathBuf {
     directory
         .join(ARCHIVE_DIRECTORY)
         .join(format!("{:010}{ARCHIVE_SUFFIX}", number.0))

@@ -386,3 +386,19 @@ pub fn verify_archive(
     }
     Ok(Some(summary))
 }
+
+/// Reads an archive that is whole: what it is of, and the records of the segment, commit records included, as they lie behind its header.
+///
+/// # Errors
+/// As for [`verify_archive`].
+pub(crate) fn read_archive(path: &Path) -> Result<(ArchiveSummary, Vec<u8>), FileError> {
+    verify_archive(path, |_| ControlFlow::Continue(()))?;
+    let mut reader = ArchiveReader::open(path)?;
+    let mut records = Vec::new();
+    for frame in 0..reader.frame_count() {
+        let (offset, _) = reader.frame_entry(frame);
+        reader.read_frame(frame, offset)?;
+        records.extend_from_slice(&reader.records);
+    }
+    Ok((reader.summary, records))
+}

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use crate::archive::ARCHIVE_DIRECTORY;
 use crate::bytes::{array_at, u64_at};
-use crate::control::{CONTROL_HEADER_SIZE, ControlField, check_header};
+use crate::control::{CONTROL_HEADER_SIZE, ControlFault, ControlField, check_header};
 use crate::directory::manifest::Manifest;
 use crate::directory::{DirectoryError, MANIFEST_NEXT, journal_directories, remove_if_there};
 use crate::error::{Action, StorageError};
@@ -87,7 +87,12 @@ fn never_had_a_segment(directory: &Path, segment_size: usize) -> Result<bool, Di
         return Ok(true);
     }
     let header: [u8; CONTROL_HEADER_SIZE] = array_at(&page, 0);
-    let is_whole = check_header(&header, crate::JournalId(array_at(&page, 16)), segment_size).is_ok();
+    let is_whole = match check_header(&header, crate::JournalId(array_at(&page, 16)), segment_size) {
+        Ok(()) => true,
+        Err(ControlFault::NotValid | ControlFault::OtherJournal) => false,
+        // What a newer program made is its own business.
+        Err(ControlFault::UnknownVersion(_)) => return Ok(false),
+    };
     let is_unused = [ControlField::DurableLsn, ControlField::NewestDurableSegment]
         .iter()
         .all(|field| u64_at(&page, field.offset()) == 0);

@@ -22,6 +22,7 @@ use std::io::{ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::archive::SegmentSource;
 use crate::control::new_control_page;
 use crate::error::Action;
 use crate::identifier::{JournalId, Lsn, SegmentNumber};
@@ -195,6 +196,33 @@ impl Directory {
     /// [`crate::limits::SNAPSHOT_COUNT_MAX`].
     pub fn snapshots(&self, journal: usize) -> &[DirectorySnapshot] {
         &self.snapshots[journal]
+    }
+
+    /// The files of the journal with this index.
+    pub(crate) fn source(&self, journal: usize) -> SegmentSource<'_> {
+        SegmentSource {
+            directory: &self.journals[journal].directory,
+            journal: self.journals[journal].id,
+            segment_size: self.manifest.segment_size,
+        }
+    }
+
+    /// Takes snapshots of a journal out of the manifest, durably. Their files are the caller's business; where they were, the next start would remove them.
+    pub(crate) fn forget_snapshots(
+        &mut self,
+        journal: usize,
+        lsns: &[Lsn],
+        on_step: OnStep<'_>,
+    ) -> Result<(), DirectoryError> {
+        let mut manifest = self.manifest.clone();
+        manifest.generation += 1;
+        manifest
+            .snapshots
+            .retain(|snapshot| usize::from(snapshot.journal) != journal || !lsns.contains(&snapshot.lsn));
+        replace_manifest(&self.path, &manifest, on_step)?;
+        self.snapshots[journal] = named_snapshots(&self.path, &manifest, journal);
+        self.manifest = manifest;
+        Ok(())
     }
 
     /// What may change the manifest while this directory is read; nothing if it was taken before. It keeps the lock of the directory too.

@@ -78,6 +78,12 @@ impl std::error::Error for Damage {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
+    /// A control page of a newer program.
+    #[error("the control page has format version {version}, which this program does not know")]
+    UnknownControlVersion {
+        /// Its version.
+        version: u32,
+    },
     /// A segment of a newer program.
     #[error("{:010}.segment has format version {version}, which this program does not know", segment.0)]
     UnknownVersion {

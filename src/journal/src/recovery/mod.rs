@@ -6,7 +6,7 @@
 //! - When the next segment is opened, everything kept is durable and everything cut off is durably gone.
 
 mod error;
-mod read;
+pub(crate) mod read;
 pub(crate) mod table;
 
 pub use error::{Damage, NotTaken, RecoveryError, Refusal};

@@ -12,7 +12,7 @@ use crate::record::{COMMIT_KIND, OWN_KIND_MIN, Records, as_commit, read, read_ch
 use crate::recovery::error::{Damage, NotTaken, RecoveryError, Refusal};
 use crate::recovery::table::{Found, Verdict, verdict};
 use crate::recovery::{RecoveryStart, Summary};
-use crate::storage::{Look, Segment, Storage};
+use crate::storage::{Look, Segment, Stored};
 
 /// A segment of which batches were kept.
 pub(crate) struct Kept {
@@ -25,7 +25,7 @@ pub(crate) struct Kept {
     pub(crate) end: usize,
 }
 
-pub(crate) struct Reader<'storage, S: Storage, F: Framing> {
+pub(crate) struct Reader<'storage, S: Stored, F: Framing> {
     storage: &'storage mut S,
     /// The valid header of each segment that has one.
     headers: BTreeMap<SegmentNumber, SegmentHeader>,
@@ -56,7 +56,7 @@ struct Hole {
     lsn: Lsn,
 }
 
-impl<'storage, S: Storage, F: Framing> Reader<'storage, S, F> {
+impl<'storage, S: Stored, F: Framing> Reader<'storage, S, F> {
     /// Checks the control page and all headers from the start on.
     pub(crate) fn new<E>(storage: &'storage mut S, start: RecoveryStart) -> Result<Self, RecoveryError<E>> {
         let journal = storage.journal_id();
@@ -66,6 +66,11 @@ impl<'storage, S: Storage, F: Framing> Reader<'storage, S, F> {
             Some(header) => match check_header(&header, journal, segment_size) {
                 Ok(()) => None,
                 Err(ControlFault::NotValid) => Some(Found::ControlPageNotValid),
+                Err(ControlFault::UnknownVersion(version)) => {
+                    let verdict = verdict(Found::ControlPageOfUnknownVersion, || Ok::<_, StorageError>(false))?;
+                    assert_eq!(verdict, Verdict::Refused);
+                    return Err(RecoveryError::Refused(Refusal::UnknownControlVersion { version }));
+                }
                 Err(ControlFault::OtherJournal) => Some(Found::ControlPageOfOtherJournal),
             },
         };

@@ -7,9 +7,12 @@ pub enum Found {
     /// No control page, or a file of another size.
     #[error("the control page is missing")]
     ControlPageMissing,
-    /// The control page's checksum, version or segment size is wrong.
+    /// The control page's checksum or segment size is wrong.
     #[error("the control page is not valid")]
     ControlPageNotValid,
+    /// An intact control page of a version that this program does not know.
+    #[error("the control page's format version is unknown")]
+    ControlPageOfUnknownVersion,
     /// The control page is that of another journal.
     #[error("the control page belongs to another journal")]
     ControlPageOfOtherJournal,
@@ -94,7 +97,11 @@ pub(crate) const TABLE: [Row; 12] = [
         Verdict::Damage,
     ),
     row(
-        &[Found::HeaderOfUnknownVersion, Found::HeaderOfOtherJournal],
+        &[
+            Found::ControlPageOfUnknownVersion,
+            Found::HeaderOfUnknownVersion,
+            Found::HeaderOfOtherJournal,
+        ],
         Evidence::Any,
         Verdict::Refused,
     ),

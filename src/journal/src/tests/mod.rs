@@ -5,6 +5,7 @@ mod disk;
 pub(crate) mod files;
 mod histories;
 mod mapped;
+mod repairs;
 mod ring;
 mod running;
 mod starts;

@@ -122,6 +122,18 @@ fn cases(found: Found, evidence: Evidence) -> Vec<Case> {
                 )
             })
             .collect(),
+        Found::ControlPageOfUnknownVersion => vec![case(
+            journal(),
+            |storage| {
+                let mut disk = storage.disk.borrow_mut();
+                let page = &mut disk.control.as_mut().expect("a control page").cached;
+                put(page, 8, &2u32.to_le_bytes());
+                let header = &page[..crate::control::CONTROL_HEADER_SIZE];
+                let crc = crc32c::crc32c_append(crc32c::crc32c(&header[..12]), &header[16..]);
+                put(page, 12, &crc.to_le_bytes());
+            },
+            0,
+        )],
         Found::ControlPageOfOtherJournal => vec![case(
             journal(),
             |storage| {
@@ -376,6 +388,10 @@ fn check(name: &str, verdict: Verdict, found: Found, storage: &SimStorage, last_
             other => panic!("{name}: {other:?}"),
         },
         Verdict::Refused => match (found, outcome) {
+            (
+                Found::ControlPageOfUnknownVersion,
+                Err(RecoveryError::Refused(Refusal::UnknownControlVersion { version: 2 })),
+            ) => {}
             (Found::HeaderOfOtherJournal, Err(RecoveryError::Refused(Refusal::OtherJournal { .. }))) => {}
             (
                 Found::HeaderOfUnknownVersion,

@@ -183,3 +183,26 @@ pub(crate) fn assert_comes_back(event: &Event, dimension_count: usize) {
     let tag = encode(event, dimension_count, &mut body);
     assert_eq!(decode(tag, time(event), &body, dimension_count).as_ref(), Ok(event));
 }
+
+#[test]
+fn the_lists_hold_every_kind() {
+    for kind in 0..=u16::MAX {
+        let tag = RecordTag {
+            kind,
+            partition: 0,
+            detail: 0,
+        };
+        let is_unknown = matches!(decode(tag, AT, &[], 2), Err(DecodeError::UnknownKind { .. }));
+        assert_eq!(plimsoll_record::KINDS.contains(&kind), !is_unknown, "kind {kind}");
+        let mut piece = vec![12, 0, 0, 0];
+        piece.extend_from_slice(&kind.to_le_bytes());
+        piece.extend_from_slice(&[0; 10]);
+        let decoded = plimsoll_record::decode_pieces(&piece, 2, |_| Ok::<(), plimsoll_record::SnapshotError>(()));
+        let is_unknown = matches!(decoded, Err(plimsoll_record::SnapshotError::UnknownKind { .. }));
+        assert_eq!(
+            plimsoll_record::PIECE_KINDS.contains(&kind),
+            !is_unknown,
+            "piece {kind}"
+        );
+    }
+}
