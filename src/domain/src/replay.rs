@@ -129,3 +129,101 @@ impl Partition {
 fn age(entry: &StoredReservation) -> (Timestamp, bool) {
     (entry.created_at, !entry.state().is_ended())
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::*;
+    use crate::{Command, Decision, Key, PoolDefinition, PutOutcome, PutPool, Release, Reserve, Units};
+
+    const RETENTION_MICROS: i64 = 100;
+
+    struct Run {
+        state: State,
+        events: Vec<Event>,
+        pool: PoolId,
+        now: Timestamp,
+    }
+
+    impl Run {
+        fn new() -> Run {
+            let mut state = State::new(options());
+            let put = PutPool {
+                definition: PoolDefinition::sample("slot-1", &[10]),
+                expected_version: None,
+            };
+            let Ok(PutOutcome::Created(created)) = state.decide_put(&put, Timestamp(0)) else {
+                panic!("there is no such pool")
+            };
+            let pool = created.pool;
+            let event = Event::PoolCreated(created);
+            state.apply(&event);
+            Run {
+                state,
+                events: alloc::vec![event],
+                pool,
+                now: Timestamp(0),
+            }
+        }
+
+        fn decide(&mut self, command: &Command) {
+            self.now = self.now.plus_micros(1);
+            let Ok(Decision::Change(event)) = self.state.decide(command, self.now) else {
+                panic!("{command:?} has no effect")
+            };
+            self.state.apply(&event);
+            self.events.push(event);
+        }
+
+        fn reserve(&self, key: u128) -> Command {
+            Command::Reserve(Reserve {
+                pool: self.pool,
+                key: Key(key),
+                units: Units::from_slice(&[1]),
+                hold_seconds: 0,
+                occurred_at: Timestamp::ABSENT,
+                random: 0,
+                reference: None,
+            })
+        }
+    }
+
+    fn options() -> StateOptions {
+        StateOptions {
+            key_retention_micros: RETENTION_MICROS,
+            ..StateOptions::new(1)
+        }
+    }
+
+    /// Two reservations have one key for a while, the later one in either slot.
+    #[test]
+    fn a_key_names_the_later_reservation_whichever_slot_that_has() {
+        for (first, second) in [(1, 2), (2, 1)] {
+            let mut run = Run::new();
+            for key in [first, second] {
+                run.decide(&run.reserve(key));
+            }
+            let ids: Vec<ReservationId> = run.state.reservations(run.now).map(|view| view.id).collect();
+            // The slot of key 2 is the one that is used again.
+            for key in [2, 1] {
+                let reservation = ids[usize::from(key == second)];
+                run.decide(&Command::Release(Release {
+                    reservation,
+                    occurred_at: Timestamp::ABSENT,
+                }));
+            }
+            run.now = run.now.plus_micros(RETENTION_MICROS + 1);
+            run.decide(&run.reserve(1));
+            let mut replaying = Replaying::new(options());
+            for event in &run.events {
+                assert_eq!(replaying.take(event), Ok(()));
+            }
+            let replayed = replaying.finish();
+            assert_eq!(replayed.digest(run.now), run.state.digest(run.now));
+            let again = replayed.decide(&run.reserve(1), run.now);
+            assert!(matches!(again, Ok(Decision::Standing(_))), "{again:?}");
+            assert_eq!(again, run.state.decide(&run.reserve(1), run.now));
+        }
+    }
+}

@@ -194,3 +194,26 @@ pub(crate) fn scan_for_evidence<F: Framing>(segment: &[u8], seed: u32, offset: u
     }
     evidence
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::framing::CrcFraming;
+
+    #[test]
+    fn evidence_is_found_anywhere_between_zeros() {
+        let commit = Commit {
+            first_lsn: Lsn(20),
+            record_count: 3,
+            durable_lsn: Lsn(19),
+        };
+        let scan = |segment: &[u8]| scan_for_evidence::<CrcFraming>(segment, 7, PAGE_SIZE, Lsn(20));
+        let places = (0..PAGE_SIZE + COMMIT_SIZE).step_by(8);
+        for offset in places.map(|place| 2 * PAGE_SIZE - COMMIT_SIZE + place) {
+            let mut segment = vec![0; 5 * PAGE_SIZE];
+            assert_eq!(scan(&segment), None);
+            write_commit::<CrcFraming>(&mut segment[offset..offset + COMMIT_SIZE], 7, 5, commit);
+            assert_eq!(scan(&segment), Some(Lsn(19)), "at {offset}");
+        }
+    }
+}
