@@ -12,7 +12,8 @@ use std::time::Duration;
 use criterion::{Criterion, criterion_group, criterion_main};
 use plimsoll_benches::{SEED, sized};
 use plimsoll_domain::{
-    Event, Key, PartitionId, PoolId, Released, ReservationId, ReservationParts, Reserved, Timestamp, Units,
+    Event, Key, PartitionId, PoolId, ReleaseCause, Released, ReservationId, ReservationParts, Reserved, Timestamp,
+    Units,
 };
 use plimsoll_record::{RecordTag, decode, encode};
 use rand::{RngExt, SeedableRng};
@@ -58,6 +59,7 @@ fn released(random: &mut Pcg64) -> Event {
         pool,
         units: Units::from_slice(&[1, random.random_range(0..100)]),
         was_confirmed: random.random(),
+        cause: ReleaseCause::Asked,
         occurred_at: Timestamp::ABSENT,
     })
 }

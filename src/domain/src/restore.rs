@@ -15,8 +15,8 @@ use crate::pools::{GENERATION_MAX, PAGE_POOL_COUNT, PoolSlot};
 use crate::reservation::{NONE, PAGE_ENTRY_COUNT, ReservationState, Reservations};
 use crate::stored::StoredReservation;
 use crate::{
-    Counters, MovedPage, PartitionId, PartitionImage, PoolImage, PoolPage, Replaying, ReservationPage, SnapshotPiece, State,
-    StateOptions, Timestamp, Units,
+    Counters, MovedPage, PartitionId, PartitionImage, PoolImage, PoolPage, Replaying, ReservationPage, SnapshotPiece,
+    State, StateOptions, Timestamp, Units,
 };
 
 /// Sequences and versions up to here can be counted on for ever.

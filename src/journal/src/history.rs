@@ -242,7 +242,7 @@ impl HistoryReader {
                     match reader.next_record()? {
                         Some(record) if record.tag.kind >= OWN_KIND_MIN && record.tag.kind != COMMIT_KIND => {
                             let fault = FileFault::UnknownKind(record.tag.kind);
-                            return Err(self.damaged_segment(segment, offset, fault));
+                            return Err(self.files.damaged_segment(segment, offset, fault));
                         }
                         Some(record) if lsn < self.range.from || record.tag.kind == COMMIT_KIND => {}
                         Some(record) => {

@@ -101,7 +101,9 @@ impl Reader {
                 used_at: Instant::now(),
             });
         }
-        let Some(mut known) = known else { unreachable!("it was made right now") };
+        let Some(mut known) = known else {
+            unreachable!("it was made right now")
+        };
         known.used_at = Instant::now();
         let target = known.targets.get(&pool).cloned().flatten();
         // What became durable since can still belong to a moment that is hardly over.
