@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use plimsoll_domain::{Restoring, State, StateOptions, Timestamp};
 use plimsoll_engine::{Engine, EngineOptions, RecoveryBase};
 use plimsoll_journal::{
-    CrcFraming, Directory, HistoryRange, HistoryReader, JournalFiles, Lsn, MmapStorage, Ring, SnapshotReader,
+    CrcFraming, Directory, HistoryRange, HistoryReader, JournalFiles, Lsn, MmapStorage, Ring, SegmentMarks,
+    SnapshotReader,
 };
 use plimsoll_replay::{History, Moment, Replayer, kind_of, verify};
 use xxhash_rust::xxh3::xxh3_64;
@@ -114,7 +115,7 @@ fn recovered(path: &Path, now: Timestamp) -> BTreeSet<String> {
             .unwrap();
         }
         let base = RecoveryBase {
-            state: restoring.finish().unwrap(),
+            state: restoring.before_replay().unwrap(),
             start,
         };
         let size = directory.segment_size();
@@ -198,7 +199,12 @@ fn every_kind_that_is_known_is_in_a_fixture() {
         let unpacked = unpack(name);
         let history = History::read(unpacked.path()).unwrap();
         for journal in 0..history.view().journals().len() {
-            let mut reader = HistoryReader::open(&history.view().source(journal), HistoryRange::ALL).unwrap();
+            let mut reader = HistoryReader::open(
+                &history.view().source(journal),
+                HistoryRange::ALL,
+                &SegmentMarks::default(),
+            )
+            .unwrap();
             let take = |record: &plimsoll_journal::Record<'_>, _| {
                 let event = plimsoll_engine::event_of(record, history.dimension_count()).unwrap();
                 (record.tag.kind, record.tag.detail, kind_of(&event))
