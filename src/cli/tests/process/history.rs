@@ -158,7 +158,7 @@ impl Ledger {
                 client.put_pools(&[definition(&self.name, self.limit)], false).unwrap();
                 self.push(EventKind::PoolChanged, None, None, None);
             }
-            (_, ..) => {
+            _ => {
                 let units = 1 + random.below(3) as u32;
                 let reference = (random.below(3) == 0).then(|| {
                     self.references += 1;

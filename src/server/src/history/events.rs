@@ -129,7 +129,7 @@ impl Reader {
         loop {
             place = match place {
                 Place::Begin { .. } => return Ok(Some(place)),
-                Place::Search { mut walk, search } => match self.search_definition(&question.pool, search, budget)? {
+                Place::Search { mut walk, search } => match self.search_definition(&question.pool, &search, budget)? {
                     Searched::Found(defined) => Place::Walk(found_definition(walk, &defined)),
                     Searched::Paused(search) => return Ok(Some(Place::Search { walk, search })),
                     Searched::Nothing if walk.pool.0 == 0 => {
@@ -228,7 +228,7 @@ impl Reader {
     pub(super) fn search_definition(
         &self,
         name: &str,
-        search: Positions,
+        search: &Positions,
         budget: &mut Budget,
     ) -> Result<Searched, Refused> {
         let history = self.history_read()?;
@@ -238,7 +238,7 @@ impl Reader {
             kinds: KIND_POOL_CREATED..=KIND_POOL_CHANGED,
             ..Selection::ALL
         };
-        let mut newest = Newest::open(history, &search, selection)?;
+        let mut newest = Newest::open(history, search, selection)?;
         let is_of_name = |event: &Event| match event {
             Event::PoolCreated(defined) | Event::PoolChanged(defined) => *defined.definition.name == *name,
             _ => false,

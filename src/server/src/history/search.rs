@@ -102,7 +102,7 @@ impl Reader {
         if let Some(pool) = self.followed()?.id_of(name) {
             return Ok(Some(pool));
         }
-        match self.search_definition(name, place.defined_before.clone(), budget)? {
+        match self.search_definition(name, &place.defined_before, budget)? {
             Searched::Found(defined) => Ok(Some(defined.pool)),
             Searched::Paused(before) => {
                 place.defined_before = before;
