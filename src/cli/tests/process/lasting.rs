@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::orders::{check, expected, figures, import, orders};
 use crate::support::{Random, Server, plimsoll, seed, serve};
 
@@ -131,6 +133,9 @@ fn a_backup_taken_half_way_goes_on_as_a_server_of_its_own() {
     wait_until("a part of the orders", || {
         std::fs::metadata(&progress).is_ok_and(|file| file.len() > 200_000)
     });
+    // The client rests meanwhile: a refusal that it has not kept would be decided anew by the copy, behind what came after it.
+    let client_id = Pid::from_child(&client);
+    kill_process(client_id, Signal::STOP).unwrap();
     // What the client knows is in the copy, since it is copied first.
     let copied_progress = directory.path().join("copied-progress");
     std::fs::copy(&progress, &copied_progress).unwrap();
@@ -148,6 +153,7 @@ fn a_backup_taken_half_way_goes_on_as_a_server_of_its_own() {
         error.is_empty() && output.stdout.is_empty(),
         "a backup is quiet: {error}"
     );
+    kill_process(client_id, Signal::CONT).unwrap();
     check(&server, DIMENSIONS, &figures(&mut client), &expected);
     drop(server);
     std::fs::remove_dir_all(&data).unwrap();

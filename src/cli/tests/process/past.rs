@@ -17,6 +17,16 @@ const SMALL: [&str; 6] = [
     "4MiB",
 ];
 
+/// Segments that an import of thousands of pools finds room in.
+const LARGER: [&str; 6] = [
+    "--segment-size",
+    "1MiB",
+    "--snapshot-after",
+    "2MiB",
+    "--journal-space",
+    "32MiB",
+];
+
 /// Runs `plimsoll replay` to its end; what it printed.
 pub(crate) fn replay(data: &Path, arguments: &[&str]) -> String {
     let output = plimsoll()
@@ -252,7 +262,7 @@ fn the_middle_of_the_real_bookings_is_a_run_of_their_first_half() {
     std::fs::write(&half, first.join("\n") + "\n").unwrap();
     let dimensions = "rooms,guests";
     let run_half = |data: &Path, progress: &Path| {
-        let options = [&SMALL[..], &["--dimensions", dimensions, "--cores", "2"]].concat();
+        let options = [&LARGER[..], &["--dimensions", dimensions, "--cores", "2"]].concat();
         let server = Server::start(data, &options);
         import(&server);
         let arguments = [
@@ -300,7 +310,7 @@ fn the_real_bookings_go_back_to_their_middle_and_end_as_expected() {
     let data = directory.path().join("data");
     let progress = directory.path().join("progress");
     let dimensions = "rooms,guests";
-    let options = [&SMALL[..], &["--dimensions", dimensions, "--cores", "2"]].concat();
+    let options = [&LARGER[..], &["--dimensions", dimensions, "--cores", "2"]].concat();
     let server = Server::start(&data, &options);
     import(&server);
     let drive =
