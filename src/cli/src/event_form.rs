@@ -34,11 +34,12 @@ pub(crate) struct EventForm<'a> {
     since: Option<String>,
 }
 
+/// A pool's limits and counters.
 #[derive(Serialize)]
-struct AfterForm<'a> {
-    limits: ByDimension<'a, u32>,
-    held: ByDimension<'a, i64>,
-    confirmed: ByDimension<'a, i64>,
+pub(crate) struct AfterForm<'a> {
+    pub(crate) limits: ByDimension<'a, u32>,
+    pub(crate) held: ByDimension<'a, i64>,
+    pub(crate) confirmed: ByDimension<'a, i64>,
 }
 
 impl<'a> EventForm<'a> {
@@ -76,7 +77,7 @@ impl<'a> EventForm<'a> {
     }
 }
 
-fn after_form<'a>(after: &After, dimensions: &'a [String]) -> AfterForm<'a> {
+pub(crate) fn after_form<'a>(after: &After, dimensions: &'a [String]) -> AfterForm<'a> {
     AfterForm {
         limits: ByDimension {
             dimensions,

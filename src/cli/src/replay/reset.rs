@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::args::ClientArguments;
 use crate::connection::{block_on, connect, failure_of, read_failure};
+use crate::event_form::{AfterForm, after_form};
 use crate::failure::Failure;
 use crate::output::{Output, notice};
 use crate::pool_form::{ByDimension, by_name};
@@ -219,17 +220,10 @@ struct Printed<'a> {
     pool: &'a str,
     version: String,
     change_count: u32,
-    before: Counters<'a>,
-    after: Counters<'a>,
+    before: AfterForm<'a>,
+    after: AfterForm<'a>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     changes: Vec<Change<'a>>,
-}
-
-#[derive(Serialize)]
-struct Counters<'a> {
-    limits: ByDimension<'a, u32>,
-    held: ByDimension<'a, i64>,
-    confirmed: ByDimension<'a, i64>,
 }
 
 #[derive(Serialize)]
@@ -249,20 +243,6 @@ struct Side<'a> {
 
 impl<'a> Printed<'a> {
     fn new(pool: &'a str, report: &ResetReport, changes: Vec<ResetChange>, dimensions: &'a [String]) -> Printed<'a> {
-        let counters = |after: &plimsoll_client::After| Counters {
-            limits: ByDimension {
-                dimensions,
-                values: after.limits.clone(),
-            },
-            held: ByDimension {
-                dimensions,
-                values: after.held.clone(),
-            },
-            confirmed: ByDimension {
-                dimensions,
-                values: after.confirmed.clone(),
-            },
-        };
         let side = |side: (State, Vec<u32>)| Side {
             state: side.0.to_string(),
             units: ByDimension {
@@ -281,8 +261,8 @@ impl<'a> Printed<'a> {
             pool,
             version: format!("{:016x}", report.version),
             change_count: report.change_count,
-            before: counters(&report.before),
-            after: counters(&report.after),
+            before: after_form(&report.before, dimensions),
+            after: after_form(&report.after, dimensions),
             changes: changes.collect(),
         }
     }
@@ -292,7 +272,7 @@ fn print(output: &mut Output, arguments: &ResetArguments, printed: &Printed<'_>)
     if arguments.source.data.json {
         return output.json(printed);
     }
-    let counters = |counters: &Counters<'_>| {
+    let counters = |counters: &AfterForm<'_>| {
         let (held, confirmed) = (by_name(&counters.held), by_name(&counters.confirmed));
         format!("held {held} confirmed {confirmed} of {}", by_name(&counters.limits))
     };
