@@ -17,14 +17,14 @@ const SMALL: [&str; 6] = [
     "4MiB",
 ];
 
-/// Segments that an import of thousands of pools finds room in.
+/// Segments that an import of thousands of pools finds room in right after the start, when only half of the first one is for it.
 const LARGER: [&str; 6] = [
     "--segment-size",
-    "1MiB",
+    "4MiB",
     "--snapshot-after",
-    "2MiB",
+    "4MiB",
     "--journal-space",
-    "32MiB",
+    "64MiB",
 ];
 
 /// Runs `plimsoll replay` to its end; what it printed.
