@@ -1,6 +1,8 @@
 //! `plimsoll pool`: imports and shows pools.
 
-use plimsoll_client::{Change, Client, PastQuery, PoolDefinition, PutResult};
+use std::time::{Duration, Instant};
+
+use plimsoll_client::{Change, Client, PastQuery, PoolDefinition, PutResult, Status};
 use serde::Serialize;
 
 use crate::args::{ClientArguments, GetArguments, ImportArguments, ListArguments};
@@ -13,6 +15,9 @@ use crate::pool_form::{PoolForm, TABLE_TEXT_COLUMNS, table_head, table_row, used
 
 /// Pools in a page of a past state; the engine gives no more.
 const PAST_PAGE: u32 = 1000;
+
+/// Between two attempts at what an engine was too busy for.
+const AGAIN_PAUSE: Duration = Duration::from_millis(100);
 
 /// What an import did, or would do.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
@@ -37,6 +42,7 @@ pub(crate) fn import(arguments: &ImportArguments) -> Result<(), Failure> {
         judge(&rows, &results, &input)?;
         if !arguments.dry_run {
             results = put(&client, &definitions, false, arguments).await?;
+            put_again(&client, &definitions, &mut results, arguments).await?;
             judge(&rows, &results, &input).map_err(|failure| {
                 failure.help("the engine changed its mind after the check; mend the cause and import the file again")
             })?;
@@ -60,6 +66,30 @@ pub(crate) fn import(arguments: &ImportArguments) -> Result<(), Failure> {
         notice("note: a dry run, nothing was changed");
     }
     Ok(())
+}
+
+/// Puts those again that an engine was too busy for, for as long as an answer may take: the rest has taken effect already.
+async fn put_again(
+    client: &Client,
+    definitions: &[PoolDefinition],
+    results: &mut [PutResult],
+    arguments: &ImportArguments,
+) -> Result<(), Failure> {
+    let until = Instant::now() + arguments.client.timeout;
+    loop {
+        let left: Vec<usize> = (0..results.len())
+            .filter(|place| results[*place].status.known().is_some_and(Status::retryable))
+            .collect();
+        if left.is_empty() || Instant::now() >= until {
+            return Ok(());
+        }
+        tokio::time::sleep(AGAIN_PAUSE).await;
+        let definitions: Vec<_> = left.iter().map(|place| definitions[*place].clone()).collect();
+        let again = put(client, &definitions, false, arguments).await?;
+        for (place, result) in left.into_iter().zip(again) {
+            results[place] = result;
+        }
+    }
 }
 
 async fn put(

@@ -140,8 +140,14 @@ fn orders_survive_kills_of_the_engine_and_of_the_client(held: &[&str]) {
             Some(_) => client = orders(&listen, dimensions, &progress, held),
             None => {}
         }
-        std::thread::sleep(Duration::from_millis(50 + random.below(150)));
-        if random.below(3) < 2 {
+        // The first two soon, one of each kind: a quick machine is done within a second.
+        let (pause, is_engine) = match engine_kills + client_kills {
+            0 => (50, true),
+            1 => (50, false),
+            _ => (50 + random.below(150), random.below(3) < 2),
+        };
+        std::thread::sleep(Duration::from_millis(pause));
+        if is_engine {
             server.kill();
             server = Server::start_on(&data, &listen, &options);
             engine_kills += 1;
