@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -44,6 +45,8 @@ impl Killed {
         pools(&server, parent.path(), 7, 100_000);
         let file = order_file(parent.path(), orders, random);
         drive(&server, &file, &parent.path().join("progress"));
+        let has_snapshots = options == WITH_SNAPSHOTS;
+        wait_for_history(&data, has_snapshots, 3);
         server.kill();
         // The first command that gets the lock comes after the process is gone.
         let (code, report) = repair(&data, &["--json"]);
@@ -189,6 +192,22 @@ pub(crate) fn copy(from: &Path, to: &Path) {
         } else {
             std::fs::copy(&path, &to).unwrap();
         }
+    }
+}
+
+/// Waits until this archive is there, and a snapshot if there is to be one: threads of low priority write them beside the traffic.
+pub(crate) fn wait_for_history(data: &Path, has_snapshot: bool, archive: u64) {
+    let until = Instant::now() + Duration::from_secs(30);
+    let name = format!("archive/{archive:010}.archive");
+    loop {
+        let manifest = std::fs::read_to_string(data.join("MANIFEST")).unwrap();
+        let mut entries = std::fs::read_dir(data).unwrap().map(|entry| entry.unwrap().path());
+        let is_there = !has_snapshot || manifest.contains(".snapshot\"");
+        if is_there && entries.any(|path| path.join(&name).exists()) {
+            return;
+        }
+        assert!(Instant::now() < until, "no snapshot, or no archive {archive}");
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -6,7 +6,7 @@ use crc32c::{crc32c, crc32c_append};
 use serde_json::Value;
 
 use crate::past::{drive, order_file, pools};
-use crate::repairs::{contents, copy};
+use crate::repairs::{contents, copy, wait_for_history};
 use crate::support::{Random, Server, plimsoll, refused};
 
 const OPTIONS: [&str; 10] = [
@@ -189,6 +189,7 @@ fn what_is_newer_stops_a_start_and_replay_and_stays_as_it_is() {
     pools(&server, parent.path(), 7, 100_000);
     let file = order_file(parent.path(), 3_000, &mut Random(11));
     drive(&server, &file, &parent.path().join("progress"));
+    wait_for_history(&data, true, 2);
     // The newest segment holds an event that the newest snapshot does not.
     assert_eq!(server.terminate(), Some(0));
     let server = Server::start(&data, &OPTIONS);
