@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::orders::{check, expected, figures, import, orders};
+use crate::repairs::wait_for_history;
 use crate::support::{Random, Server, bookings, plimsoll, seed, succeed};
 
 /// Small segments, so that history lies in archives as well.
@@ -176,6 +177,7 @@ fn damage_is_named_and_ends_with_1() {
     pools(&server, directory.path(), 7, 100_000);
     let file = order_file(directory.path(), 4_000, &mut random);
     drive(&server, &file, &directory.path().join("progress"));
+    wait_for_history(&data, false, 1);
     assert_eq!(server.terminate(), Some(0));
     let journal = std::fs::read_dir(&data)
         .unwrap()
