@@ -183,24 +183,27 @@ impl JournalEvents {
         wanted: impl Fn(&Record<'_>) -> ControlFlow<(), bool>,
     ) -> Result<Option<RecordedEvent>, ReplayError> {
         let (journal, dimension_count) = (self.journal, self.dimension_count);
-        let take = |record: &Record<'_>, place| Read {
-            lsn: record.lsn,
-            place,
-            is_end: wanted(record).is_break(),
-            event: match wanted(record) {
-                ControlFlow::Break(()) | ControlFlow::Continue(false) => Ok(None),
-                ControlFlow::Continue(true) => event_of(record, dimension_count)
-                    .map(|event| {
-                        Some(RecordedEvent {
-                            journal,
-                            lsn: record.lsn,
-                            time: Timestamp(record.time),
-                            place,
-                            event,
+        let take = |record: &Record<'_>, place| {
+            let wanted = wanted(record);
+            Read {
+                lsn: record.lsn,
+                place,
+                is_end: wanted.is_break(),
+                event: match wanted {
+                    ControlFlow::Break(()) | ControlFlow::Continue(false) => Ok(None),
+                    ControlFlow::Continue(true) => event_of(record, dimension_count)
+                        .map(|event| {
+                            Some(RecordedEvent {
+                                journal,
+                                lsn: record.lsn,
+                                time: Timestamp(record.time),
+                                place,
+                                event,
+                            })
                         })
-                    })
-                    .map_err(RecordFault::from),
-            },
+                        .map_err(RecordFault::from),
+                },
+            }
         };
         loop {
             let Some(read) = self.reader.next(take)? else {

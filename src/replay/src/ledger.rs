@@ -3,40 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use plimsoll_domain::{
-    Counters, Event, Key, PoolDefinition, PoolId, ReservationId, ReservationState, Timestamp, Units,
-};
+use plimsoll_domain::{Counters, Event, PastReservation, PoolDefinition, PoolId, ReservationId, Timestamp, Units};
 
 use crate::effect::After;
 use crate::error::ReplayError;
 use crate::history::{EventRange, History, RecordedEvent};
 use crate::keys::keys_of_pool;
 use crate::kind::reservation_of;
-
-/// A reservation that takes units.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LedgerReservation {
-    /// The caller's key.
-    pub key: Key,
-    /// When it was made.
-    pub created_at: Timestamp,
-    /// What it takes.
-    pub units: Units,
-    /// What was asked for first.
-    pub requested_units: Units,
-    /// The hold that was asked for first, in seconds; 0: confirmed at once.
-    pub hold_seconds: u32,
-    /// Held or confirmed.
-    pub state: ReservationState,
-    /// When a hold expires.
-    pub expires_at: Option<Timestamp>,
-    /// Counts its resizes.
-    pub version: u16,
-    /// Enforcement would have refused it.
-    pub would_refuse: bool,
-    /// The caller's own name for it.
-    pub reference: Option<Box<str>>,
-}
 
 /// A pool as its events leave it: its definition, its counters, and the reservations that take units. Ended ones are forgotten.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +25,7 @@ pub struct PoolLedger {
     /// What is confirmed.
     pub confirmed: Counters,
     /// What takes units.
-    pub reservations: BTreeMap<ReservationId, LedgerReservation>,
+    pub reservations: BTreeMap<ReservationId, PastReservation>,
     /// Whether the pool has left memory.
     pub is_retired: bool,
 }
@@ -165,29 +138,23 @@ impl PoolLedger {
             }
             Event::Reserved(event) => {
                 let is_held = event.hold_seconds > 0;
-                let reservation = LedgerReservation {
+                self.put(PastReservation {
+                    reservation: event.reservation,
                     key: event.key,
                     created_at: event.at,
                     units: event.units,
                     requested_units: event.units,
                     hold_seconds: event.hold_seconds,
-                    state: if is_held {
-                        ReservationState::Held
-                    } else {
-                        ReservationState::Confirmed
-                    },
                     expires_at: is_held.then(|| event.at.plus_seconds(event.hold_seconds)),
                     version: 0,
                     would_refuse: event.would_refuse,
                     reference: event.reference.clone(),
-                };
-                self.put(event.reservation, reservation);
+                });
             }
             Event::Confirmed(event) => {
                 if let Some(mut reservation) = self.end(event.reservation) {
-                    reservation.state = ReservationState::Confirmed;
                     reservation.expires_at = None;
-                    self.put(event.reservation, reservation);
+                    self.put(reservation);
                 }
             }
             Event::Released(event) => {
@@ -201,51 +168,46 @@ impl PoolLedger {
                     reservation.units = event.units;
                     reservation.expires_at = event.expires_at;
                     reservation.version = event.version;
-                    // Shadow mode's mark is that of the last change that added units.
+                    // A mark of shadow mode stays.
                     reservation.would_refuse |= event.would_refuse;
-                    self.put(event.reservation, reservation);
+                    self.put(reservation);
                 }
             }
             Event::Restored(event) => {
                 // One that had ended is not there.
                 self.end(event.reservation);
-                let reservation = LedgerReservation {
+                self.put(PastReservation {
+                    reservation: event.reservation,
                     key: event.key,
                     created_at: event.created_at,
                     units: event.units,
                     requested_units: event.requested_units,
                     hold_seconds: event.hold_seconds,
-                    state: match event.expires_at {
-                        Some(_) => ReservationState::Held,
-                        None => ReservationState::Confirmed,
-                    },
                     expires_at: event.expires_at,
                     version: event.version,
                     would_refuse: event.would_refuse,
                     reference: event.reference.clone(),
-                };
-                self.put(event.reservation, reservation);
+                });
             }
             Event::PoolReset(_) | Event::Swept(_) | Event::TurnedAway(_) => {}
         }
     }
 
-    fn put(&mut self, id: ReservationId, reservation: LedgerReservation) {
-        self.counters(reservation.state).add(&reservation.units);
-        self.reservations.insert(id, reservation);
+    fn put(&mut self, reservation: PastReservation) {
+        self.counters(&reservation).add(&reservation.units);
+        self.reservations.insert(reservation.reservation, reservation);
     }
 
-    fn end(&mut self, id: ReservationId) -> Option<LedgerReservation> {
+    fn end(&mut self, id: ReservationId) -> Option<PastReservation> {
         let reservation = self.reservations.remove(&id)?;
-        self.counters(reservation.state).subtract(&reservation.units);
+        self.counters(&reservation).subtract(&reservation.units);
         Some(reservation)
     }
 
-    fn counters(&mut self, state: ReservationState) -> &mut Counters {
-        if state == ReservationState::Held {
-            &mut self.held
-        } else {
-            &mut self.confirmed
+    fn counters(&mut self, of: &PastReservation) -> &mut Counters {
+        match of.expires_at {
+            Some(_) => &mut self.held,
+            None => &mut self.confirmed,
         }
     }
 }

@@ -28,7 +28,6 @@ pub struct Replayer<'history> {
     history: &'history History,
     state: State,
     journals: Vec<Following>,
-    bytes_before: u64,
 }
 
 /// How far a journal is applied.
@@ -94,7 +93,6 @@ impl<'history> Replayer<'history> {
             history,
             state,
             journals,
-            bytes_before: 0,
         })
     }
 
@@ -131,16 +129,6 @@ impl<'history> Replayer<'history> {
     /// The state as it is now.
     pub fn state(&self) -> &State {
         &self.state
-    }
-
-    /// How many bytes of files were passed so far, for progress.
-    pub fn bytes(&self) -> u64 {
-        self.bytes_before
-            + self
-                .journals
-                .iter()
-                .map(|following| following.events.reader.bytes())
-                .sum::<u64>()
     }
 }
 

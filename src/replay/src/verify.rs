@@ -159,9 +159,9 @@ fn apply(
         report.snapshots.push(compare(history, journal, &snapshot, state)?);
     }
     if let Err(partition) = state.check_counters() {
-        let (segment, lsn) = (SegmentNumber(0), report.last_lsn);
+        let lsn = report.last_lsn;
         let place = plimsoll_journal::HistoryPlace {
-            segment: history.view().durable(journal)?.1.max(segment),
+            segment: history.view().durable(journal)?.1,
             is_archived: false,
             offset: 0,
         };

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::event_form::EventForm;
 use crate::pool::wire_form;
-use crate::pool_form::{ByDimension, by_name};
+use crate::pool_form::{ByDimension, by_name, mode_of, state_of};
 use crate::values::format_time;
 
 /// An event, and what only the data directory knows of it.
@@ -175,8 +175,8 @@ impl Recorded {
                 opens_at: format_time(definition.opens_at),
                 closes_at: format_time(definition.closes_at),
                 coverage: &definition.coverage,
-                state: if definition.closed { "closed" } else { "open" },
-                mode: if definition.shadow { "shadow" } else { "enforce" },
+                state: state_of(definition.closed),
+                mode: mode_of(definition.shadow),
                 limits: by_dimension(&definition.limits),
                 overbook: by_dimension(&definition.overbook),
             }),
@@ -226,8 +226,8 @@ impl Recorded {
         add(
             "",
             told.definition.as_ref().map(|definition| {
-                let state = if definition.closed { "closed" } else { "open" };
-                let mode = if definition.shadow { "shadow" } else { "enforce" };
+                let state = state_of(definition.closed);
+                let mode = mode_of(definition.shadow);
                 format!(
                     "{state} {mode}, limits {}, version {}",
                     named(&definition.limits),

@@ -93,7 +93,10 @@ fn print_pool(
                 id: *id,
                 pool,
                 units: reservation.units,
-                state: reservation.state,
+                state: match reservation.expires_at {
+                    Some(_) => ReservationState::Held,
+                    None => ReservationState::Confirmed,
+                },
                 created_at: reservation.created_at,
                 expires_at: reservation.expires_at,
                 version: reservation.version,

@@ -154,7 +154,8 @@ impl Ledger {
                 self.push(EventKind::Resized, Some(id), Some(units), None);
             }
             (8, ..) if random.below(8) == 0 => {
-                self.limit = 100_000 + random.below(1000) as u32;
+                // Another one: a definition that changes nothing is no event.
+                self.limit = 100_000 + (self.limit - 100_000 + 1 + random.below(999) as u32) % 1000;
                 client.put_pools(&[definition(&self.name, self.limit)], false).unwrap();
                 self.push(EventKind::PoolChanged, None, None, None);
             }

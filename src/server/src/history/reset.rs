@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use plimsoll_domain::{PastReservation, PoolId, ResetTarget, Timestamp, partition_of};
+use plimsoll_domain::{PoolId, ResetTarget, Timestamp, partition_of};
 use plimsoll_engine::{Answer, Call};
 use plimsoll_protocol::Status;
 use plimsoll_replay::{Budget, PoolLedger, ledgers_at};
@@ -83,26 +83,26 @@ impl Reader {
     }
 
     fn target(&mut self, pool: PoolId, to: Timestamp, now: Timestamp) -> Result<Arc<ResetTarget>, Refused> {
-        let mut known = self.targets.take().filter(|known| known.to == to);
-        let is_there = |known: &Targets| known.has_all || known.targets.contains_key(&pool);
-        if !known.as_ref().is_some_and(is_there) {
-            let history = self.history()?;
-            let targets = match known.is_some() {
-                false => [(pool, target_of(&PoolLedger::at(history, pool, to)?, to))].into(),
-                true => ledgers_at(history, to)?
-                    .iter()
-                    .map(|(pool, ledger)| (*pool, target_of(ledger, to)))
-                    .collect(),
-            };
-            known = Some(Targets {
-                to,
-                targets,
-                has_all: known.is_some(),
-                used_at: Instant::now(),
-            });
-        }
-        let Some(mut known) = known else {
-            unreachable!("it was made right now")
+        let known = self.targets.take().filter(|known| known.to == to);
+        let mut known = match known {
+            Some(known) if known.has_all || known.targets.contains_key(&pool) => known,
+            known => {
+                let history = self.history()?;
+                let has_all = known.is_some();
+                let targets = match has_all {
+                    false => [(pool, target_of(&PoolLedger::at(history, pool, to)?, to))].into(),
+                    true => ledgers_at(history, to)?
+                        .iter()
+                        .map(|(pool, ledger)| (*pool, target_of(ledger, to)))
+                        .collect(),
+                };
+                Targets {
+                    to,
+                    targets,
+                    has_all,
+                    used_at: Instant::now(),
+                }
+            }
         };
         known.used_at = Instant::now();
         let target = known.targets.get(&pool).cloned().flatten();
@@ -117,21 +117,9 @@ impl Reader {
 /// What a pool was; nothing if it did not exist.
 fn target_of(ledger: &PoolLedger, to: Timestamp) -> Option<Arc<ResetTarget>> {
     let definition = ledger.definition.as_ref()?;
-    let reservations = ledger.reservations.iter().map(|(id, past)| PastReservation {
-        reservation: *id,
-        key: past.key,
-        created_at: past.created_at,
-        units: past.units,
-        requested_units: past.requested_units,
-        hold_seconds: past.hold_seconds,
-        expires_at: past.expires_at,
-        version: past.version,
-        would_refuse: past.would_refuse,
-        reference: past.reference.clone(),
-    });
     Some(Arc::new(ResetTarget {
         to,
         definition: Some((**definition).clone()),
-        reservations: reservations.collect(),
+        reservations: ledger.reservations.values().cloned().collect(),
     }))
 }
