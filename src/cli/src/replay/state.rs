@@ -1,6 +1,7 @@
 //! `plimsoll replay state`
 
 use clap::Args;
+use indicatif::ProgressBar;
 use plimsoll_client::{Pool, PoolId, ReservationDetails, ReservationId};
 use plimsoll_domain::{Counters, PoolDefinition, ReservationState, ReservationView, State, Timestamp};
 use plimsoll_replay::{History, Moment, PoolLedger, Replayer};
@@ -13,7 +14,7 @@ use crate::reservation_form::ReservationForm;
 use crate::values::{DimensionNames, parse_dimensions};
 
 use super::moment::parse_moment;
-use super::{DataArguments, SourceArguments, failure_of, online, open, pools_named, progress_bar};
+use super::{DataArguments, SourceArguments, failure_of, online, open, pools_named};
 
 /// Events between two looks at the progress.
 const PROGRESS_EVENT_COUNT: u64 = 1 << 14;
@@ -123,13 +124,14 @@ fn print_all(
     data: &DataArguments,
 ) -> Result<(), Failure> {
     let failed = |error| failure_of(error, data);
-    let bar = progress_bar(history.size().map_err(failed)?);
+    // How much there is to read depends on the snapshots, so only what was done is told.
+    let bar = ProgressBar::new_spinner();
     let mut replayer = Replayer::near(history, moment).map_err(failed)?;
     let mut count = 0u64;
     let advanced = replayer.advance(moment, |_, _| {
         count += 1;
         if count.is_multiple_of(PROGRESS_EVENT_COUNT) {
-            bar.set_message(format!("({count} events)"));
+            bar.set_message(format!("{count} events"));
         }
     });
     bar.finish_and_clear();
