@@ -2,10 +2,11 @@
 
 use alloc::sync::Arc;
 
-use crate::reservation::ReservationState;
+use crate::reservation::{NONE, ReservationState};
 use crate::stored::StoredReservation;
 use crate::{
-    Counters, Event, Moved, Pool, PoolDefined, PoolId, PoolRetired, Released, Reserved, Resized, State, Timestamp,
+    Counters, Event, Moved, Pool, PoolDefined, PoolId, PoolRetired, Released, ReservationId, Reserved, Resized, State,
+    Timestamp,
 };
 
 impl State {
@@ -16,6 +17,28 @@ impl State {
     /// oversell a pool.
     #[inline]
     pub fn apply(&mut self, event: &Event) {
+        let slot = match event {
+            Event::Confirmed(event) | Event::Expired(event) => self.slot_of(event.reservation),
+            Event::Released(event) => self.slot_of(event.reservation),
+            Event::Resized(event) => self.slot_of(event.reservation),
+            _ => NONE,
+        };
+        self.apply_at(event, slot);
+    }
+
+    /// Where an existing reservation lies.
+    #[inline]
+    fn slot_of(&self, id: ReservationId) -> u32 {
+        let parts = id.parts();
+        let found = self
+            .partition(parts.partition)
+            .and_then(|partition| partition.reservations.find(&parts));
+        found.expect("events name existing reservations").0
+    }
+
+    /// The same, where it is known where the reservation lies that the event changes, see [`State::slot_that_fits`].
+    #[inline]
+    pub(crate) fn apply_at(&mut self, event: &Event, slot: u32) {
         let partition = self.partition_mut(event.partition());
         assert_eq!(
             event.sequence(),
@@ -25,10 +48,10 @@ impl State {
         partition.sequence += 1;
         match event {
             Event::Reserved(event) => self.apply_reserved(event),
-            Event::Confirmed(event) => self.apply_confirmed(event),
-            Event::Released(event) => self.apply_released(event),
-            Event::Expired(event) => self.apply_expired(event),
-            Event::Resized(event) => self.apply_resized(event),
+            Event::Confirmed(event) => self.apply_confirmed(event, slot),
+            Event::Released(event) => self.apply_released(event, slot),
+            Event::Expired(event) => self.apply_expired(event, slot),
+            Event::Resized(event) => self.apply_resized(event, slot),
             Event::PoolCreated(event) => self.apply_pool_created(event),
             Event::PoolChanged(event) => self.apply_pool_changed(event),
             Event::PoolRetired(event) => self.apply_pool_retired(event),
@@ -76,26 +99,25 @@ impl State {
         }
     }
 
-    fn apply_confirmed(&mut self, event: &Moved) {
-        let slot = self.take_out_of_holds(event);
+    fn apply_confirmed(&mut self, event: &Moved, slot: u32) {
+        self.take_out_of_holds(event, slot);
         self.partition_mut(event.pool.partition()).reservations.confirm(slot);
         let pool = self.touch_pool(event.pool, event.at);
         pool.held.subtract(&event.units);
         pool.confirmed.add(&event.units);
     }
 
-    fn apply_expired(&mut self, event: &Moved) {
-        let slot = self.take_out_of_holds(event);
+    fn apply_expired(&mut self, event: &Moved, slot: u32) {
+        self.take_out_of_holds(event, slot);
         let partition = self.partition_mut(event.pool.partition());
         partition.reservations.end(slot, ReservationState::Expired, event.at);
         self.touch_pool(event.pool, event.at).held.subtract(&event.units);
     }
 
-    /// The slot of a held reservation, which leaves the timer wheel.
-    fn take_out_of_holds(&mut self, event: &Moved) -> u32 {
-        let parts = event.reservation.parts();
-        let reservations = &mut self.partition_mut(parts.partition).reservations;
-        let (slot, entry) = reservations.find(&parts).expect("events name existing reservations");
+    /// A held reservation leaves the timer wheel.
+    fn take_out_of_holds(&mut self, event: &Moved, slot: u32) {
+        let reservations = &self.partition_mut(event.pool.partition()).reservations;
+        let entry = reservations.get(slot).expect("events name existing reservations");
         assert_eq!(
             entry.state(),
             ReservationState::Held,
@@ -104,13 +126,11 @@ impl State {
         debug_assert_eq!(reservations.units(slot), event.units);
         let node = entry.link;
         self.holds.remove(node);
-        slot
     }
 
-    fn apply_released(&mut self, event: &Released) {
-        let parts = event.reservation.parts();
-        let reservations = &mut self.partition_mut(parts.partition).reservations;
-        let (slot, entry) = reservations.find(&parts).expect("events name existing reservations");
+    fn apply_released(&mut self, event: &Released, slot: u32) {
+        let reservations = &mut self.partition_mut(event.pool.partition()).reservations;
+        let entry = reservations.get(slot).expect("events name existing reservations");
         assert_eq!(
             event.was_confirmed,
             entry.state() == ReservationState::Confirmed,
@@ -130,10 +150,10 @@ impl State {
         }
     }
 
-    fn apply_resized(&mut self, event: &Resized) {
+    fn apply_resized(&mut self, event: &Resized, slot: u32) {
         let parts = event.reservation.parts();
         let reservations = &mut self.partition_mut(parts.partition).reservations;
-        let (slot, entry) = reservations.find(&parts).expect("events name existing reservations");
+        let entry = reservations.get(slot).expect("events name existing reservations");
         let (state, old_deadline, node) = (entry.state(), entry.moment, entry.link);
         debug_assert_eq!(reservations.units(slot), event.previous_units);
         reservations.resize(slot, event);

@@ -1,7 +1,7 @@
 //! Whether an event from outside, say from a journal, fits the state that it is to be applied to.
 
 use crate::partition::Partition;
-use crate::reservation::ReservationState;
+use crate::reservation::{NONE, ReservationState};
 use crate::stored::StoredReservation;
 use crate::{
     Event, PoolDefined, PoolId, PoolReset, ReservationId, ReservationParts, Reserved, Resized, Restored, State, Units,
@@ -14,6 +14,12 @@ impl State {
     /// What does not fit: the journal is foreign, or there is a bug.
     #[inline]
     pub fn check_fits(&self, event: &Event) -> Result<(), &'static str> {
+        self.slot_that_fits(event).map(|_| ())
+    }
+
+    /// Where the reservation lies that an event changes which fits; nowhere ([`NONE`]) with other events.
+    #[inline]
+    pub(crate) fn slot_that_fits(&self, event: &Event) -> Result<u32, &'static str> {
         let partition = self.partition(event.partition());
         let sequence = partition.map_or(0, |partition| partition.sequence);
         rule(
@@ -21,13 +27,14 @@ impl State {
             "its sequence does not follow the last one of its partition",
         )?;
         match event {
-            Event::PoolCreated(event) => self.created_fits(event),
-            Event::TurnedAway(_) => Ok(()),
+            Event::PoolCreated(event) => self.created_fits(event)?,
+            Event::TurnedAway(_) => {}
             event => match partition {
-                Some(partition) => fits_partition(partition, event),
-                None => Err("its partition has no pools"),
+                Some(partition) => return fits_partition(partition, event),
+                None => return Err("its partition has no pools"),
             },
         }
+        Ok(NONE)
     }
 
     fn created_fits(&self, event: &PoolDefined) -> Result<(), &'static str> {
@@ -51,44 +58,47 @@ fn rule(holds: bool, broken: &'static str) -> Result<(), &'static str> {
     if holds { Ok(()) } else { Err(broken) }
 }
 
-fn fits_partition(partition: &Partition, event: &Event) -> Result<(), &'static str> {
+fn fits_partition(partition: &Partition, event: &Event) -> Result<u32, &'static str> {
     match event {
-        Event::Reserved(event) => reserved_fits(partition, event),
+        Event::Reserved(event) => reserved_fits(partition, event)?,
         Event::Confirmed(event) | Event::Expired(event) => {
-            let state = live(partition, event.reservation, event.pool, &event.units)?;
-            rule(state == ReservationState::Held, "the reservation is not held")
+            let (slot, state) = live(partition, event.reservation, event.pool, &event.units)?;
+            rule(state == ReservationState::Held, "the reservation is not held")?;
+            return Ok(slot);
         }
         Event::Released(event) => {
-            let state = live(partition, event.reservation, event.pool, &event.units)?;
+            let (slot, state) = live(partition, event.reservation, event.pool, &event.units)?;
             let was_confirmed = state == ReservationState::Confirmed;
             rule(
                 event.was_confirmed == was_confirmed,
                 "the reservation stands elsewhere in its life",
-            )
+            )?;
+            return Ok(slot);
         }
-        Event::Resized(event) => resized_fits(partition, event),
+        Event::Resized(event) => return resized_fits(partition, event),
         Event::PoolChanged(event) => {
             let pool = partition.pools.get(event.pool).ok_or("there is no such pool")?;
             rule(
                 pool.definition().name == event.definition.name,
                 "a pool does not change its name",
-            )
+            )?;
         }
         Event::PoolRetired(event) => {
             let pool = partition.pools.get(event.pool).ok_or("there is no such pool")?;
             rule(
                 pool.held().0.iter().all(|held| *held == 0),
                 "a pool retires while something is held",
-            )
+            )?;
         }
         Event::Swept(event) => rule(
             event.from == partition.sweep.next,
             "a sweep does not go on where it was",
-        ),
-        Event::PoolReset(event) => pool_reset_fits(partition, event),
-        Event::Restored(event) => restored_fits(partition, event),
-        Event::PoolCreated(_) | Event::TurnedAway(_) => Ok(()),
+        )?,
+        Event::PoolReset(event) => pool_reset_fits(partition, event)?,
+        Event::Restored(event) => restored_fits(partition, event)?,
+        Event::PoolCreated(_) | Event::TurnedAway(_) => {}
     }
+    Ok(NONE)
 }
 
 fn pool_reset_fits(partition: &Partition, event: &PoolReset) -> Result<(), &'static str> {
@@ -143,7 +153,7 @@ fn restored_fits(partition: &Partition, event: &Restored) -> Result<(), &'static
             "a restored reservation takes another slot",
         );
     };
-    let state = live(partition, event.reservation, event.pool, &event.previous_units)?;
+    let (_, state) = live(partition, event.reservation, event.pool, &event.previous_units)?;
     let is_there = found.is_some_and(|(slot, entry)| (slot, entry.generation) == (event.slot, event.generation));
     rule(is_there, "a reservation that lives stays where it lies")?;
     rule(state == previous_state, "the reservation stands elsewhere in its life")
@@ -163,8 +173,8 @@ fn reserved_fits(partition: &Partition, event: &Reserved) -> Result<(), &'static
     )
 }
 
-fn resized_fits(partition: &Partition, event: &Resized) -> Result<(), &'static str> {
-    let state = live(partition, event.reservation, event.pool, &event.previous_units)?;
+fn resized_fits(partition: &Partition, event: &Resized) -> Result<u32, &'static str> {
+    let (slot, state) = live(partition, event.reservation, event.pool, &event.previous_units)?;
     rule(
         event.expires_at.is_some() == (state == ReservationState::Held),
         "a hold has a deadline, and nothing else has",
@@ -174,16 +184,18 @@ fn resized_fits(partition: &Partition, event: &Resized) -> Result<(), &'static s
     rule(
         event.would_refuse || pool.short_dimensions(&grown) == 0,
         "the pool would be oversold",
-    )
+    )?;
+    Ok(slot)
 }
 
-/// Where a reservation stands that takes these units from this pool.
+/// Where a reservation lies, and where it stands, that takes these units from this pool.
+#[inline]
 fn live(
     partition: &Partition,
     id: ReservationId,
     pool: PoolId,
     units: &Units,
-) -> Result<ReservationState, &'static str> {
+) -> Result<(u32, ReservationState), &'static str> {
     let (slot, entry): (u32, &StoredReservation) = partition
         .reservations
         .find(&id.parts())
@@ -195,8 +207,8 @@ fn live(
         "the reservation takes from another pool",
     )?;
     rule(
-        partition.reservations.units(slot) == *units,
+        partition.reservations.takes(slot, units),
         "the reservation takes other units",
     )?;
-    Ok(state)
+    Ok((slot, state))
 }

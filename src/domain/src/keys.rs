@@ -69,12 +69,21 @@ impl KeyTable {
         }
     }
 
-    /// From now on the table takes keys, about so many at first.
+    /// From now on the table takes keys, about so many at first, for which it has room at once: growing with them would move each of them twice.
     pub(crate) fn moves(&mut self, count: usize) {
         self.stands_still = false;
-        if count <= SHARD_ENTRY_COUNT_MAX {
-            self.shards[0].table.reserve(count, |entry| spread(entry.hash));
+        let mut depth = 0;
+        // What the shards of a depth get differs a little from their share.
+        while depth < DEPTH_MAX && (count >> depth) > SHARD_ENTRY_COUNT_MAX / 8 * 7 {
+            depth += 1;
         }
+        let share = (count >> depth) / 16 * 17;
+        self.directory = (0..1 << depth).collect();
+        self.shards.clear();
+        self.shards.resize_with(1 << depth, || Shard {
+            depth,
+            table: HashTable::with_capacity(share.min(SHARD_ENTRY_COUNT_MAX)),
+        });
     }
 
     #[inline]

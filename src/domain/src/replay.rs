@@ -62,8 +62,8 @@ impl Replaying {
         if matches!(event, Event::Restored(_)) {
             self.index();
         }
-        self.state.check_fits(event)?;
-        self.state.apply(event);
+        let slot = self.state.slot_that_fits(event)?;
+        self.state.apply_at(event, slot);
         Ok(())
     }
 

@@ -206,6 +206,17 @@ impl Reservations {
         units
     }
 
+    /// Whether the reservation takes these units.
+    #[inline]
+    pub(crate) fn takes(&self, slot: u32, units: &Units) -> bool {
+        let entry = self.get(slot).expect("a slot in use");
+        let more = match &self.more_units {
+            Some(more) => *more.get(slot as usize).expect("as many as entries"),
+            None => [0; 6],
+        };
+        entry.first_units == units.0[..2] && more == units.0[2..]
+    }
+
     /// The units that were asked for first.
     pub(crate) fn requested_units(&self, slot: u32) -> Units {
         match self.first_requests.get(&slot) {
@@ -368,7 +379,8 @@ impl Reservations {
     }
 
     #[inline]
-    pub(crate) fn put(&mut self, slot: u32, entry: StoredReservation, units: &Units, reference: Option<&str>) {
+    pub(crate) fn put(&mut self, slot: u32, mut entry: StoredReservation, units: &Units, reference: Option<&str>) {
+        entry.first_units.copy_from_slice(&units.0[..2]);
         let index = slot as usize;
         if index < self.entries.len() {
             *self.entry_mut(slot) = entry;
@@ -376,7 +388,7 @@ impl Reservations {
             assert_eq!(index, self.entries.len(), "slots are taken in order");
             self.push(entry);
         }
-        self.set_units(slot, units);
+        self.set_more_units(slot, units);
         if let Some(reference) = reference {
             self.references.insert(slot, Arc::from(reference));
         }
@@ -399,6 +411,12 @@ impl Reservations {
     #[inline]
     fn set_units(&mut self, slot: u32, units: &Units) {
         self.entry_mut(slot).first_units.copy_from_slice(&units.0[..2]);
+        self.set_more_units(slot, units);
+    }
+
+    /// Those that do not stand in the entry.
+    #[inline]
+    fn set_more_units(&mut self, slot: u32, units: &Units) {
         if let Some(more) = &mut self.more_units {
             let place = more.get_mut(slot as usize).expect("as many as entries");
             place.copy_from_slice(&units.0[2..]);

@@ -321,8 +321,8 @@ impl<S: Storage, F: Framing> Engine<S, F> {
     }
 
     /// The clock was set ahead: deadlines that have passed by that are treated like those that passed while the server was down.
-    pub fn clock_was_set_ahead(&mut self) {
-        self.extending_until = extending_until(self.options, Timestamp(self.journal.last_time()));
+    pub fn clock_was_set_ahead(&mut self, now: Timestamp) {
+        self.extending_until = extending_until(self.options, now);
     }
 
     fn idle_turn(&mut self, now: Timestamp) -> Effects {

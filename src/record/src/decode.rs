@@ -463,10 +463,25 @@ fn split<const SIZE: usize>(
 
 #[inline]
 pub(crate) fn units_from_bytes(bytes: &[u8]) -> Result<Units, DecodeError> {
-    let mut units = Units::default();
     let (values, _) = bytes.as_chunks::<UNIT_SIZE>();
-    for (dimension, (unit, value)) in units.0.iter_mut().zip(values).enumerate() {
-        *unit = checked(Field::Units, dimension, u32::from_le_bytes(*value))?;
+    // One dimension or two are made in registers. Values that are stored one by one and then read as a block make the processor wait until all stores
+    // before them have reached the cache.
+    let units = match *values {
+        [first] => Units([u32::from_le_bytes(first), 0, 0, 0, 0, 0, 0, 0]),
+        [first, second] => {
+            let (first, second) = (u32::from_le_bytes(first), u32::from_le_bytes(second));
+            Units([first, second, 0, 0, 0, 0, 0, 0])
+        }
+        _ => {
+            let mut units = Units::default();
+            for (unit, value) in units.0.iter_mut().zip(values) {
+                *unit = u32::from_le_bytes(*value);
+            }
+            units
+        }
+    };
+    for (dimension, unit) in units.0.iter().enumerate() {
+        checked(Field::Units, dimension, *unit)?;
     }
     Ok(units)
 }

@@ -187,7 +187,7 @@ impl Core {
         self.send_outgoing(inner);
         let now = inner.clock.now();
         if inner.clock.take_set_ahead() {
-            inner.engine.clock_was_set_ahead();
+            inner.engine.clock_was_set_ahead(now);
         }
         let effects = inner.engine.turn(now);
         if let Some(ticket) = effects.ticket {

@@ -91,9 +91,10 @@ impl<F: Framing + 'static> World<F> {
     fn jump(&mut self, seconds: i64) {
         note("clock jumps", [seconds as u64, 0, 0, 0]);
         self.pass(seconds * 1_000_000);
+        let now = Timestamp(self.now);
         for core in self.cores.iter_mut().filter(|_| seconds > 0) {
             if self.plant != Some(Plant::JumpNotTold) {
-                core.engine().clock_was_set_ahead();
+                core.engine().clock_was_set_ahead(now);
             }
             core.mirror.housekeeping.is_extending = self.rules.grace_micros > 0;
         }
