@@ -9,8 +9,8 @@ use std::collections::VecDeque;
 
 use plimsoll_domain::{Event, Replaying, SnapshotPiece, State, StateOptions, Timestamp};
 use plimsoll_journal::{
-    CrcFraming, Framing, Journal, Lsn, Record, RecoveryError, RecoveryStart, Segment, SegmentNumber, Storage, Summary,
-    Ticket,
+    CrcFraming, Framing, Journal, Lsn, Record, RecoveryError, RecoveryStart, Segment, SegmentNumber, Storage,
+    StorageError, Summary, Ticket,
 };
 use plimsoll_protocol::Status;
 use plimsoll_record::DecodeError;
@@ -357,6 +357,14 @@ impl<S: Storage, F: Framing> Engine<S, F> {
         };
         self.tickets_in_flight += usize::from(ticket.is_some());
         Effects { ticket, more: false }
+    }
+
+    /// Brings what was appended to where a sync finds it, see [`Journal::write_out`].
+    ///
+    /// # Errors
+    /// As bad as a sync that fails.
+    pub fn write_out(&mut self, is_durable: bool) -> Result<(), StorageError> {
+        self.journal.write_out(is_durable)
     }
 
     /// The segments of a ticket that opened new ones are synced: from now on the control page names them, and has to be synced before

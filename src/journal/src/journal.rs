@@ -12,6 +12,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use crate::control::ControlField;
+use crate::error::StorageError;
 use crate::framing::{CrcFraming, Framing};
 use crate::header::{HEADER_PAGE_SIZE, HEADER_SIZE, SegmentHeader};
 use crate::identifier::{Lsn, Record, SegmentNumber, Tag};
@@ -50,7 +51,7 @@ pub enum Full {
     Ring,
 }
 
-/// A request to sync. When the sync of all its segments has finished, [`Journal::durable`] may be called with `upto`; tickets finish in the order
+/// A request to sync. When [`Journal::write_out`] was called and then the sync of all its segments has finished, [`Journal::durable`] may be called with `upto`; tickets finish in the order
 /// in which they were given out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ticket {
@@ -247,6 +248,15 @@ impl<S: Storage, F: Framing> Journal<S, F> {
         self.put_commit();
         self.is_proven = true;
         Some(self.ticket())
+    }
+
+    /// Brings what was appended to where a sync of the segments' files finds it. If `is_durable`, what was appended to the active segment since the
+    /// last call is durable when this returns, without another sync: enough for a ticket of that segment alone which opened none.
+    ///
+    /// # Errors
+    /// As bad as a sync that fails: what the disk holds is unknown.
+    pub fn write_out(&mut self, is_durable: bool) -> Result<(), StorageError> {
+        self.storage.write_out(&mut self.segment, is_durable)
     }
 
     /// The first sync of a segment has finished, header included: the control page says so from now on. The caller then syncs the control page.

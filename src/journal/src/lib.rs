@@ -1,7 +1,7 @@
 //! Segments, group commit and recovery of opaque, checksummed records.
 //!
-//! A [`Journal`] appends records to memory-mapped segments and closes them in batches; a batch counts as a whole or not at all. It never
-//! syncs while it runs: [`Journal::commit`] returns a [`Ticket`], its owner syncs the ticket's segments and says so with
+//! A [`Journal`] appends records to segments and closes them in batches; a batch counts as a whole or not at all. It never
+//! syncs while it runs: [`Journal::commit`] returns a [`Ticket`], its owner calls [`Journal::write_out`], syncs the ticket's segments and says so with
 //! [`Journal::durable`]. [`Journal::recover`] reads the records back and decides where the journal ends, by the table in `recovery/table.rs`.
 //!
 //! Recovery begins with the first record, or where a snapshot ends: [`SnapshotWriter`] and [`SnapshotReader`] keep it, the [`ManifestWriter`] makes it
@@ -37,6 +37,7 @@
 //! journal.begin(1_000_000);
 //! journal.append(Priority::Normal, Tag { kind: 16, partition: 5, detail: 0 }, b"opaque")?;
 //! let ticket = journal.commit().expect("something was appended");
+//! journal.write_out(false)?;
 //! for number in ticket.segments() {
 //!     std::fs::File::open(journal.storage().segment_path(number))?.sync_data()?;
 //! }
@@ -91,7 +92,7 @@ pub use header::HEADER_SIZE;
 pub use history::{HistoryPlace, HistoryRange, HistoryReader, history_size};
 pub use identifier::{JournalId, Lsn, Position, Record, SegmentNumber, Tag};
 pub use journal::{Full, Journal, Priority, Ticket};
-pub use mmap::{MmapSegment, MmapStorage, Recycler, Ring, RingStatus};
+pub use mmap::{AppendedSegment, MmapSegment, MmapStorage, Recycler, Ring, RingStatus, SegmentFile};
 pub use record::{COMMIT_KIND, COMMIT_SIZE, OWN_KIND_MIN, RECORD_HEADER_SIZE, Records};
 pub use recovery::{Damage, Found, NotTaken, Recovered, RecoveryError, RecoveryStart, Refusal, Summary};
 pub use repair::{CutAway, Fault, Finding, JournalRepair, Remedy, RepairError, RepairPlan, find_damage, repair};

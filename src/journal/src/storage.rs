@@ -15,7 +15,8 @@ pub trait Segment {
     /// All bytes, [`Storage::segment_size`] of them.
     fn bytes(&self) -> &[u8];
 
-    /// Bytes to store into. The pages of 4 KiB that the range touches count as changed.
+    /// Bytes to store into. The pages of 4 KiB that the range touches count as changed. The journal stores into a prepared segment from its beginning on, and into each
+    /// byte once.
     ///
     /// # Panics
     /// When the range is not within the segment.
@@ -36,8 +37,8 @@ pub enum Look {
 /// Keeps the segments and the control page of one journal. One journal at a time owns it.
 ///
 /// While the journal runs it calls [`Storage::take_prepared`], [`Storage::retire`], [`Storage::prepared_count`],
-/// [`Storage::is_full`], [`Storage::is_exhausted`] and the control page, none of which may wait for a disk. Everything that
-/// returns a [`StorageError`] is for recovery, and may.
+/// [`Storage::is_full`], [`Storage::is_exhausted`] and the control page, none of which may wait for a disk, and whoever syncs it
+/// [`Storage::write_out`]. Everything else that returns a [`StorageError`] is for recovery, and may wait.
 pub trait Storage {
     /// A segment.
     type Segment: Segment;
@@ -52,7 +53,15 @@ pub trait Storage {
     /// durable. The journal asks for the numbers in order, beginning behind the one that recovery had prepared.
     fn take_prepared(&mut self, number: SegmentNumber) -> Option<Self::Segment>;
 
-    /// Takes back a segment that is full. Its last bytes may not be synced yet.
+    /// Brings what was stored into the segment to where a sync finds it; if `is_durable`, it is durable when this returns. Waits for the disk then.
+    ///
+    /// # Errors
+    /// When writing fails, now or in [`Storage::retire`]: as bad as a sync that fails.
+    fn write_out(&mut self, _segment: &mut Self::Segment, _is_durable: bool) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    /// Takes back a segment that is full. Its last bytes may not be synced yet, and may not be where a sync finds them.
     fn retire(&mut self, segment: Self::Segment) {
         drop(segment);
     }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use plimsoll_journal::{SegmentNumber, Ticket};
+use plimsoll_journal::{Segment, SegmentNumber, Ticket};
 
 use crate::core::{BETWEEN_PASSES, Core};
 use crate::fatal::{Fatal, stop_process};
@@ -84,6 +84,15 @@ impl Files {
     async fn sync(&mut self, core: &Core, tickets: &[Ticket]) -> std::io::Result<()> {
         let first = tickets.iter().map(|ticket| ticket.first_segment.0).min().unwrap_or(0);
         let last = tickets.iter().map(|ticket| ticket.last_segment.0).max().unwrap_or(0);
+        let is_written_durably = core.with(|inner| {
+            let is_active = inner.engine.journal().segment().number().0 == first;
+            let opens_none = tickets.iter().all(|ticket| ticket.opened.is_none());
+            let is_enough = self.is_own && first == last && is_active && opens_none;
+            inner.engine.write_out(is_enough).map(|()| is_enough)
+        });
+        if is_written_durably.map_err(std::io::Error::other)? {
+            return Ok(());
+        }
         for number in (first..=last).map(SegmentNumber) {
             let is_own = self.is_own;
             sync_file(self.segment(core, number).await?, is_own).await?;

@@ -238,6 +238,7 @@ fn used(directory: &Directory, journal: usize) -> JournalEnd {
         .append(Priority::Normal, Tag::default(), b"body")
         .expect("there is room");
     let ticket = journal.commit().expect("one record");
+    journal.write_out(false).expect("written");
     journal.segment_synced(SegmentNumber(1));
     journal.durable(ticket.upto);
     JournalEnd {

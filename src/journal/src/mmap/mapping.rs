@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::fs::File;
+use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +14,7 @@ use crate::control::{CONTROL_HEADER_SIZE, ControlField};
 use crate::error::{Action, StorageError};
 use crate::identifier::SegmentNumber;
 use crate::limits::PAGE_SIZE;
+use crate::mmap::appended::AppendedSegment;
 use crate::storage::Segment;
 
 /// A segment's file in memory.
@@ -41,19 +43,49 @@ impl MmapSegment {
     }
 }
 
-impl Segment for MmapSegment {
+/// A segment's file: read back through a mapping, or appended to.
+#[derive(Debug)]
+pub enum SegmentFile {
+    /// One that recovery reads, and may store into once more.
+    Mapped(MmapSegment),
+    /// One that records are appended to.
+    Appended(AppendedSegment),
+}
+
+impl SegmentFile {
+    /// Writes what waits in memory, and makes that durable if `is_durable`.
+    pub(super) fn write_out(&mut self, is_durable: bool) -> io::Result<()> {
+        match self {
+            SegmentFile::Mapped(_) => Ok(()),
+            SegmentFile::Appended(segment) => segment.write_out(is_durable),
+        }
+    }
+}
+
+impl Segment for SegmentFile {
     fn number(&self) -> SegmentNumber {
-        self.number
+        match self {
+            SegmentFile::Mapped(segment) => segment.number,
+            SegmentFile::Appended(segment) => segment.number(),
+        }
     }
 
+    /// # Panics
+    /// Of one that is appended to, which nobody reads back here.
     #[inline]
     fn bytes(&self) -> &[u8] {
-        &self.map
+        match self {
+            SegmentFile::Mapped(segment) => &segment.map,
+            SegmentFile::Appended(_) => panic!("what is appended is read back from the file"),
+        }
     }
 
     #[inline]
     fn slice_mut(&mut self, range: Range<usize>) -> &mut [u8] {
-        &mut self.map[range]
+        match self {
+            SegmentFile::Appended(segment) => segment.slice_mut(range),
+            SegmentFile::Mapped(segment) => &mut segment.map[range],
+        }
     }
 }
 

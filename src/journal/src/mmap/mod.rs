@@ -1,16 +1,18 @@
-//! Segments and the control page in memory-mapped files.
+//! Segments and the control page in files. Recovery reads segments through mappings; what is appended is written (`appended.rs`).
 //!
 //! Invariants:
-//! - A file is allocated and written in full before it gets its name and before it is mapped, so that storing into it can neither fail nor
-//!   change its metadata.
-//! - The files of a journal belong to the one process that holds the lock of the data directory. Only it stores into them or removes them; none
+//! - A file is allocated and written in full before it gets its name and before it is appended to, so that writing into it neither fails for want of room nor
+//!   changes its metadata.
+//! - The files of a journal belong to the one process that holds the lock of the data directory. Only it writes into them or removes them; none
 //!   is ever truncated.
 
+mod appended;
 mod mapping;
 mod prepare;
 mod ring;
 
-pub use mapping::MmapSegment;
+pub use appended::AppendedSegment;
+pub use mapping::{MmapSegment, SegmentFile};
 pub use prepare::{Recycler, RingStatus};
 
 use std::collections::BTreeSet;
@@ -88,8 +90,7 @@ impl Default for Ring {
 
 /// Keeps a journal in the files of one directory.
 ///
-/// A background thread, started when recovery opens the first segment, prepares segments ahead and unmaps full ones. It stops when this is
-/// dropped.
+/// A background thread, started when recovery opens the first segment, prepares segments ahead. It stops when this is dropped.
 #[derive(Debug)]
 pub struct MmapStorage {
     directory: PathBuf,
@@ -102,6 +103,8 @@ pub struct MmapStorage {
     /// The oldest segment that recovery reads: it must be able to begin there once more.
     recovered_from: Option<SegmentNumber>,
     preparer: Option<Preparer>,
+    /// A full segment could not be written.
+    failed: Option<StorageError>,
 }
 
 impl MmapStorage {
@@ -139,6 +142,7 @@ impl MmapStorage {
             unused: BTreeSet::new(),
             recovered_from: None,
             preparer: None,
+            failed: None,
         })
     }
 
@@ -172,7 +176,7 @@ impl MmapStorage {
 }
 
 impl Storage for MmapStorage {
-    type Segment = MmapSegment;
+    type Segment = SegmentFile;
 
     fn journal_id(&self) -> JournalId {
         self.journal
@@ -182,13 +186,22 @@ impl Storage for MmapStorage {
         self.segment_size
     }
 
-    fn take_prepared(&mut self, number: SegmentNumber) -> Option<MmapSegment> {
-        self.preparer.as_mut()?.take(number)
+    fn take_prepared(&mut self, number: SegmentNumber) -> Option<SegmentFile> {
+        self.preparer.as_mut()?.take(number).map(SegmentFile::Appended)
     }
 
-    fn retire(&mut self, segment: MmapSegment) {
-        if let Some(preparer) = &self.preparer {
-            preparer.retire(segment);
+    fn write_out(&mut self, segment: &mut SegmentFile, is_durable: bool) -> Result<(), StorageError> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        segment
+            .write_out(is_durable)
+            .map_err(|source| StorageError::io(Action::Write, &self.segment_path(segment.number()))(source))
+    }
+
+    fn retire(&mut self, mut segment: SegmentFile) {
+        if let Err(error) = self.write_out(&mut segment, false) {
+            self.failed = Some(error);
         }
     }
 
@@ -243,13 +256,13 @@ impl Storage for MmapStorage {
         Ok(Look::Header(header))
     }
 
-    fn open(&mut self, number: SegmentNumber) -> Result<MmapSegment, StorageError> {
+    fn open(&mut self, number: SegmentNumber) -> Result<SegmentFile, StorageError> {
         self.recovered_from = Some(self.recovered_from.map_or(number, |first| first.min(number)));
         let path = self.segment_path(number);
         let mut file = self.open_existing(&path)?;
         // A disk that cannot read a page is an error here, and would be a signal that kills the process in the mapping.
         read_through(&mut file, &path, &|| false)?;
-        MmapSegment::map(&file, number, self.segment_size, &path)
+        MmapSegment::map(&file, number, self.segment_size, &path).map(SegmentFile::Mapped)
     }
 
     fn remove(&mut self, number: SegmentNumber) -> Result<(), StorageError> {
@@ -266,7 +279,7 @@ impl Storage for MmapStorage {
         sync_directory(&self.directory)
     }
 
-    fn prepare(&mut self, number: SegmentNumber) -> Result<MmapSegment, StorageError> {
+    fn prepare(&mut self, number: SegmentNumber) -> Result<SegmentFile, StorageError> {
         assert!(self.preparer.is_none(), "recovery prepares one segment");
         let files = self.segments()?.into_iter().collect();
         // What an earlier run gave up durably may be used at once, so that a start on a full disk needs no new file.
@@ -294,10 +307,10 @@ impl Storage for MmapStorage {
         files.file_count_max = self.ring.file_count_max();
         let preparer = Preparer::start(files, number.next(), self.ring)?;
         self.preparer = Some(preparer);
-        Ok(segment)
+        Ok(SegmentFile::Appended(segment))
     }
 
-    fn sync_segment(&mut self, segment: &MmapSegment) -> Result<(), StorageError> {
+    fn sync_segment(&mut self, segment: &SegmentFile) -> Result<(), StorageError> {
         let path = self.segment_path(segment.number());
         self.open_existing(&path)?
             .sync_data()

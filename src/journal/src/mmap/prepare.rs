@@ -18,7 +18,7 @@ use crate::error::{Action, StorageError, is_out_of_space};
 use crate::identifier::SegmentNumber;
 use crate::limits::PAGE_SIZE;
 use crate::mmap::ring::{Attempt, SegmentFiles};
-use crate::mmap::{MmapSegment, Ring, new_path, segment_path, sync_directory};
+use crate::mmap::{AppendedSegment, Ring, new_path, segment_path, sync_directory};
 
 /// Until a failed preparation is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -33,8 +33,6 @@ const _: () = assert!(SYNC_INTERVAL_BYTES.is_multiple_of(PAGE_SIZE));
 enum Notice {
     /// A prepared segment was taken.
     Taken,
-    /// A segment is full; unmapping it takes a while.
-    Retired(MmapSegment),
     /// Segments below this are not needed any more.
     GivenUp(SegmentNumber),
     /// There will be no more.
@@ -96,7 +94,7 @@ impl Recycler {
 #[derive(Debug)]
 pub(super) struct Preparer {
     shared: Arc<Shared>,
-    prepared: Receiver<MmapSegment>,
+    prepared: Receiver<AppendedSegment>,
     notices: Sender<Notice>,
     thread: Option<JoinHandle<()>>,
 }
@@ -128,18 +126,12 @@ impl Preparer {
         })
     }
 
-    pub(super) fn take(&mut self, number: SegmentNumber) -> Option<MmapSegment> {
-        use crate::storage::Segment;
-
+    pub(super) fn take(&mut self, number: SegmentNumber) -> Option<AppendedSegment> {
         let segment = self.prepared.try_recv().ok()?;
         assert_eq!(segment.number(), number, "segments are prepared in order");
         self.shared.prepared_count.fetch_sub(1, Ordering::Release);
         self.notify(Notice::Taken);
         Some(segment)
-    }
-
-    pub(super) fn retire(&self, segment: MmapSegment) {
-        self.notify(Notice::Retired(segment));
     }
 
     pub(super) fn prepared_count(&self) -> usize {
@@ -185,7 +177,7 @@ struct Worker {
     next: SegmentNumber,
     ring: Ring,
     shared: Arc<Shared>,
-    prepared: SyncSender<MmapSegment>,
+    prepared: SyncSender<AppendedSegment>,
     notices: Receiver<Notice>,
 }
 
@@ -199,7 +191,6 @@ impl Worker {
                 None => self.notices.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match notice {
-                Ok(Notice::Retired(segment)) => drop(segment),
                 Ok(Notice::GivenUp(below)) => {
                     // What is still written to is needed, whatever was said: followers read up to here.
                     let below = below.min(self.newest_sealed().next());
@@ -284,15 +275,15 @@ fn yield_to_everything() {
     }
 }
 
-/// Makes a segment's file of zeros and maps it. Nothing when it is to stop before that is done.
+/// Makes a segment's file of zeros. Nothing when it is to stop before that is done.
 pub(crate) fn prepare_segment(
     directory: &Path,
     number: SegmentNumber,
     segment_size: usize,
     is_stopping: &dyn Fn() -> bool,
-) -> Result<Option<MmapSegment>, StorageError> {
+) -> Result<Option<AppendedSegment>, StorageError> {
     let path = new_path(directory, number);
-    let result = fill_and_map(directory, &path, number, segment_size, is_stopping);
+    let result = fill(directory, &path, number, segment_size, is_stopping);
     if !matches!(result, Ok(Some(_))) {
         // What is left of it would keep room that others need. It may not even be there.
         let _ = fs::remove_file(&path);
@@ -300,13 +291,13 @@ pub(crate) fn prepare_segment(
     result
 }
 
-fn fill_and_map(
+fn fill(
     directory: &Path,
     path: &Path,
     number: SegmentNumber,
     segment_size: usize,
     is_stopping: &dyn Fn() -> bool,
-) -> Result<Option<MmapSegment>, StorageError> {
+) -> Result<Option<AppendedSegment>, StorageError> {
     let failed = |action| {
         move |source: io::Error| {
             if is_out_of_space(&source) {
@@ -351,7 +342,6 @@ fn fill_and_map(
         file.write_all(&zeros).map_err(failed(Action::Write))?;
     }
     file.sync_all().map_err(failed(Action::Sync))?;
-    let segment = MmapSegment::map(&file, number, segment_size, path)?;
     let named = segment_path(directory, number);
     rename_to_free_name(path, &named)?;
     if let Err(error) = sync_directory(directory) {
@@ -359,7 +349,7 @@ fn fill_and_map(
         let _ = fs::remove_file(&named);
         return Err(error);
     }
-    Ok(Some(segment))
+    Ok(Some(AppendedSegment::new(file, number, segment_size)))
 }
 
 /// Never over a file that is there: it could hold records.

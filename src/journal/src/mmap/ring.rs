@@ -25,7 +25,7 @@ use crate::header::{HEADER_SIZE, HeaderExpectation, HeaderFault, SegmentHeader};
 use crate::identifier::{JournalId, SegmentNumber};
 use crate::mmap::mapping::MmapControl;
 use crate::mmap::prepare::{prepare_segment, rename_to_free_name};
-use crate::mmap::{CONTROL_FILE_NAME, MmapSegment, open_file, read_through, segment_path, size_of, sync_directory};
+use crate::mmap::{AppendedSegment, CONTROL_FILE_NAME, open_file, read_through, segment_path, size_of, sync_directory};
 
 /// The files of a journal.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ pub(super) struct SegmentFiles {
 
 /// What came of an attempt to get a segment.
 pub(super) enum Attempt {
-    Prepared(MmapSegment),
+    Prepared(AppendedSegment),
     /// It was told to stop before the segment was ready.
     Stopped,
     /// There are as many files as may be, and none can be used again yet. If some cannot because they are leased, trying again later may help.
@@ -56,7 +56,7 @@ pub(super) enum Attempt {
 
 /// What came of an attempt to use a file again.
 enum Reuse {
-    Prepared(MmapSegment),
+    Prepared(AppendedSegment),
     /// Somebody reads it.
     Leased,
     /// It is of no use.
@@ -153,13 +153,13 @@ impl SegmentFiles {
         if size_of(&file, &path)? != self.segment_size as u64 || !self.is_invalid_as(&mut file, &path, to)? {
             return Ok(Reuse::Unfit);
         }
-        // A file that was copied here may have holes, and storing into a hole can fail for want of room.
+        // A file that was copied here may have holes, and writing into a hole can fail for want of room.
         match fallocate(&file, FallocateFlags::empty(), 0, self.segment_size as u64) {
             Ok(()) => {}
             Err(Errno::OPNOTSUPP) => return Ok(Reuse::Unfit),
             Err(error) => return Err(StorageError::io(Action::Write, &path)(error.into())),
         }
-        // A page that cannot be read is found here, and would be a signal that kills the process in the mapping.
+        // A page that cannot be read is found here, not when it is needed; and the others are in memory then.
         match read_through(&mut file, &path, is_stopping) {
             Ok(true) => {}
             Ok(false) => return Ok(Reuse::Stopped),
@@ -171,7 +171,6 @@ impl SegmentFiles {
                 return Ok(Reuse::Unfit);
             }
         }
-        let segment = MmapSegment::map(&file, to, self.segment_size, &path)?;
         if from < self.needed_from {
             self.publish_needed()?;
         }
@@ -184,10 +183,10 @@ impl SegmentFiles {
             self.unused.insert(to);
         }
         sync_directory(&self.directory)?;
-        // The mapping would keep the lock as long as it lives.
+        // The journal would keep the lock as long as it has the file.
         file.unlock().map_err(StorageError::io(Action::Lock, &named))?;
         self.unused.remove(&to);
-        Ok(Reuse::Prepared(segment))
+        Ok(Reuse::Prepared(AppendedSegment::new(file, to, self.segment_size)))
     }
 
     /// Whether the file would be no segment under this number.

@@ -87,6 +87,7 @@ pub(crate) fn body(lsn: Lsn) -> Vec<u8> {
 }
 
 pub(crate) fn finish(journal: &mut Journal<MmapStorage>, ticket: Ticket) {
+    journal.write_out(false).expect("written");
     for number in ticket.segments() {
         File::open(journal.storage().segment_path(number))
             .and_then(|file| file.sync_data())

@@ -52,6 +52,7 @@ fn recover(directory: &Directory, incarnation: u64) -> (Journal<MmapStorage>, Su
 }
 
 fn finish(journal: &mut Journal<MmapStorage>, ticket: Ticket) {
+    journal.write_out(false).expect("written");
     for number in ticket.segments() {
         File::open(journal.storage().segment_path(number))
             .and_then(|file| file.sync_data())

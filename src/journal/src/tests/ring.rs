@@ -217,8 +217,9 @@ fn a_start_uses_what_the_last_one_prepared() {
     assert_eq!((after[&1], after[&2], after[&3]), (before[&1], before[&4], before[&3]));
     batch(&mut journal, Priority::Normal).expect("there is room");
     drop(journal);
-    let (journal, summary, lsns) = files.recover(Ring::default(), RecoveryStart::FIRST);
+    let (mut journal, summary, lsns) = files.recover(Ring::default(), RecoveryStart::FIRST);
     assert_eq!((summary.segments, lsns.len()), (2, 2));
+    journal.write_out(false).expect("the header is written");
     drop(journal);
     // Segment 3 was opened, and nothing in it was kept: its header is valid for its number, so the file must go.
     let inode = inodes(&files)[&3];
