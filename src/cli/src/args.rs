@@ -23,7 +23,7 @@ use crate::resize::ResizeArguments;
 use crate::serve::{parse_connection_memory, parse_timeout};
 use crate::values::{
     DimensionNames, UnitsByName, parse_cores, parse_dimensions, parse_duration, parse_hold, parse_size, parse_time,
-    parse_units,
+    parse_time_end, parse_units,
 };
 
 const EXAMPLES: &str = "\
@@ -87,7 +87,7 @@ pub(crate) enum Command {
     Find(FindArguments),
     /// Drive a file of orders through a running engine, in the order of time
     Orders(OrdersArguments),
-    /// Look into what a data directory remembers: verify, dump, history, past state
+    /// What a data directory remembers: verify, dump, history, past state, diff; reset pools, repair damage
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Replay {
         #[command(subcommand)]
@@ -285,8 +285,8 @@ pub(crate) struct ListArguments {
     #[arg(long, value_name = "NAMES", value_parser = parse_dimensions, requires = "used")]
     pub(crate) dimensions: Option<DimensionNames>,
 
-    /// As it was at this time: Unix seconds or RFC 3339 with an offset
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    /// As it was at this time: Unix seconds or RFC 3339 with an offset; with milliseconds, at the end of that millisecond
+    #[arg(long, value_name = "TIME", value_parser = parse_time_end)]
     pub(crate) as_of: Option<i64>,
 
     #[command(flatten)]
@@ -409,9 +409,14 @@ pub(crate) struct OrdersArguments {
     #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with = "rebuild")]
     pub(crate) until: Option<i64>,
 
-    /// Send the lines after this time anew, under new keys, after their pools were reset to when the lines up to it were done
+    /// Send the lines after this time anew, under new keys, after their pools were reset to when the lines up to it were done;
+    /// repeated, it goes on where it was
     #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with_all = ["rebuild", "until"])]
     pub(crate) again_after: Option<i64>,
+
+    /// With --again-after: after the how manieth reset to that time this is; a greater number sends the lines once more
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..), requires = "again_after")]
+    pub(crate) round: u32,
 
     /// Where to keep what became of each line [default: the name of FILE with .progress, in the current directory]
     #[arg(long, value_name = "FILE")]

@@ -1,6 +1,7 @@
 //! The way to the engine, shared by the client commands.
 
 use std::future::Future;
+use std::time::Duration;
 
 use plimsoll_client::{Client, Error, Options, Refusal, Status, Unknown};
 
@@ -20,16 +21,28 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Res
     outcome
 }
 
+/// How long an engine may take to answer at all, whatever it is asked for then.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
 pub(crate) async fn connect(arguments: &ClientArguments) -> Result<Client, Failure> {
+    connect_within(&arguments.engine, arguments.timeout, arguments.timeout).await
+}
+
+/// For work that may take its time on an engine that is there.
+pub(crate) async fn connect_patiently(engine: &str, request_timeout: Duration) -> Result<Client, Failure> {
+    connect_within(engine, CONNECT_TIMEOUT, request_timeout).await
+}
+
+async fn connect_within(engine: &str, connect_timeout: Duration, request_timeout: Duration) -> Result<Client, Failure> {
     let options = Options {
-        connect_timeout: arguments.timeout,
-        request_timeout: arguments.timeout,
+        connect_timeout,
+        request_timeout,
         name: concat!("plimsoll ", env!("CARGO_PKG_VERSION")).to_owned(),
         ..Options::default()
     };
-    Client::connect(&arguments.engine, options)
+    Client::connect(engine, options)
         .await
-        .map_err(|error| failure_of(error, &arguments.engine))
+        .map_err(|error| failure_of(error, engine))
 }
 
 /// What an error of the client means for a command.
@@ -96,7 +109,8 @@ fn refusal_text(refusal: &Refusal) -> String {
         text.push_str(if index == 0 { ": " } else { ", " });
         text.push_str(&format!("{} has {} left", short.dimension, short.remaining));
     }
-    if let Some(detail) = &refusal.detail {
+    // Some details are the status in words.
+    if let Some(detail) = refusal.detail.as_ref().filter(|detail| !text.contains(&***detail)) {
         text.push_str(": ");
         text.push_str(detail);
     }
@@ -136,5 +150,10 @@ mod tests {
             refused(&refusal).to_string(),
             "error: insufficient_capacity: the units do not fit: rooms has 2 left, guests has -1 left\n"
         );
+        let twice = Refusal {
+            detail: Some("the version that the change was made from is not current".into()),
+            ..Refusal::new(Status::ChangedMeanwhile)
+        };
+        assert_eq!(refused(&twice).to_string().matches("not current").count(), 1);
     }
 }

@@ -76,6 +76,21 @@ impl Failure {
         self
     }
 
+    /// Names what it is about, in front of the message.
+    pub(crate) fn about(mut self, what: &str) -> Failure {
+        self.message = format!("{what}: {}", self.message);
+        self
+    }
+
+    /// What it means for a command that has changed something: nobody has read what it did, so it is never quiet.
+    pub(crate) fn after_change(mut self) -> Failure {
+        if self.exit == Exit::Quiet {
+            self.exit = Exit::Failed;
+            self.help = Some("what was asked for is done all the same".to_owned());
+        }
+        self
+    }
+
     /// Lines below the message, one for each thing that is wrong.
     pub(crate) fn details(mut self, details: Vec<String>) -> Failure {
         self.details = details;
@@ -147,5 +162,9 @@ mod tests {
     fn a_reader_that_went_away_is_quiet() {
         assert_eq!(Failure::stdout(ErrorKind::BrokenPipe.into()).exit, Exit::Quiet);
         assert_eq!(Failure::stdout(ErrorKind::StorageFull.into()).exit, Exit::Failed);
+        assert_eq!(
+            Failure::stdout(ErrorKind::BrokenPipe.into()).after_change().exit,
+            Exit::Failed
+        );
     }
 }

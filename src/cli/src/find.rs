@@ -8,7 +8,8 @@ use crate::args::ClientArguments;
 use crate::completions::pool_names;
 use crate::connection::{block_on, connect, read_failure};
 use crate::failure::Failure;
-use crate::output::{Output, Table, notice};
+use crate::listing::Listing;
+use crate::output::{Output, Table};
 use crate::reservation_form::ReservationForm;
 use crate::values::format_time;
 
@@ -65,46 +66,30 @@ pub(crate) fn run(arguments: &FindArguments) -> Result<(), Failure> {
     block_on(async {
         let client = connect(&arguments.client).await?;
         let dimensions = client.dimensions();
-        let mut output = Output::new();
         const TEXTS: [&str; 5] = ["reservation", "pool", "state", "created_at", "reference"];
         let head = TEXTS.map(str::to_owned).into_iter().chain(dimensions.iter().cloned());
-        let mut table = Table::new(head.collect(), TEXTS.len());
-        let (mut left, mut cursor) = (arguments.limit, None::<String>);
-        loop {
+        let listing = Listing {
+            limit: arguments.limit,
+            json: arguments.client.json,
+            table: Table::new(head.collect(), TEXTS.len()),
+            more: "note: there may be earlier ones; raise --limit",
+        };
+        let page = async |cursor: Option<&str>, limit| {
             let query = SearchQuery {
                 reference: arguments.reference.as_deref(),
                 pool: arguments.pool.as_deref(),
                 state: arguments.state.map(State::from),
-                cursor: cursor.as_deref(),
-                limit: left,
+                cursor,
+                limit,
             };
-            let page = client
-                .search_reservations(&query)
-                .await
-                .map_err(|error| read_failure(error, &arguments.client.engine))?;
-            for details in &page.reservations {
-                if arguments.client.json {
-                    output.json(&ReservationForm::new(details, &dimensions))?;
-                } else {
-                    table.row(table_row(details));
-                }
-            }
-            left = left.saturating_sub(u32::try_from(page.reservations.len()).unwrap_or(u32::MAX));
-            cursor = page.next;
-            if left == 0 || cursor.is_none() {
-                break;
-            }
-        }
-        if !arguments.client.json {
-            for line in table.lines() {
-                output.line(line)?;
-            }
-        }
-        output.finish()?;
-        if cursor.is_some() && !arguments.client.json {
-            notice("note: there may be earlier ones; raise --limit");
-        }
-        Ok(())
+            let found = client.search_reservations(&query).await;
+            let page = found.map_err(|error| read_failure(error, &arguments.client.engine))?;
+            Ok((page.reservations, page.next))
+        };
+        let form = |details: &ReservationDetails, output: &mut Output| {
+            output.json(&ReservationForm::new(details, &dimensions))
+        };
+        listing.print(page, form, table_row).await
     })
 }
 

@@ -13,6 +13,7 @@ mod failure;
 mod find;
 mod input;
 mod json;
+mod listing;
 mod logging;
 mod orders;
 mod output;

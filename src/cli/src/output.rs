@@ -1,5 +1,6 @@
 //! What goes to standard output.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, BufWriter, StdoutLock, Write};
 
@@ -29,6 +30,7 @@ impl Output {
     pub(crate) fn fields(&mut self, fields: &[(&str, String)]) -> Result<(), Failure> {
         let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
         for (name, value) in fields {
+            let value = printable(value);
             self.line(format_args!("{name:<width$}  {value}").to_string().trim_end())?;
         }
         Ok(())
@@ -37,6 +39,26 @@ impl Output {
     pub(crate) fn finish(mut self) -> Result<(), Failure> {
         self.0.flush().map_err(Failure::stdout)
     }
+}
+
+/// A text of callers as it may be shown on a terminal: what controls it, or turns the direction of what follows, stands there as `\u{..}`. JSON has
+/// its own way.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    let controls = |letter: char| {
+        letter.is_control()
+            || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(controls) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 8);
+    for letter in text.chars() {
+        match controls(letter) {
+            true => shown.extend(letter.escape_unicode()),
+            false => shown.push(letter),
+        }
+    }
+    Cow::Owned(shown)
 }
 
 /// A line for people on standard error. One that cannot be written is not worth ending a command for.
@@ -62,7 +84,12 @@ impl Table {
         }
     }
 
-    pub(crate) fn row(&mut self, row: Vec<String>) {
+    pub(crate) fn row(&mut self, mut row: Vec<String>) {
+        for cell in &mut row {
+            if let Cow::Owned(shown) = printable(cell) {
+                *cell = shown;
+            }
+        }
         self.rows.push(row);
     }
 
@@ -97,6 +124,15 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_controls_a_terminal_is_shown_in_letters() {
+        assert_eq!(printable("Zimmer 7, Sëe"), "Zimmer 7, Sëe");
+        assert_eq!(printable("a\u{1b}[2J\rb\u{202e}c"), "a\\u{1b}[2J\\u{d}b\\u{202e}c");
+        let mut table = Table::new(vec!["reference".into()], 1);
+        table.row(vec!["\u{1b}[31m".into()]);
+        assert_eq!(table.lines().last().unwrap(), "\\u{1b}[31m");
+    }
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {

@@ -9,7 +9,8 @@ use crate::completions::pool_names;
 use crate::connection::{block_on, connect, read_failure};
 use crate::event_form::EventForm;
 use crate::failure::Failure;
-use crate::output::{Output, Table, notice};
+use crate::listing::Listing;
+use crate::output::{Output, Table};
 use crate::values::format_time;
 
 #[derive(Debug, Args)]
@@ -37,37 +38,20 @@ pub(crate) fn run(arguments: &EventsArguments) -> Result<(), Failure> {
     block_on(async {
         let client = connect(&arguments.client).await?;
         let dimensions = client.dimensions();
-        let mut output = Output::new();
-        let mut table = Table::new(table_head(&dimensions), 3);
-        let (mut left, mut cursor) = (arguments.limit, None);
-        loop {
-            let page = client
-                .pool_events(&arguments.name, cursor.as_deref(), left)
-                .await
-                .map_err(|error| read_failure(error, &arguments.client.engine))?;
-            for event in &page.events {
-                if arguments.client.json {
-                    output.json(&EventForm::new(event, &dimensions))?;
-                } else {
-                    table.row(table_row(event, dimensions.len()));
-                }
-            }
-            left = left.saturating_sub(u32::try_from(page.events.len()).unwrap_or(u32::MAX));
-            cursor = page.next;
-            if left == 0 || cursor.is_none() {
-                break;
-            }
-        }
-        if !arguments.client.json {
-            for line in table.lines() {
-                output.line(line)?;
-            }
-        }
-        output.finish()?;
-        if cursor.is_some() && !arguments.client.json {
-            notice("note: there are earlier ones; raise --limit");
-        }
-        Ok(())
+        let listing = Listing {
+            limit: arguments.limit,
+            json: arguments.client.json,
+            table: Table::new(table_head(&dimensions), 3),
+            more: "note: there are earlier ones; raise --limit",
+        };
+        let page = async |cursor: Option<&str>, limit| {
+            let found = client.pool_events(&arguments.name, cursor, limit).await;
+            let page = found.map_err(|error| read_failure(error, &arguments.client.engine))?;
+            Ok((page.events, page.next))
+        };
+        let form = |event: &Event, output: &mut Output| output.json(&EventForm::new(event, &dimensions));
+        let row = |event: &Event| table_row(event, dimensions.len());
+        listing.print(page, form, row).await
     })
 }
 

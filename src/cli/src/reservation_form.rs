@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::args::ClientArguments;
 use crate::failure::Failure;
-use crate::output::Output;
+use crate::output::{Output, printable};
 use crate::pool_form::{ByDimension, by_name};
 use crate::show::details_of;
 use crate::values::format_time;
@@ -57,7 +57,7 @@ impl<'a> ReservationForm<'a> {
     /// The same on one line, for lists.
     pub(crate) fn line(&self) -> String {
         let lines = self.lines().into_iter().skip(1);
-        let fields = lines.map(|(name, value)| format!("  {name} {value}"));
+        let fields = lines.map(|(name, value)| format!("  {name} {}", printable(&value)));
         self.reservation.clone() + &fields.collect::<String>()
     }
 

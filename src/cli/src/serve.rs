@@ -45,6 +45,7 @@ fn options_of(arguments: ServeArguments) -> Options {
         key_retention: arguments.key_retention,
         retire_after: arguments.retire_after,
         hold_grace: arguments.hold_grace,
+        stands_still: false,
         segment_size: arguments.segment_size,
         snapshot_after: arguments.snapshot_after,
         journal_space: arguments.journal_space,

@@ -227,6 +227,18 @@ pub(crate) fn parse_time(text: &str) -> Result<i64, ValueError> {
     }
 }
 
+/// A time up to which something counts. One that is given with milliseconds is the end of that millisecond: times are printed so, cut to milliseconds,
+/// and what happened at a time that was printed has happened by then. Whole seconds and microseconds are just that.
+pub(crate) fn parse_time_end(text: &str) -> Result<i64, ValueError> {
+    let time = parse_time(text)?;
+    let fraction = text.split_once(['.', ',']).map_or("", |(_, rest)| rest);
+    let rest = match fraction.bytes().take_while(u8::is_ascii_digit).count() {
+        1..=3 => 999,
+        _ => 0,
+    };
+    Ok((time + rest).min(TIME_MAX))
+}
+
 /// Through civil time: the last two days of 9999 are beyond what `jiff::Timestamp` holds.
 fn parse_rfc3339(text: &str) -> Option<i64> {
     let pieces = jiff::fmt::temporal::Pieces::parse(text).ok()?;
@@ -365,6 +377,18 @@ mod tests {
     }
 
     #[test]
+    fn a_millisecond_has_an_end() {
+        let check_end = |text, expected: i64| check(&parse_time_end(text), Some(&expected));
+        check_end("1435759200", 1_435_759_200_000_000);
+        check_end("2015-07-01T14:00:00Z", 1_435_759_200_000_000);
+        check_end("2015-07-01T14:00:00.000Z", 1_435_759_200_000_999);
+        check_end("2015-07-01T16:00:00.5+02:00", 1_435_759_200_500_999);
+        check_end("2015-07-01T14:00:00.500001Z", 1_435_759_200_500_001);
+        check_end("9999-12-31T23:59:59.000Z", TIME_MAX);
+        check(&parse_time_end("1.5"), None);
+    }
+
+    #[test]
     fn times_are_shown_in_utc_with_milliseconds() {
         assert_eq!(
             format_time(1_435_759_200_500_999).as_deref(),
@@ -386,6 +410,8 @@ mod tests {
         fn a_time_that_was_shown_is_read_back(millis in 0..=TIME_MAX / 1000) {
             let shown = format_time(millis * 1000).unwrap();
             prop_assert_eq!(parse_time(&shown), Ok(millis * 1000));
+            // Whatever happened in it has happened by then.
+            prop_assert_eq!(parse_time_end(&shown), Ok((millis * 1000 + 999).min(TIME_MAX)));
         }
     }
 }

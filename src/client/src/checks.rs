@@ -116,6 +116,14 @@ pub(crate) fn reference(reference: Option<&str>) -> Result<(), Invalid> {
     }
 }
 
+/// The version that must stand for a reset, as the wire has it: 0 when any may.
+pub(crate) fn expected_version(version: Option<u64>) -> Result<u64, Invalid> {
+    match version {
+        Some(0) => Err(Invalid::VersionZero),
+        version => Ok(version.unwrap_or(0)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,6 +143,13 @@ mod tests {
         for name in ["", "import", ".a", "-a", "a b", "a/b", "ä", &"x".repeat(129)] {
             assert!(pool_name(name).is_err(), "{name}");
         }
+    }
+
+    #[test]
+    fn a_version_of_0_is_not_any_version() {
+        assert_eq!(expected_version(Some(0)), Err(Invalid::VersionZero));
+        assert_eq!(expected_version(Some(7)), Ok(7));
+        assert_eq!(expected_version(None), Ok(0));
     }
 
     #[test]

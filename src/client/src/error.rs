@@ -152,6 +152,9 @@ pub enum Invalid {
         /// How many bytes it has.
         found: usize,
     },
+    /// A reset that expects version 0, which is that of no pool.
+    #[error("no pool has the version 0")]
+    VersionZero,
     /// An option out of its range.
     #[error("{option} must be at least {min}, and at most {max}")]
     Option {

@@ -62,7 +62,7 @@ pub struct Reset<'a> {
     pub to: i64,
     /// The definition as of then too.
     pub attributes: bool,
-    /// The version that a dry run gave: refused when the pool has changed since.
+    /// The version that a dry run gave: refused when the pool has changed since. Never 0.
     pub expected_version: Option<u64>,
     /// Change nothing.
     pub dry_run: bool,
@@ -209,6 +209,7 @@ impl Client {
     /// known whether it was done: unless it is a dry run, it is not sent again by itself then.
     pub async fn reset_pool(&self, reset: &Reset<'_>) -> Result<ResetReport, Error> {
         checks::pool_name(reset.pool)?;
+        let expected_version = checks::expected_version(reset.expected_version)?;
         let directory = self.inner.shared.directory();
         let head = Head::request(Operation::ResetPool, CorrelationId(0));
         let frame = encode(&directory, head, |builder| {
@@ -216,7 +217,7 @@ impl Client {
                 pool: Some(builder.create_string(reset.pool)),
                 to: reset.to,
                 attributes: reset.attributes,
-                expected_version: reset.expected_version.unwrap_or(0),
+                expected_version,
                 dry_run: reset.dry_run,
                 offset: reset.offset,
                 limit: reset.limit,

@@ -107,6 +107,8 @@ pub struct Engine<S: Storage, F: Framing = CrcFraming> {
     last_activity: Timestamp,
     /// Deadlines that passed while nobody could confirm are moved before anything else happens, until this time at the latest.
     extending_until: Option<Timestamp>,
+    /// Nothing happens by itself.
+    stands_still: bool,
     poisoned: bool,
     /// Where event bodies are encoded.
     body: Vec<u8>,
@@ -151,6 +153,7 @@ impl<S: Storage, F: Framing> Engine<S, F> {
             tickets_in_flight: 0,
             last_activity: now,
             extending_until: extending_until(options, now),
+            stands_still: false,
             poisoned: false,
             body: Vec::with_capacity(256),
             overloaded: Vec::new(),
@@ -274,8 +277,18 @@ impl<S: Storage, F: Framing> Engine<S, F> {
         count
     }
 
+    /// From now on nothing happens by itself: no deadline is moved, no hold expires, no pool retires, and nothing is swept. To be called before the
+    /// first turn.
+    pub fn stand_still(&mut self) {
+        self.stands_still = true;
+        self.extending_until = None;
+    }
+
     /// Lets happen what happens by itself, and returns how many events that were.
     fn keep_house(&mut self, now: Timestamp) -> usize {
+        if self.stands_still {
+            return 0;
+        }
         let mut count = 0;
         let next_expiry = |state: &mut State| state.next_expiry(now);
         count += self.record_next(now, EXPIRIES_PER_TURN_MAX, next_expiry);
@@ -322,7 +335,9 @@ impl<S: Storage, F: Framing> Engine<S, F> {
 
     /// The clock was set ahead: deadlines that have passed by that are treated like those that passed while the server was down.
     pub fn clock_was_set_ahead(&mut self, now: Timestamp) {
-        self.extending_until = extending_until(self.options, now);
+        if !self.stands_still {
+            self.extending_until = extending_until(self.options, now);
+        }
     }
 
     fn idle_turn(&mut self, now: Timestamp) -> Effects {

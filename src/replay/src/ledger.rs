@@ -1,6 +1,7 @@
 //! One pool, followed event by event.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use plimsoll_domain::{Counters, Event, PastReservation, PoolDefinition, PoolId, ReservationId, Timestamp, Units};
@@ -71,12 +72,12 @@ impl PoolLedger {
     /// As for [`crate::Events::next`].
     pub fn at(history: &History, pool: PoolId, time: Timestamp) -> Result<PoolLedger, ReplayError> {
         let mut ledger = PoolLedger::new(pool);
-        ledger.follow(history, time, |_, _, _| ())?;
+        ledger.follow(history, time, |_, _, _| ControlFlow::Continue(()))?;
         Ok(ledger)
     }
 
-    /// Takes all of the pool's events up to a time, and gives each to `each`: with the reference of the reservation that it is about, if that has one, and
-    /// with what it leaves.
+    /// Takes all of the pool's events up to a time, or until `each` breaks off, and gives each to `each`: with the reference of the reservation that it is
+    /// about, if that has one, and with what it leaves.
     ///
     /// # Errors
     /// As for [`crate::Events::next`].
@@ -84,7 +85,7 @@ impl PoolLedger {
         &mut self,
         history: &History,
         until: Timestamp,
-        mut each: impl FnMut(&RecordedEvent, Option<&str>, &PoolLedger),
+        mut each: impl FnMut(&RecordedEvent, Option<&str>, &PoolLedger) -> ControlFlow<()>,
     ) -> Result<(), ReplayError> {
         let mut events = history.events(&EventRange {
             until,
@@ -104,7 +105,9 @@ impl PoolLedger {
                     _ => None,
                 };
                 self.take(&recorded.event);
-                each(&recorded, reference.as_deref(), self);
+                if each(&recorded, reference.as_deref(), self).is_break() {
+                    break;
+                }
             }
         }
         Ok(())

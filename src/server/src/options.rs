@@ -66,6 +66,9 @@ pub struct Options {
     pub retire_after: Duration,
     /// How long a hold still lasts, from the start on, whose deadline passed while the server was down.
     pub hold_grace: Duration,
+    /// Nothing happens by itself: no deadline is moved, no hold expires, no pool retires, and nothing is swept. For whoever looks at a stopped directory
+    /// as it is.
+    pub stands_still: bool,
     /// Size of a new directory's segments in bytes.
     pub segment_size: u64,
     /// A snapshot of a core is taken after so many bytes of its journal.
@@ -79,6 +82,14 @@ pub struct Options {
 }
 
 impl Options {
+    /// How much room for its segments a core needs on a directory with segments of this size, in bytes: two snapshots and what comes while a third is
+    /// written must fit, with the segments that are prepared.
+    #[must_use]
+    pub fn journal_space_min(&self, segment_size: u64) -> u64 {
+        let snapshots = self.snapshot_after.saturating_mul(3);
+        snapshots.saturating_add(segment_size.saturating_mul(6))
+    }
+
     /// The defaults, with this data directory.
     pub fn new(data: PathBuf) -> Options {
         Options {
@@ -90,6 +101,7 @@ impl Options {
             key_retention: Duration::from_hours(24),
             retire_after: Duration::from_hours(35 * 24),
             hold_grace: Duration::from_secs(30),
+            stands_still: false,
             segment_size: 64 << 20,
             snapshot_after: 256 << 20,
             journal_space: 4 << 30,

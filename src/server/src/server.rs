@@ -315,12 +315,8 @@ fn engine_options(options: &Options, directory: &Directory) -> EngineOptions {
     }
 }
 
-/// Two snapshots and what comes while a third is written must fit, with the segments that are prepared.
 fn check_journal_space(options: &Options, segment_size: u64) -> Result<(), Fatal> {
-    let needed = options
-        .snapshot_after
-        .saturating_mul(3)
-        .saturating_add(segment_size.saturating_mul(6));
+    let needed = options.journal_space_min(segment_size);
     if options.journal_space >= needed {
         return Ok(());
     }
@@ -406,7 +402,7 @@ fn start_core(setup: CoreSetup) -> Result<(Rc<Core>, Listener, ArchivedJournal, 
     };
     let now = Clock::new().now();
     let RecoveredCore {
-        recovered,
+        mut recovered,
         first_segment,
         passed_over,
     } = recovery::recover(&source, now, random)?;
@@ -417,6 +413,9 @@ fn start_core(setup: CoreSetup) -> Result<(Rc<Core>, Listener, ArchivedJournal, 
             seconds = ahead,
             "the last record is ahead of the system clock; time stands still until it is reached"
         );
+    }
+    if options.stands_still {
+        recovered.engine.stand_still();
     }
     shared.counters[core].started(recovered.engine.journal().last_lsn().0);
     let archived = ArchivedJournal {
@@ -506,6 +505,7 @@ mod tests {
             key_retention: Duration::from_secs(1),
             retire_after: Duration::from_secs(1),
             hold_grace: Duration::from_secs(1),
+            stands_still: false,
             segment_size: 1 << 16,
             snapshot_after: 1 << 16,
             journal_space: 1 << 30,

@@ -53,6 +53,8 @@ pub(crate) struct Account {
     dimension_count: usize,
     /// For each line, how many reservations its order had before it.
     turns: Vec<u32>,
+    /// For each order, how many reservations it has had in all.
+    counts: Vec<u32>,
     /// By pool and dimension.
     levels: Vec<Level>,
     /// Reserves that do not fit where they stand.
@@ -67,6 +69,7 @@ impl Account {
         let mut account = Account {
             dimension_count,
             turns: Vec::with_capacity(file.lines.len()),
+            counts: Vec::new(),
             levels: vec![Level::default(); definitions.len() * dimension_count],
             would_refuse: 0,
             outside_times: 0,
@@ -93,6 +96,7 @@ impl Account {
                 _ => {}
             }
         }
+        account.counts = turns;
         account
     }
 
@@ -121,6 +125,11 @@ impl Account {
 
     fn levels_of(&mut self, pool: usize) -> &mut [Level] {
         &mut self.levels[pool * self.dimension_count..][..self.dimension_count]
+    }
+
+    /// How many reservations each order has had, by its index.
+    pub(crate) fn counts(&self) -> &[u32] {
+        &self.counts
     }
 
     /// How many reservations the order of a line had before it.
@@ -156,11 +165,11 @@ impl Account {
         found
     }
 
-    /// Where a pool, by its index, does not hold what the file says.
-    pub(crate) fn differences(&self, pool: usize, found: &Pool, dimensions: &[String]) -> Vec<Difference> {
+    /// Where a pool, by its index, does not hold what the file says: nothing, of a pool that no reserve names.
+    pub(crate) fn differences(&self, pool: Option<usize>, found: &Pool, dimensions: &[String]) -> Vec<Difference> {
         let mut differences = Vec::new();
         for (dimension, name) in dimensions.iter().enumerate() {
-            let file = self.levels[pool * self.dimension_count + dimension].now;
+            let file = pool.map_or(0, |pool| self.levels[pool * self.dimension_count + dimension].now);
             let engine = found.held[dimension] + found.confirmed[dimension];
             if i64::try_from(file) != Ok(engine) {
                 differences.push(Difference {
@@ -285,9 +294,11 @@ mod tests {
             held: vec![0, 0],
             confirmed: vec![rooms, 0],
         };
-        assert_eq!(account.differences(0, &pool(0, 0), &dimensions()), []);
-        assert_eq!(account.differences(1, &pool(1, 1), &dimensions()), []);
-        let found = account.differences(1, &pool(1, 3), &dimensions());
+        assert_eq!(account.differences(Some(0), &pool(0, 0), &dimensions()), []);
+        assert_eq!(account.differences(Some(1), &pool(1, 1), &dimensions()), []);
+        let unnamed = account.differences(None, &pool(1, 1), &dimensions());
+        assert_eq!((unnamed.len(), unnamed[0].file, unnamed[0].engine), (1, 0, 1));
+        let found = account.differences(Some(1), &pool(1, 3), &dimensions());
         assert_eq!((found.len(), found[0].file, found[0].engine), (1, 1, 3));
     }
 }

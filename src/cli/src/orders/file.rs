@@ -1,6 +1,6 @@
 //! Files of orders: CSV and NDJSON to lines in the order of time, with everything that is wrong in them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use plimsoll_domain::limits::REFERENCE_SIZE_MAX;
 
@@ -66,6 +66,8 @@ pub(crate) struct OrderFile {
     pub(crate) was_in_order: bool,
     /// How many lines ask for more than one night.
     pub(crate) several_nights: u64,
+    /// The numbers of the lines that this run does not take.
+    pub(crate) left_out: HashSet<u64>,
 }
 
 impl OrderFile {
@@ -109,7 +111,7 @@ impl OrderFile {
     /// Leaves the lines after a time out.
     pub(super) fn take_until(&mut self, until: i64) {
         let count = self.lines.partition_point(|line| line.at <= until);
-        self.lines.truncate(count);
+        self.left_out = self.lines.drain(count..).map(|line| line.number).collect();
         self.units.truncate(count * self.dimension_count);
     }
 }

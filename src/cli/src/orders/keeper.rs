@@ -72,7 +72,7 @@ impl<'a> Keeper<'a> {
         shortened(&names)
     }
 
-    /// The pools that the file names, and any others that are to be given back something, each with its place in the file.
+    /// The pools that the file names, each with its place in it, and others that are to be given back something or hold something.
     async fn read_all(&self) -> Result<Vec<(Option<usize>, Pool)>, Error> {
         let mut found = Vec::with_capacity(self.places.len());
         let mut pages = self.client.all_pools();
@@ -80,7 +80,8 @@ impl<'a> Keeper<'a> {
             for pool in page {
                 let name = pool.definition.name.as_str();
                 let place = self.places.get(name).copied();
-                if place.is_some() || self.earlier.contains_key(name) {
+                let is_used = pool.held.iter().chain(&pool.confirmed).any(|units| *units != 0);
+                if place.is_some() || is_used || self.earlier.contains_key(name) {
                     found.push((place, pool));
                 }
             }
@@ -88,20 +89,19 @@ impl<'a> Keeper<'a> {
         Ok(found)
     }
 
-    /// The pools that the file names, with their places in it, as they will be when they have been given back what they had.
-    pub(super) async fn read(&self) -> Result<Vec<(usize, Pool)>, Failure> {
-        let found = self
+    /// The same, as they will be when they have been given back what they had.
+    pub(super) async fn read(&self) -> Result<Vec<(Option<usize>, Pool)>, Failure> {
+        let mut found = self
             .read_all()
             .await
             .map_err(|error| read_failure(error, self.engine))?;
-        let of_file = found.into_iter().filter_map(|(place, mut pool)| {
+        for (_, pool) in &mut found {
             if let Some(earlier) = self.earlier.get(&pool.definition.name) {
                 let given_back = Selling::of(&pool.definition).given_back(*earlier);
                 pool.definition = given_back.put_into(&pool.definition);
             }
-            Some((place?, pool))
-        });
-        Ok(of_file.collect())
+        }
+        Ok(found)
     }
 
     /// Lets all pools take every order. What they had is kept before.

@@ -26,7 +26,7 @@ use crate::output::{Output, notice};
 use drive::{Drive, Ending, Keys};
 use file::{Operation, OrderFile, Taken};
 use plan::{Figures, LineIndex, Plan, Skip, Step};
-use progress::{Known, Progress, ProgressError, Run};
+use progress::{Again, Known, Progress, ProgressError, Run};
 
 pub(crate) fn run(arguments: &OrdersArguments) -> Result<(), Failure> {
     let input = Input::read(&arguments.file)?;
@@ -85,14 +85,22 @@ async fn run_with(arguments: &OrdersArguments, input: Input) -> Result<(), Failu
         is_rebuild: arguments.rebuild,
     };
     let path = &job.progress_path;
-    if arguments.restore_only && !path.exists() {
+    // Without what was kept of the lines before, nobody knows what they came to.
+    let goes_on = arguments.restore_only || arguments.again_after.is_some();
+    if goes_on && !path.exists() {
         return Err(Failure::failed(format!("there is no progress file {}", path.display()))
-            .help("say with --progress where the run that was stopped kept it"));
+            .help("say with --progress where the earlier run kept it"));
     }
     let (mut progress, mut known) = Progress::open(path, &run).map_err(|error| cannot_use(error, path))?;
     let earlier = std::mem::take(&mut known.earlier);
+    let mut is_begun_again = false;
     if let Some(after) = arguments.again_after {
-        take_back(&job.file, after, &mut known, &mut progress).map_err(|error| drive::cannot_keep(error, path))?;
+        let round = arguments.round;
+        is_begun_again = is_taken_back(&known, Again { after, round });
+        if !is_begun_again {
+            take_back(&job.file, Again { after, round }, &mut known, &mut progress)
+                .map_err(|error| drive::cannot_keep(error, path))?;
+        }
     }
     if arguments.restore_only {
         return rebuild::restore(&job, &mut progress, earlier).await;
@@ -100,6 +108,17 @@ async fn run_with(arguments: &OrdersArguments, input: Input) -> Result<(), Failu
     let (mut plan, left) = job.plan(known)?;
     if arguments.rebuild {
         return rebuild::run(&job, &mut progress, plan, left, earlier).await;
+    }
+    if is_begun_again {
+        let round = arguments.round + 1;
+        notice(match plan.is_finished() {
+            true => format!(
+                "note: these lines were sent again already, nothing is sent; after another reset say --round {round}"
+            ),
+            false => {
+                format!("note: going on with the lines that are sent again; after another reset say --round {round}")
+            }
+        });
     }
     if !plan.is_finished() {
         let pools = resolve_pools(&job.client, &job.file, arguments).await?;
@@ -110,17 +129,25 @@ async fn run_with(arguments: &OrdersArguments, input: Input) -> Result<(), Failu
     print(plan.figures(), arguments.client.json)
 }
 
-/// Takes the outcomes of the lines after a time back, durably, so that they are sent anew under other keys.
-fn take_back(file: &OrderFile, after: i64, known: &mut Known, progress: &mut Progress) -> Result<(), ProgressError> {
+/// Whether an earlier run has taken the lines back already, and this one goes on with it.
+fn is_taken_back(known: &Known, asked: Again) -> bool {
+    known
+        .again
+        .is_some_and(|again| again.after == asked.after && again.round >= asked.round)
+}
+
+/// Takes the outcomes of the lines after a time back, durably, so that they are sent anew under other keys. A line whose outcome is not known gets
+/// another key too: it may have taken effect before the reset, and its first key leads to what the reset has ended.
+fn take_back(file: &OrderFile, again: Again, known: &mut Known, progress: &mut Progress) -> Result<(), ProgressError> {
     let mut count = 0u64;
-    for line in file.lines.iter().filter(|line| line.at > after) {
-        if known.outcomes.remove(&line.number).is_some() {
-            let key = known.expired.entry(line.number).or_default();
-            *key += 1;
-            progress.add_expired(line.number, *key);
-            count += 1;
-        }
+    for line in file.lines.iter().filter(|line| line.at > again.after) {
+        known.outcomes.remove(&line.number);
+        let key = known.expired.entry(line.number).or_default();
+        *key += 1;
+        progress.add_expired(line.number, *key);
+        count += 1;
     }
+    progress.add_again(again);
     progress.write()?;
     notice(format_args!("{count} lines are sent again"));
     Ok(())
@@ -142,7 +169,7 @@ struct Job<'a> {
 struct Left {
     /// The lines that are ready to be sent, in the order of time.
     ready: Vec<(LineIndex, Step)>,
-    /// How many holds of a line have expired before they were confirmed.
+    /// How many keys of a line are used up.
     expired: HashMap<LineIndex, u32>,
 }
 
@@ -163,13 +190,22 @@ impl Job<'_> {
             .help("it is damaged; what the engine holds can no longer be told from it")
         };
         let index_of = |number: u64| by_number.get(&number).copied().ok_or_else(|| damaged(number));
+        let behind = known.outcomes.keys().filter(|number| file.left_out.contains(number));
+        if let Some(number) = behind.min() {
+            return Err(Failure::failed(format!(
+                "line {number} lies behind --until, and an earlier run has sent it"
+            ))
+            .help("name the time of that run, or a later one; without --until the whole file is taken"));
+        }
         let mut outcomes = HashMap::with_capacity(known.outcomes.len());
         for (number, outcome) in known.outcomes {
             outcomes.insert(index_of(number)?, outcome);
         }
         let mut expired = HashMap::with_capacity(known.expired.len());
         for (number, count) in known.expired {
-            expired.insert(index_of(number)?, count);
+            if !file.left_out.contains(&number) {
+                expired.insert(index_of(number)?, count);
+            }
         }
         let is_fresh = outcomes.is_empty();
         let mut plan = Plan::new(&file.lines);

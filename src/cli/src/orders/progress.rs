@@ -6,6 +6,9 @@
 //! - Each further line is one outcome: the line's number in the input, then `A` and the reservation, `R` and the status, or `L`;
 //!   or it says under which key a line is sent from now on, since its hold has expired or its pool was reset: the line's number, `E`, and
 //!   the how manieth key after the first. What was known of the line before does not hold any more.
+//! - `again`, a time in microseconds and a number say that the lines after the time have been taken back, each by a line `E` of the same
+//!   batch before it, after their pools were reset to that time for the how manieth time. So a run that is repeated does not take back
+//!   what it has sent again.
 //! - A rebuild also keeps what it takes from pools for its duration: `P`, the pool, its mode, its state, opens_at and closes_at as
 //!   they were. It stands here before the pool is changed. `restored` says that all of them have been given back.
 //! - It is only appended to, a batch of lines at a time, each batch synced before the next is written. So only its last batch can be
@@ -107,12 +110,23 @@ pub(crate) struct Progress {
     batch: String,
 }
 
+/// The lines after a time have been taken back, to be sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Again {
+    /// Microseconds since 1970.
+    pub(crate) after: i64,
+    /// After which reset to that time, from 1.
+    pub(crate) round: u32,
+}
+
 /// What a progress file holds, by the line's number in the input.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Known {
     pub(crate) outcomes: HashMap<u64, Outcome>,
-    /// How many holds of a line have expired before they were confirmed.
+    /// How many keys of a line are used up: their holds have expired before they were confirmed, or their pools were reset.
     pub(crate) expired: HashMap<u64, u32>,
+    /// The last time that lines were taken back.
+    pub(crate) again: Option<Again>,
     /// What pools had before a rebuild changed them, and have not been given back, by their names.
     pub(crate) earlier: HashMap<String, Selling>,
 }
@@ -187,6 +201,13 @@ impl Progress {
     /// Adds to the batch that so many holds of a line have expired.
     pub(crate) fn add_expired(&mut self, line: u64, count: u32) {
         let written = writeln!(self.batch, "{line} E {count}");
+        assert!(written.is_ok(), "a String takes what is written to it");
+    }
+
+    /// Adds to the batch that the lines after a time have been taken back: behind the keys that they have from now on, so that a batch that is torn
+    /// is made anew.
+    pub(crate) fn add_again(&mut self, Again { after, round }: Again) {
+        let written = writeln!(self.batch, "{AGAIN} {after} {round}");
         assert!(written.is_ok(), "a String takes what is written to it");
     }
 
@@ -288,6 +309,10 @@ fn parse(content: &[u8], run: &Run) -> Result<Option<Known>, ProgressError> {
             known.outcomes.remove(&number);
             continue;
         }
+        if let Some(again) = parse_again(line) {
+            known.again = Some(again);
+            continue;
+        }
         if line == RESTORED {
             known.earlier.clear();
             continue;
@@ -318,6 +343,17 @@ fn rebuild_text(is_rebuild: bool) -> String {
 
 /// The line that says that pools have been given back what they had.
 const RESTORED: &str = "restored";
+
+/// The first word of a line that says that lines have been taken back.
+const AGAIN: &str = "again";
+
+fn parse_again(line: &str) -> Option<Again> {
+    let (after, round) = line.strip_prefix(AGAIN)?.strip_prefix(' ')?.split_once(' ')?;
+    Some(Again {
+        after: after.parse().ok()?,
+        round: round.parse().ok()?,
+    })
+}
 
 fn parse_earlier(line: &str) -> Option<(String, Selling)> {
     let mut words = line.strip_prefix("P ")?.split(' ');

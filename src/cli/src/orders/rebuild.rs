@@ -12,7 +12,7 @@ use super::keeper::{Keeper, shortened};
 use super::plan::{Figures, Plan};
 use super::progress::Progress;
 use super::selling::Selling;
-use super::{Job, Left, figure_lines, pools_named, print_figures, say_skipped};
+use super::{Job, Left, figure_lines, key_of_order, pools_named, print_figures, say_skipped};
 use crate::failure::Failure;
 use crate::output::{Output, notice};
 
@@ -121,10 +121,12 @@ async fn record(
     let mut definitions: Vec<Option<PoolDefinition>> = vec![None; job.file.pools.len()];
     let mut pools: Vec<Option<PoolId>> = vec![None; job.file.pools.len()];
     for (place, pool) in found {
+        let Some(place) = place else { continue };
         definitions[place] = Some(pool.definition);
         pools[place] = Some(pool.id);
     }
     let account = Account::new(&job.file, job.dimensions.len(), &definitions);
+    check_keys(&job.file.orders, account.counts())?;
     if plan.is_finished() {
         return Ok((account, definitions));
     }
@@ -171,8 +173,8 @@ fn left_changed(keeper: &Keeper<'_>) -> String {
 }
 
 /// In a rebuild an order for a pool that does not exist is no order that was refused: the file and the engine do not fit.
-fn check_complete(job: &Job<'_>, named: &[usize], found: &[(usize, Pool)]) -> Result<(), Failure> {
-    let known: HashSet<usize> = found.iter().map(|(place, _)| *place).collect();
+fn check_complete(job: &Job<'_>, named: &[usize], found: &[(Option<usize>, Pool)]) -> Result<(), Failure> {
+    let known: HashSet<usize> = found.iter().filter_map(|(place, _)| *place).collect();
     let missing = named.iter().filter(|place| !known.contains(place));
     let missing: Vec<&str> = missing.map(|place| &*job.file.pools[*place]).collect();
     if missing.is_empty() {
@@ -185,6 +187,27 @@ fn check_complete(job: &Job<'_>, named: &[usize], found: &[(usize, Pool)]) -> Re
         shortened(&missing)
     ))
     .help("import them first: plimsoll pool import FILE"))
+}
+
+/// The key of an order's second reservation can be another order's name: one of them would be taken for the other.
+fn check_keys(orders: &[Box<str>], counts: &[u32]) -> Result<(), Failure> {
+    let mut owners: HashMap<u128, usize> = HashMap::with_capacity(orders.len());
+    for (order, count) in counts.iter().enumerate() {
+        for earlier_count in 0..*count {
+            let key = key_of_order(&orders[order], earlier_count);
+            if let Some(other) = owners.insert(key.0, order) {
+                return Err(Failure::failed(format!(
+                    "the orders {:?} and {:?} come to the same key",
+                    orders[other], orders[order]
+                ))
+                .help(
+                    "the key of an order is its name, NAME#2 for its second reservation, and so on; a UUID is the same in any form: \
+                     give one of them another name",
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn say_differences(differences: &[Difference]) {
@@ -238,4 +261,23 @@ fn print(report: &Report, json: bool) -> Result<(), Failure> {
     lines.push(("outside_times", report.outside_times));
     print_figures(&mut output, &lines)?;
     output.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_orders_share_a_key() {
+        let check = |orders: &[(&str, u32)]| {
+            let (names, counts): (Vec<Box<str>>, Vec<u32>) =
+                orders.iter().map(|(name, count)| (Box::from(*name), *count)).unzip();
+            check_keys(&names, &counts).map_err(|failure| failure.to_string())
+        };
+        assert_eq!(check(&[("a", 3), ("b", 1), ("b#3", 1), ("a#2", 0), ("a#1", 1)]), Ok(()));
+        let error = check(&[("a#2", 1), ("b", 1), ("a", 2)]).unwrap_err();
+        assert!(error.contains("\"a#2\" and \"a\" come to the same key"), "{error}");
+        let uuid = "123e4567-e89b-12d3-a456-426614174000";
+        check(&[(uuid, 1), (&uuid.to_uppercase(), 1)]).unwrap_err();
+    }
 }

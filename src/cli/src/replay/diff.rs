@@ -14,8 +14,8 @@ use crate::output::Output;
 use crate::pool_form::{ByDimension, by_name};
 
 use super::event_form::{counter_form, unit_form};
-use super::moment::parse_moment;
-use super::{DataArguments, failure_of, open};
+use super::moment::{GivenMoment, parse_moment};
+use super::{DataArguments, failure_of_moment, open, pools_named};
 
 /// The command line of `plimsoll replay diff`.
 #[derive(Debug, Args)]
@@ -26,18 +26,18 @@ reservations began, ended and changed; with --reservations each of them. What ca
 
 Examples:
   plimsoll replay diff --data ./slots --from 2026-12-24T00:00:00Z --to 2026-12-25T00:00:00Z
-  plimsoll replay diff zone-7:monday --data ./slots --from lsn:4711 --to lsn:4800 --reservations")]
+  plimsoll replay diff zone-7:monday --data ./slots --from lsn:0:4711 --to lsn:0:4800 --reservations")]
 pub(crate) struct DiffArguments {
     /// Only this pool
     pool: Option<String>,
 
-    /// The earlier moment: a time, lsn:N or lsn:CORE:N
+    /// The earlier moment: a time, lsn:CORE:N, or lsn:N where there is one core; a time with milliseconds is the end of that millisecond
     #[arg(long, value_name = "TIME|LSN", value_parser = parse_moment)]
-    from: Moment,
+    from: GivenMoment,
 
     /// The later moment [default: now]
     #[arg(long, value_name = "TIME|LSN", value_parser = parse_moment)]
-    to: Option<Moment>,
+    to: Option<GivenMoment>,
 
     /// Name each reservation
     #[arg(long)]
@@ -92,16 +92,21 @@ struct ReservationThen<'run> {
 
 pub(super) fn run(arguments: &DiffArguments) -> Result<(), Failure> {
     let data = &arguments.data;
-    let failed = |error| failure_of(error, data);
     let history = open(data)?;
-    let to = arguments.to.unwrap_or(Moment::Time(Timestamp(i64::MAX)));
-    if let (Moment::Time(from), Moment::Time(to)) = (arguments.from, to)
+    if let Some(name) = &arguments.pool {
+        pools_named(&history, name, data)?;
+    }
+    let from = arguments.from.of(&history, "--from")?;
+    let to = arguments.to.unwrap_or(GivenMoment::NOW).of(&history, "--to")?;
+    let failed_from = |error| failure_of_moment(error, "--from", data);
+    let failed_to = |error| failure_of_moment(error, "--to", data);
+    if let (Moment::Time(from), Moment::Time(to)) = (from, to)
         && from > to
     {
         return Err(Failure::usage("--from lies behind --to"));
     }
-    let mut replayer = Replayer::near(&history, arguments.from).map_err(failed)?;
-    replayer.advance(arguments.from, |_, _| ()).map_err(failed)?;
+    let mut replayer = Replayer::near(&history, from).map_err(failed_from)?;
+    replayer.advance(from, |_, _| ()).map_err(failed_from)?;
     let mut pools = BTreeMap::new();
     let mut reservations = BTreeMap::new();
     let advanced = replayer.advance(to, |state, recorded| {
@@ -112,7 +117,7 @@ pub(super) fn run(arguments: &DiffArguments) -> Result<(), Failure> {
             reservations.entry(id).or_insert_with(|| live(state, id));
         }
     });
-    advanced.map_err(failed)?;
+    advanced.map_err(failed_to)?;
     let state = replayer.state();
     let dimensions = history.view().dimensions();
     let mut of_pools: BTreeMap<PoolId, Vec<(plimsoll_domain::ReservationId, _, _)>> = BTreeMap::new();

@@ -1,17 +1,20 @@
 //! `plimsoll replay dump`
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use clap::Args;
 use plimsoll_client::{Key, KeySource};
 use plimsoll_domain::{Event, PoolId, ReservationId, Timestamp};
-use plimsoll_replay::{Catalog, EventRange, KINDS, RecordedEvent, keys_of_pool, kind_of, reservation_of};
+use plimsoll_replay::{
+    Catalog, EventRange, History, KINDS, Moment, PoolLedger, RecordedEvent, ReplayError, Replayer, keys_of_pool,
+    kind_of, reservation_of,
+};
 
 use crate::failure::Failure;
 use crate::output::Output;
 
 use super::event_form::Recorded;
-use super::moment::parse_timestamp;
+use super::moment::{parse_end, parse_start};
 use super::{SourceArguments, failure_of, online, open, pools_named, progress_bar};
 
 /// Events between two looks at the progress.
@@ -21,7 +24,8 @@ const PROGRESS_EVENT_COUNT: u64 = 1 << 12;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 One JSON object on a line for each event, in the order of time; those of a pool in the order in which they took effect. Several
-filters must all hold. --reference and --key give all that happened to the reservations that were made with them.
+filters must all hold. --reference and --key give all that happened to the reservations that were made with them. From a directory each
+event of a reservation has its reference, through an engine only those that made it (reserved, restored).
 
 Examples:
   plimsoll replay dump --data ./slots --pool zone-7:monday --kind reserved,released
@@ -50,11 +54,11 @@ pub(crate) struct DumpArguments {
     pub(super) kind: Vec<String>,
 
     /// Only events from this time on
-    #[arg(long, value_name = "TIME", value_parser = parse_timestamp)]
+    #[arg(long, value_name = "TIME", value_parser = parse_start)]
     pub(super) from: Option<Timestamp>,
 
-    /// Only events up to this time
-    #[arg(long, value_name = "TIME", value_parser = parse_timestamp)]
+    /// Only events up to this time; one with milliseconds is the end of that millisecond
+    #[arg(long, value_name = "TIME", value_parser = parse_end)]
     pub(super) until: Option<Timestamp>,
 
     #[command(flatten)]
@@ -86,9 +90,13 @@ pub(super) fn run(arguments: &DumpArguments) -> Result<(), Failure> {
     // What made the reservations may lie before.
     let starts_late = arguments.from.filter(|_| !filter.follows_reservations());
     let mut catalog = Catalog::default();
+    let mut references = References::default();
     if let Some(from) = starts_late {
         range.from = from;
         catalog = Catalog::before(&history, from).map_err(failed)?;
+        if filter.needs_references() {
+            references = References::before(&history, from, filter.pools.as_deref()).map_err(failed)?;
+        }
     }
     let dimensions = history.view().dimensions();
     let mut output = Output::new();
@@ -101,21 +109,66 @@ pub(super) fn run(arguments: &DumpArguments) -> Result<(), Failure> {
             bar.set_position(events.bytes());
         }
         catalog.take(&recorded.event);
+        references.take(&recorded.event);
         if filter.takes(&recorded) && arguments.from.is_none_or(|from| recorded.time >= from) {
             let definition = recorded.event.pool().and_then(|pool| catalog.get(pool));
-            let reference = match &recorded.event {
-                Event::Reserved(reserved) => reserved.reference.as_deref(),
-                Event::Restored(restored) => restored.reference.as_deref(),
-                _ => arguments.reference.as_deref(),
-            };
             let name = definition.map(|definition| &*definition.name);
-            let recorded = Recorded::new(&recorded, name, reference, None, dimensions.len());
-            output.json(&recorded.form(dimensions))?;
+            let printed = Recorded::new(&recorded, name, references.of(&recorded.event), None, history.view());
+            output.json(&printed.form(dimensions))?;
         }
+        references.forget_ended(&recorded.event);
         catalog.forget_retired(&recorded.event);
     }
     bar.finish_and_clear();
     output.finish()
+}
+
+/// The references of the reservations that live, where they have one: only what makes a reservation records it.
+#[derive(Default)]
+struct References(HashMap<ReservationId, Box<str>>);
+
+impl References {
+    /// Those of the reservations that lived just before this time, of all pools or of these.
+    fn before(history: &History, time: Timestamp, pools: Option<&[PoolId]>) -> Result<References, ReplayError> {
+        let before = Timestamp(time.0.saturating_sub(1));
+        let mut references = HashMap::new();
+        for pool in pools.unwrap_or_default() {
+            let ledger = PoolLedger::at(history, *pool, before)?;
+            let live = ledger.reservations.into_iter();
+            references.extend(live.filter_map(|(id, reservation)| Some((id, reservation.reference?))));
+        }
+        if pools.is_none() {
+            let moment = Moment::Time(before);
+            let mut replayer = Replayer::near(history, moment)?;
+            replayer.advance(moment, |_, _| ())?;
+            let state = replayer.state();
+            let live = state.reservations(Timestamp(0)).filter(|view| !view.state.is_ended());
+            references.extend(live.filter_map(|view| Some((view.id, state.reference(view.id)?.into()))));
+        }
+        Ok(References(references))
+    }
+
+    fn take(&mut self, event: &Event) {
+        let (id, reference) = match event {
+            Event::Reserved(reserved) => (reserved.reservation, &reserved.reference),
+            Event::Restored(restored) => (restored.reservation, &restored.reference),
+            _ => return,
+        };
+        if let Some(reference) = reference {
+            self.0.insert(id, reference.clone());
+        }
+    }
+
+    fn of(&self, event: &Event) -> Option<&str> {
+        reservation_of(event).and_then(|id| self.0.get(&id)).map(|text| &**text)
+    }
+
+    /// To be called behind [`References::of`]: the event that ends a reservation has its reference too.
+    fn forget_ended(&mut self, event: &Event) {
+        if let (Event::Released(_) | Event::Expired(_), Some(id)) = (event, reservation_of(event)) {
+            self.0.remove(&id);
+        }
+    }
 }
 
 /// What of an event must hold for it to be printed.
@@ -139,6 +192,12 @@ impl<'arguments> Filter<'arguments> {
             kinds: &arguments.kind,
             found: HashSet::new(),
         }
+    }
+
+    /// Whether events are wanted that do not record their reference themselves.
+    fn needs_references(&self) -> bool {
+        let records_it = |kind: &String| ["reserved", "restored"].contains(&kind.as_str());
+        self.kinds.is_empty() || !self.kinds.iter().all(records_it)
     }
 
     fn follows_reservations(&self) -> bool {

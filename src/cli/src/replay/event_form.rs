@@ -2,10 +2,12 @@
 
 use plimsoll_client::{Cause, Event as Told, EventKind, Key, ReservationId, TurnedAway};
 use plimsoll_domain::{Counters, Event, ReleaseCause, ResizeCause, Timestamp, Units};
+use plimsoll_journal::DirectoryView;
 use plimsoll_replay::{After, RecordedEvent, kind_of, reservation_of};
 use serde::Serialize;
 
 use crate::event_form::EventForm;
+use crate::output::printable;
 use crate::pool::wire_form;
 use crate::pool_form::{ByDimension, by_name, mode_of, state_of};
 use crate::values::format_time;
@@ -17,7 +19,30 @@ pub(super) struct Recorded {
     key: Option<String>,
     /// Of a reset: to when.
     to: Option<Timestamp>,
-    core_lsn: u64,
+    place: Place,
+}
+
+/// Where an event is recorded.
+#[derive(Serialize)]
+struct Place {
+    /// The core that counts the LSN.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    core: Option<u16>,
+    /// The journal, where it belongs to no core any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    journal: Option<String>,
+    lsn: u64,
+}
+
+impl Place {
+    fn of(recorded: &RecordedEvent, view: &DirectoryView) -> Place {
+        let journal = &view.journals()[recorded.journal];
+        Place {
+            core: journal.core,
+            journal: journal.core.is_none().then(|| journal.id.directory_name()),
+            lsn: recorded.lsn.0,
+        }
+    }
 }
 
 /// What is printed of it.
@@ -31,7 +56,8 @@ pub(super) struct RecordedForm<'a> {
     to: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     definition: Option<DefinitionForm<'a>>,
-    lsn: u64,
+    #[serde(flatten)]
+    place: &'a Place,
 }
 
 /// What an event says of a pool's definition.
@@ -58,9 +84,10 @@ impl Recorded {
         pool: Option<&str>,
         reference: Option<&str>,
         after: Option<&After>,
-        dimension_count: usize,
+        view: &DirectoryView,
     ) -> Recorded {
         let event = &recorded.event;
+        let dimension_count = view.dimensions().len();
         let units = |units: &Units| Some(units.0[..dimension_count].to_vec());
         let occurred = |time: Timestamp| Some(time.0).filter(|time| *time != Timestamp::ABSENT.0);
         let mut told = Told {
@@ -151,7 +178,7 @@ impl Recorded {
             kind: kind_of(event),
             key,
             to,
-            core_lsn: recorded.lsn.0,
+            place: Place::of(recorded, view),
         }
     }
 
@@ -180,7 +207,7 @@ impl Recorded {
                 limits: by_dimension(&definition.limits),
                 overbook: by_dimension(&definition.overbook),
             }),
-            lsn: self.core_lsn,
+            place: &self.place,
         }
     }
 
@@ -205,7 +232,10 @@ impl Recorded {
         add("before ", told.previous_units.as_ref().map(named));
         add("until ", told.expires_at.and_then(format_time));
         add("back to ", self.to.and_then(|time| format_time(time.0)));
-        add("reference ", told.reference.clone());
+        add(
+            "reference ",
+            told.reference.as_deref().map(|text| printable(text).into_owned()),
+        );
         let cause = match told.cause {
             Cause::Downtime => Some("(downtime)"),
             Cause::Reset if self.to.is_none() => Some("(reset)"),

@@ -1,5 +1,7 @@
 //! `plimsoll replay history`
 
+use std::ops::ControlFlow;
+
 use clap::Args;
 use plimsoll_domain::{PoolId, ReservationId, Timestamp};
 use plimsoll_replay::{EventRange, History, PoolLedger, ReplayError, reservation_of};
@@ -8,7 +10,7 @@ use crate::failure::{Exit, Failure};
 use crate::output::Output;
 
 use super::event_form::Recorded;
-use super::moment::parse_timestamp;
+use super::moment::parse_end;
 use super::{DataArguments, failure_of, open, pools_named};
 
 /// The command line of `plimsoll replay history`.
@@ -28,8 +30,8 @@ pub(crate) struct HistoryArguments {
     #[arg(long, value_name = "ID")]
     reservation: Option<plimsoll_client::ReservationId>,
 
-    /// Only events up to this time
-    #[arg(long, value_name = "TIME", value_parser = parse_timestamp)]
+    /// Only events up to this time; one with milliseconds is the end of that millisecond
+    #[arg(long, value_name = "TIME", value_parser = parse_end)]
     until: Option<Timestamp>,
 
     #[command(flatten)]
@@ -57,17 +59,25 @@ pub(super) fn run(arguments: &HistoryArguments) -> Result<(), Failure> {
     let mut output = Output::new();
     let mut printed = Ok(());
     for pool in pools {
+        if printed.is_err() {
+            break;
+        }
         let mut ledger = PoolLedger::new(pool);
         let followed = ledger.follow(&history, until, |recorded, reference, ledger| {
-            if printed.is_err() || reservation.is_some_and(|id| reservation_of(&recorded.event) != Some(id)) {
-                return;
+            if reservation.is_some_and(|id| reservation_of(&recorded.event) != Some(id)) {
+                return ControlFlow::Continue(());
             }
             let name = ledger.definition.as_ref().map(|definition| &*definition.name);
-            let recorded = Recorded::new(recorded, name, reference, Some(&ledger.after()), dimensions.len());
+            let recorded = Recorded::new(recorded, name, reference, Some(&ledger.after()), history.view());
             printed = match data.json {
                 true => output.json(&recorded.form(dimensions)),
                 false => output.line(recorded.line(dimensions)),
             };
+            // Nobody reads on.
+            match printed {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(_) => ControlFlow::Break(()),
+            }
         });
         followed.map_err(|error| failure_of(error, data))?;
     }

@@ -89,9 +89,6 @@ fn open(data: &DataArguments) -> Result<History, Failure> {
 fn failure_of(error: ReplayError, data: &DataArguments) -> Failure {
     let help = match &error {
         ReplayError::Directory(_) => Some("name a data directory of plimsoll with --data"),
-        ReplayError::NoSuchLsn { .. } | ReplayError::NoSuchCore { .. } => {
-            return Failure::usage(format!("--at: {error}"));
-        }
         ReplayError::Record { .. } | ReplayError::Snapshot { .. } => Some(
             "keep the file, and restore it or the directory from a backup; 'plimsoll replay repair --help' says what else there is",
         ),
@@ -104,14 +101,26 @@ fn failure_of(error: ReplayError, data: &DataArguments) -> Failure {
     }
 }
 
+/// The same, of a moment that this option gave.
+fn failure_of_moment(error: ReplayError, option: &str, data: &DataArguments) -> Failure {
+    match error {
+        ReplayError::NoSuchLsn { .. } | ReplayError::NoSuchCore { .. } => Failure::usage(format!("{option}: {error}")),
+        error => failure_of(error, data),
+    }
+}
+
 /// The pools that ever had this name, at least one.
 fn pools_named(history: &History, name: &str, data: &DataArguments) -> Result<Vec<PoolId>, Failure> {
     let pools = history.pools_named(name).map_err(|error| failure_of(error, data))?;
     if pools.is_empty() {
-        return Err(Failure::new(Exit::Failed, format!("there never was a pool {name:?}"))
-            .help("'plimsoll replay state' shows the pools there are"));
+        return Err(never_was(name));
     }
     Ok(pools)
+}
+
+fn never_was(name: &str) -> Failure {
+    Failure::new(Exit::Failed, format!("there never was a pool {name:?}"))
+        .help("'plimsoll replay state' shows the pools there are")
 }
 
 /// A bar on standard error for long work; it is not drawn where that is no terminal.

@@ -2,32 +2,21 @@
 
 use std::time::Duration;
 
-use plimsoll_client::{Event, EventKind, FeedQuery, PastQuery};
-use plimsoll_domain::Timestamp;
-use plimsoll_replay::Moment;
-
-use crate::args::ClientArguments;
-use crate::connection::{block_on, connect, read_failure};
+use crate::connection::{block_on, connect_patiently, read_failure};
 use crate::event_form::EventForm;
 use crate::failure::Failure;
 use crate::output::Output;
+use plimsoll_client::{Error, Event, EventKind, FeedQuery, PastQuery, Status};
 
-use super::SourceArguments;
 use super::dump::DumpArguments;
-use super::state::{Printer, StateArguments};
+use super::moment::GivenMoment;
+use super::never_was;
+use super::state::{Printer, StateArguments, no_such_pool};
 
 /// How long the engine may take for each piece of work.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Items in one answer.
 const PAGE: u32 = 1000;
-
-fn client_arguments(source: &SourceArguments, engine: &str) -> ClientArguments {
-    ClientArguments {
-        engine: engine.to_owned(),
-        timeout: PATIENCE,
-        json: source.data.json,
-    }
-}
 
 /// Events from a time on, up to now, in the order of each pool.
 pub(super) fn dump(arguments: &DumpArguments, engine: &str) -> Result<(), Failure> {
@@ -64,7 +53,15 @@ pub(super) fn dump(arguments: &DumpArguments, engine: &str) -> Result<(), Failur
             && arguments.until.is_none_or(|until| event.at <= until.0)
     };
     block_on(async {
-        let client = connect(&client_arguments(&arguments.source, engine)).await?;
+        let client = connect_patiently(engine, PATIENCE).await?;
+        if let Some(name) = &arguments.pool {
+            // A feed would wait for a pool that may come.
+            match client.pool_events(name, None, 1).await {
+                Ok(_) => {}
+                Err(Error::Refused(refusal)) if refusal.is(Status::PoolNotFound) => return Err(never_was(name)),
+                Err(error) => return Err(read_failure(error, engine)),
+            }
+        }
         let dimensions = client.dimensions();
         let mut feed = client.feed(query);
         let mut output = Output::new();
@@ -81,19 +78,20 @@ pub(super) fn dump(arguments: &DumpArguments, engine: &str) -> Result<(), Failur
 }
 
 /// Pools as they were.
-pub(super) fn state(arguments: &StateArguments, engine: &str, moment: Moment) -> Result<(), Failure> {
+pub(super) fn state(arguments: &StateArguments, engine: &str, moment: GivenMoment) -> Result<(), Failure> {
     if arguments.reservations {
         return Err(Failure::usage("--reservations needs --data"));
     }
     let name = arguments.pool.as_deref();
     let at = match moment {
-        Moment::Time(Timestamp(i64::MAX)) => None,
-        Moment::Time(time) => Some(time.0),
-        Moment::Lsn { .. } => return Err(Failure::usage("an engine knows times only: --at lsn: needs --data")),
+        GivenMoment::NOW => None,
+        GivenMoment::Time(time) => Some(time.0),
+        GivenMoment::Lsn { .. } => return Err(Failure::usage("an engine knows times only: --at lsn: needs --data")),
     };
     block_on(async {
-        let client = connect(&client_arguments(&arguments.source, engine)).await?;
+        let client = connect_patiently(engine, PATIENCE).await?;
         let dimensions = client.dimensions();
+        let mut is_found = name.is_none();
         let mut printer = Printer::new(arguments, &dimensions)?;
         let mut after = None::<String>;
         loop {
@@ -113,12 +111,14 @@ pub(super) fn state(arguments: &StateArguments, engine: &str, moment: Moment) ->
             let page = page.map_err(|error| read_failure(error, engine))?;
             for pool in &page.pools {
                 if name.is_none_or(|name| name == pool.definition.name) {
+                    is_found = true;
                     printer.shown(pool)?;
                 }
             }
             match page.pools.into_iter().next_back() {
                 Some(last) if page.more => after = Some(last.definition.name),
-                _ => return printer.finish(),
+                _ if is_found => return printer.finish(),
+                _ => return Err(no_such_pool(name.unwrap_or_default())),
             }
         }
     })

@@ -109,36 +109,49 @@ pub(super) fn run(arguments: &RepairArguments) -> Result<(), Failure> {
     let found = find_damage(&directory).map_err(|error| failure_of(error, data))?;
     let is_to_be_done = arguments.yes && found.can_mend();
     // What would be lost is said before anything is changed, and stays said if the repair is broken off.
-    if !arguments.json {
-        say(&found, is_to_be_done)?;
-    }
+    let said = match arguments.json {
+        true => Ok(()),
+        false => say(&found, is_to_be_done),
+    };
     let (mut aside, mut left) = (Vec::new(), None);
     if is_to_be_done {
         aside = repair(&mut directory, &found).map_err(|error| failure_of(error, data))?;
         left = Some(find_damage(&directory).map_err(|error| failure_of(error, data))?);
     }
     let after = left.as_ref().unwrap_or(&found);
+    let told = said.and_then(|()| tell(&found, after, &aside, is_to_be_done, arguments.json));
+    // A reader that went away changes neither what is done nor what is damaged.
+    verdict(after, arguments)?;
+    match is_to_be_done {
+        true => told.map_err(Failure::after_change),
+        false => told,
+    }
+}
+
+/// What was done.
+fn tell(
+    found: &RepairPlan,
+    after: &RepairPlan,
+    aside: &[(JournalId, PathBuf)],
+    is_done: bool,
+    as_json: bool,
+) -> Result<(), Failure> {
     let mut output = Output::new();
-    if arguments.json {
+    if as_json {
         output.json(&JsonReport {
-            journals: found.journals.iter().map(|journal| json(journal, &aside)).collect(),
-            repaired: is_to_be_done,
+            journals: found.journals.iter().map(|journal| json(journal, aside)).collect(),
+            repaired: is_done,
             whole: after.is_whole(),
         })?;
-    } else {
-        for (_, path) in &aside {
-            output.line(format_args!("put aside: {}", path.display()))?;
-        }
-        if after.is_whole() {
-            output.line(if is_to_be_done {
-                "repaired"
-            } else {
-                "nothing is damaged"
-            })?;
-        }
+        return output.finish();
     }
-    output.finish()?;
-    verdict(after, arguments)
+    for (_, path) in aside {
+        output.line(format_args!("put aside: {}", path.display()))?;
+    }
+    if after.is_whole() {
+        output.line(if is_done { "repaired" } else { "nothing is damaged" })?;
+    }
+    output.finish()
 }
 
 fn verdict(after: &RepairPlan, arguments: &RepairArguments) -> Result<(), Failure> {

@@ -1,22 +1,24 @@
 //! `plimsoll replay reset`
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use plimsoll_client::{Client, Reset, ResetChange, ResetReport, State};
 use plimsoll_domain::Timestamp;
-use plimsoll_server::Server;
+use plimsoll_journal::DirectoryError;
+use plimsoll_server::{Fatal, Options, Server};
 use serde::Serialize;
 
-use crate::args::ClientArguments;
-use crate::connection::{block_on, connect, failure_of, read_failure};
+use crate::connection::{block_on, connect_patiently, failure_of, read_failure};
 use crate::event_form::{AfterForm, after_form};
 use crate::failure::Failure;
-use crate::output::{Output, notice};
+use crate::output::{Output, notice, printable};
 use crate::pool_form::{ByDimension, by_name};
 use crate::serve;
+use crate::values::ValueError;
 
-use super::moment::parse_timestamp;
+use super::moment::parse_end;
 use super::{DataArguments, SourceArguments, open};
 
 /// How long the engine may look for what a pool was.
@@ -34,7 +36,7 @@ holds whose deadline has passed. A pool may stand above its limit afterwards: it
 that was recorded is changed: the reset is recorded as events of its own, all or none of them, for each pool.
 
 First look with --dry-run: it lists every change, and prints the pool's version. The real run is refused when the pool has changed
-since. Close a pool that sells, or it will have.
+since. A reader that goes away stops nothing: all pools are reset, and it ends with 1. Close a pool that sells, or it will have.
 
 It works on the directory of a stopped server (--data), or through a running one (--engine).
 
@@ -48,8 +50,8 @@ pub(crate) struct ResetArguments {
     #[arg(required = true)]
     pools: Vec<String>,
 
-    /// The moment to go back to
-    #[arg(long, value_name = "TIME", value_parser = parse_timestamp)]
+    /// The moment to go back to; one with milliseconds is the end of that millisecond, so that an event's `at` includes the event
+    #[arg(long, value_name = "TIME", value_parser = parse_end)]
     to: Timestamp,
 
     /// Take the definition back too: limits, state, times and the rest
@@ -72,8 +74,15 @@ pub(crate) struct ResetArguments {
     source: SourceArguments,
 }
 
-fn parse_version(text: &str) -> Result<u64, String> {
-    u64::from_str_radix(text, 16).map_err(|_| "expected the hexadecimal digits that the dry run printed".to_owned())
+/// 16 hexadecimal digits. No pool has the version 0.
+fn parse_version(text: &str) -> Result<u64, ValueError> {
+    let is_digits = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match u64::from_str_radix(text, 16) {
+        Ok(version) if is_digits && version != 0 => Ok(version),
+        _ => Err(ValueError::new(
+            "expected the 16 hexadecimal digits that the dry run printed",
+        )),
+    }
 }
 
 pub(super) fn run(arguments: &ResetArguments) -> Result<(), Failure> {
@@ -110,26 +119,35 @@ fn versions(arguments: &ResetArguments) -> Result<Vec<Option<u64>>, Failure> {
     Ok(arguments.version.iter().copied().map(Some).collect())
 }
 
-/// An engine of this process on the directory.
+/// An engine of this process on the directory, in which nothing happens but what it is told.
 fn start(data: &DataArguments) -> Result<Server, Failure> {
     // A server would make a directory that is missing.
-    open(data)?;
-    let options = plimsoll_server::Options {
+    let segment_size = open(data)?.view().segment_size() as u64;
+    Server::start(&options(data.data.clone(), segment_size)).map_err(|fatal| {
+        let is_locked = matches!(fatal, Fatal::Directory(DirectoryError::Locked { .. }));
+        let failure = serve::failure_of(fatal);
+        match is_locked {
+            true => failure.help("while a server runs, name it with --engine"),
+            false => failure,
+        }
+    })
+}
+
+fn options(data: PathBuf, segment_size: u64) -> Options {
+    let mut options = Options {
         listen: ([127, 0, 0, 1], 0).into(),
         key_retention: FOR_EVER,
         retire_after: FOR_EVER,
-        ..plimsoll_server::Options::new(data.data.clone())
+        stands_still: true,
+        ..Options::new(data)
     };
-    Server::start(&options).map_err(|fatal| serve::failure_of(fatal).help("while a server runs, name it with --engine"))
+    // How much room it may have is the server's business too.
+    options.journal_space = options.journal_space.max(options.journal_space_min(segment_size));
+    options
 }
 
 async fn reset(arguments: &ResetArguments, expected: &[Option<u64>], engine: &str) -> Result<(), Failure> {
-    let client = connect(&ClientArguments {
-        engine: engine.to_owned(),
-        timeout: PATIENCE,
-        json: arguments.source.data.json,
-    })
-    .await?;
+    let client = connect_patiently(engine, PATIENCE).await?;
     let dimensions = client.dimensions();
     let mut output = Output::new();
     // All of them are looked at before the first is changed.
@@ -151,23 +169,31 @@ async fn reset(arguments: &ResetArguments, expected: &[Option<u64>], engine: &st
         notice("note: a dry run, nothing was changed");
         return Ok(());
     }
-    for (pool, version) in arguments.pools.iter().zip(expected) {
+    // A reader that goes away does not leave the pools half way.
+    let mut printed = Ok(());
+    for (index, (pool, version)) in arguments.pools.iter().zip(expected).enumerate() {
         let asked = Reset {
             expected_version: *version,
             dry_run: false,
             limit: 1,
             ..question(arguments, pool)
         };
-        let report = client.reset_pool(&asked).await.map_err(|error| {
-            failure_of(error, engine).help("look with --dry-run at what stands now, then reset it with that version")
-        })?;
-        print(
-            &mut output,
-            arguments,
-            &Printed::new(pool, &report, Vec::new(), &dimensions),
-        )?;
+        match client.reset_pool(&asked).await {
+            Ok(report) => {
+                let form = Printed::new(pool, &report, Vec::new(), &dimensions);
+                printed = printed.and(print(&mut output, arguments, &form));
+            }
+            Err(error) => {
+                // Why it goes no further matters more than who reads how far it came.
+                let _ = output.finish();
+                return Err(failure_of(error, engine)
+                    .about(pool)
+                    .details(vec![format!("{index} of {} pools were reset", arguments.pools.len())])
+                    .help("look with --dry-run at what stands now, then reset it with that version"));
+            }
+        }
     }
-    output.finish()
+    printed.and(output.finish()).map_err(Failure::after_change)
 }
 
 fn question<'a>(arguments: &ResetArguments, pool: &'a str) -> Reset<'a> {
@@ -197,7 +223,9 @@ async fn look(
     let mut changes = Vec::new();
     loop {
         let report = client.reset_pool(&asked).await.map_err(|error| {
-            let failure = read_failure(error, engine);
+            let failure = read_failure(error, engine)
+                .about(pool)
+                .details(vec!["no pool was reset".to_owned()]);
             match changes.is_empty() {
                 true => failure,
                 false => failure.help("the pool changes while it is listed: close it first"),
@@ -296,7 +324,7 @@ fn print(output: &mut Output, arguments: &ResetArguments, printed: &Printed<'_>)
                 let reference = change
                     .reference
                     .as_ref()
-                    .map(|text| format!(" ({text})"))
+                    .map(|text| format!(" ({})", printable(text)))
                     .unwrap_or_default();
                 output.line(format_args!(
                     "  {} {reservation}{reference}: {} -> {}",
@@ -309,4 +337,33 @@ fn print(output: &mut Output, arguments: &ResetArguments, printed: &Printed<'_>)
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_segments_have_room() {
+        for segment_size in [64 << 10, 64 << 20, 600 << 20, 1 << 30] {
+            let options = options(PathBuf::new(), segment_size);
+            assert!(options.journal_space >= options.journal_space_min(segment_size));
+        }
+    }
+
+    #[test]
+    fn versions_are_what_a_dry_run_printed() {
+        assert_eq!(parse_version("91f0c3a27be4d508"), Ok(0x91f0_c3a2_7be4_d508));
+        for text in [
+            "0",
+            "0000000000000000",
+            "+1f0c3a27be4d508",
+            "91f0c3a27be4d50",
+            "91f0c3a27be4d5081",
+            "91f0c3a27be4d50x",
+            "",
+        ] {
+            assert!(parse_version(text).is_err(), "{text}");
+        }
+    }
 }

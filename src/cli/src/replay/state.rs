@@ -13,8 +13,8 @@ use crate::pool_form::{PoolForm, TABLE_TEXT_COLUMNS, table_head, table_row, used
 use crate::reservation_form::ReservationForm;
 use crate::values::{DimensionNames, parse_dimensions};
 
-use super::moment::parse_moment;
-use super::{DataArguments, SourceArguments, failure_of, online, open, pools_named};
+use super::moment::{GivenMoment, parse_moment};
+use super::{DataArguments, SourceArguments, failure_of, failure_of_moment, online, open, pools_named};
 
 /// Events between two looks at the progress.
 const PROGRESS_EVENT_COUNT: u64 = 1 << 14;
@@ -22,8 +22,9 @@ const PROGRESS_EVENT_COUNT: u64 = 1 << 14;
 /// The command line of `plimsoll replay state`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The moment is a time, or a place in a core's journal, as 'plimsoll replay dump' and 'verify' print it: lsn:N, or lsn:CORE:N; the other
-cores are then shown as of the same time. Without --at: as of now, up to what is durable.
+The moment is a time, or a place in a core's journal, as 'plimsoll replay dump' prints it as core and lsn: lsn:CORE:N, or lsn:N where there
+is one core; the other cores are then shown as of the same time. A time with milliseconds, as `at` is printed, is the end of that
+millisecond. Without --at: as of now, up to what is durable.
 
 Examples:
   plimsoll replay state --data ./slots --at 2026-12-24T12:00:00+01:00
@@ -35,7 +36,7 @@ pub(crate) struct StateArguments {
 
     /// The moment
     #[arg(long, value_name = "TIME|LSN", value_parser = parse_moment)]
-    at: Option<Moment>,
+    at: Option<GivenMoment>,
 
     /// Print the reservations that took units, instead of pools
     #[arg(long)]
@@ -55,11 +56,12 @@ pub(crate) struct StateArguments {
 
 pub(super) fn run(arguments: &StateArguments) -> Result<(), Failure> {
     let data = &arguments.source.data;
-    let moment = arguments.at.unwrap_or(Moment::Time(Timestamp(i64::MAX)));
+    let moment = arguments.at.unwrap_or(GivenMoment::NOW);
     if let Some(engine) = &arguments.source.engine {
         return online::state(arguments, engine, moment);
     }
     let history = open(data)?;
+    let moment = moment.of(&history, "--at")?;
     let mut printer = Printer::new(arguments, history.view().dimensions())?;
     match (&arguments.pool, moment) {
         (Some(name), Moment::Time(time)) => print_pool(&history, name, time, &mut printer, data)?,
@@ -110,7 +112,7 @@ fn print_pool(
     Err(no_such_pool(name))
 }
 
-fn no_such_pool(name: &str) -> Failure {
+pub(super) fn no_such_pool(name: &str) -> Failure {
     Failure::new(Exit::Failed, format!("there was no pool {name:?} at that moment"))
         .help("'plimsoll replay history' shows when it was created and retired")
 }
@@ -123,7 +125,7 @@ fn print_all(
     printer: &mut Printer<'_>,
     data: &DataArguments,
 ) -> Result<(), Failure> {
-    let failed = |error| failure_of(error, data);
+    let failed = |error| failure_of_moment(error, "--at", data);
     // How much there is to read depends on the snapshots, so only what was done is told.
     let bar = ProgressBar::new_spinner();
     let mut replayer = Replayer::near(history, moment).map_err(failed)?;

@@ -4,6 +4,7 @@
     reason = "seeds and what was skipped are told to whoever runs the tests"
 )]
 
+mod again;
 mod bad_input;
 mod demo;
 mod export;
@@ -14,6 +15,7 @@ mod holds;
 mod kill;
 mod lasting;
 mod limits;
+mod looking_back;
 mod orders;
 mod past;
 mod rebuild;

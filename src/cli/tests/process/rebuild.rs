@@ -202,6 +202,22 @@ fn a_later_file_and_callers_who_name_the_order_find_what_is_there() {
 }
 
 #[test]
+fn a_pool_that_the_file_does_not_name_holds_nothing_according_to_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(&directory.path().join("data"), &SERVE);
+    let pools = write(directory.path(), "pools.csv", POOLS);
+    succeed(&server, &["pool", "import", pools.to_str().unwrap()]);
+    succeed(&server, &["reserve", "other", "--units", "rooms=1"]);
+    let file = write(directory.path(), "orders.csv", ORDERS);
+    let progress = directory.path().join("progress");
+    for _ in 0..2 {
+        let report = finish(rebuild(&server.engine(), &file, &progress, &[]));
+        let expected = json!([{"pool": "other", "dimension": "rooms", "file": 0, "engine": 1}]);
+        assert_eq!(report["differences"], expected);
+    }
+}
+
+#[test]
 fn what_cannot_be_rebuilt_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::start(&directory.path().join("data"), &SERVE);

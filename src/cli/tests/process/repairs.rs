@@ -259,6 +259,21 @@ fn every_kind_of_damage_is_told_and_mended() {
     let report = damaged.is_mended(&["cut"]);
     assert!(report["journals"][0]["cut"]["shortened"].is_null());
 
+    // Nobody reads what is said: it is mended all the same, and damage that stays is never passed over in silence.
+    let damaged = killed.copy("unread");
+    std::fs::remove_file(damaged.segment(3)).unwrap();
+    let unread = |options: &[&str]| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = plimsoll();
+        command.args(["replay", "repair", "--data"]).arg(&damaged.data);
+        command.args(options).stdout(writer).status().unwrap().code()
+    };
+    assert_eq!(unread(&[]), Some(1));
+    assert_eq!(unread(&["--json"]), Some(1));
+    assert_eq!(unread(&["--yes"]), Some(1));
+    assert_eq!(repair(&damaged.data, &[]).0, Some(0));
+
     // The header is broken, and the archive too.
     let damaged = killed.copy("header");
     flip(&damaged.segment(2), random.below(128) as usize);

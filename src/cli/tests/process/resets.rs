@@ -229,10 +229,99 @@ fn a_pool_that_changed_since_is_not_reset() {
         "{}",
         String::from_utf8_lossy(&refused.stderr)
     );
+    let error = String::from_utf8_lossy(&refused.stderr);
+    assert!(error.starts_with("error: other: changed_meanwhile"), "{error}");
+    assert!(error.contains("no pool was reset"), "{error}");
+    assert_eq!(error.matches("is not current").count(), 1, "{error}");
     // Neither of the two.
+    assert_eq!(state_of(&server, &made), "confirmed");
+    // No version is any version but by its own word.
+    for version in ["0", "0000000000000000", "+1f0c3a27be4d508"] {
+        let usage = reset(&place, &["slot", "--to", &then, "--version", version]);
+        assert_eq!(usage.status.code(), Some(2), "{version}");
+    }
     assert_eq!(state_of(&server, &made), "confirmed");
     let future = reset(&place, &["slot", "--to", "2100-01-01T00:00:00Z", "--any-version"]);
     assert!(String::from_utf8_lossy(&future.stderr).contains("has not come"));
     let before = reset(&place, &["slot", "--to", "2020-01-01T00:00:00Z", "--any-version"]);
     assert!(String::from_utf8_lossy(&before.stderr).contains("did not exist then"));
+}
+
+/// A hold's deadline passes while the directory lies still: a dry run changes nothing, and the version stands.
+#[test]
+fn a_dry_run_on_a_stopped_directory_records_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let server = start(&data, "1");
+    pool(&server, directory.path(), "slot", 10);
+    reserve(&server, "slot", "rooms=1", &["--hold", "1s"]);
+    let then = now();
+    let made = reserve(&server, "slot", "rooms=2", &[]);
+    assert_eq!(server.terminate(), Some(0));
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    let place = ["--data", data.to_str().unwrap(), "--json"];
+    let events = || {
+        let output = plimsoll()
+            .args(["replay", "dump", "--data"])
+            .arg(&data)
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let before = events();
+    let listed = done(&reset(&place, &["slot", "--to", &then, "--dry-run"]));
+    assert_eq!(events(), before);
+    let again = done(&reset(&place, &["slot", "--to", &then, "--dry-run"]));
+    assert_eq!(events(), before);
+    assert_eq!(listed, again);
+    let version = listed[0]["version"].as_str().unwrap();
+    done(&reset(&place, &["slot", "--to", &then, "--version", version]));
+    let server = start(&data, "1");
+    assert_eq!(state_of(&server, &made), "released");
+}
+
+/// More is printed than a buffer holds, and nobody reads it.
+#[test]
+fn all_pools_are_reset_when_the_reader_goes_away() {
+    const POOL_COUNT: usize = 250;
+    let directory = tempfile::tempdir().unwrap();
+    let server = start(&directory.path().join("data"), "1");
+    let long = "x".repeat(100);
+    let names: Vec<String> = (0..POOL_COUNT).map(|number| format!("{long}-{number}")).collect();
+    let mut pools = "name,zone,kind,starts_at,ends_at,rooms\n".to_owned();
+    let mut orders = "at,op,order,pool,rooms\n".to_owned();
+    for name in &names {
+        pools.push_str(&format!("{name},z,k,0,1,9\n"));
+        orders.push_str(&format!("1,reserve,{},{name},1\n", &name[101..]));
+    }
+    let write = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    succeed(&server, &["pool", "import", &write("pools.csv", &pools)]);
+    let then = now();
+    let progress = write("progress", "");
+    let figures = json(
+        &server,
+        &["orders", &write("orders.csv", &orders), "--progress", &progress],
+    );
+    assert_eq!(figures[0]["accepted"], POOL_COUNT);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = plimsoll()
+        .args(["replay", "reset"])
+        .args(&names)
+        .args(["--to", &then, "--any-version", "--json", "--engine", &server.engine()])
+        .stdout(writer)
+        .output()
+        .unwrap();
+    assert_eq!(
+        output.status.code(),
+        Some(1),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let used = succeed(&server, &["pool", "list", "--used"]);
+    assert_eq!(used.lines().filter(|line| line.ends_with(",0")).count(), POOL_COUNT);
 }

@@ -1,5 +1,7 @@
 //! Events, pools and moments are found again, wherever they lie.
 
+use std::ops::ControlFlow;
+
 use plimsoll_domain::{Event, Timestamp};
 use plimsoll_journal::Lsn;
 use plimsoll_replay::{After, Catalog, EventRange, History, Moment, PoolLedger, Replayer, keys_of_reference, kind_of};
@@ -89,8 +91,20 @@ fn a_pools_history_has_the_counters_after_each_event() {
                 held.0[0],
                 confirmed.0[0],
             ));
+            ControlFlow::Continue(())
         })
         .unwrap();
+    let mut count = 0;
+    let broken_off = PoolLedger::new(quiet).follow(&history, Timestamp(i64::MAX), |_, _, _| {
+        count += 1;
+        if count == 2 {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    });
+    broken_off.unwrap();
+    assert_eq!(count, 2);
     let expected = [
         ("pool_created", "-", 5, 0, 0),
         ("reserved", "the needle", 5, 0, 2),
