@@ -1,22 +1,33 @@
 //! How reservations ended that no engine knows any more.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use plimsoll_domain::{Event, PoolId, ReservationId, ReservationState, ReservationView};
 use plimsoll_journal::Lsn;
-use plimsoll_replay::{Budget, Forward, Positions, Selection, Step, keys_of_pool};
+use plimsoll_protocol::Status;
+use plimsoll_replay::{Budget, Forward, History, Positions, Selection, Step, keys_of_pool};
 
 use super::Refused;
 use super::reader::Reader;
 use super::search::{Candidate, view_when_made};
+use crate::limits::SETTLINGS_MAX;
+
+/// What has not been read to its end is not given up for another one within this time.
+const IN_USE_FOR: Duration = Duration::from_secs(10);
 
 /// Reservations of one pool, followed from where the first of them was made. It is kept from one request to the next, so that a long life is read once.
 pub(super) struct Settling {
     pool: PoolId,
     events: Forward,
+    /// What was durable when `events` was opened.
+    upto: Positions,
     views: HashMap<ReservationId, ReservationView>,
-    /// All that happened to them was read. A reset can let one live again that had ended, so no end is the last before that.
-    is_done: bool,
+    /// All of `events` was read.
+    is_read: bool,
+    /// The pool has left memory: nothing more happens to them.
+    is_over: bool,
+    pub(super) used_at: Instant,
 }
 
 impl Reader {
@@ -24,17 +35,21 @@ impl Reader {
     pub(super) fn settle(&mut self, candidates: &mut [Candidate], budget: &mut Budget) -> Result<(), Refused> {
         while let Some(first) = candidates.iter().position(|candidate| candidate.now.is_none()) {
             let id = candidates[first].made.reservation;
-            let settling = match self.settling.take() {
-                Some(kept) if kept.views.contains_key(&id) => kept,
-                _ => self.begin_settling(candidates[first].made.pool, candidates)?,
+            let kept = self.settlings.iter().position(|kept| kept.views.contains_key(&id));
+            let mut settling = match kept {
+                Some(kept) => self.settlings.swap_remove(kept),
+                None => {
+                    make_room(&mut self.settlings)?;
+                    self.begin_settling(candidates[first].made.pool, candidates)?
+                }
             };
-            let settling = settling.go_on(self, budget)?;
-            for candidate in candidates.iter_mut().filter(|candidate| candidate.now.is_none()) {
-                let view = settling.views.get(&candidate.made.reservation);
-                candidate.now = view.filter(|_| settling.is_done).copied();
+            let is_known = settling.go_on(self.history_read()?, budget)?;
+            if is_known {
+                for candidate in candidates.iter_mut().filter(|candidate| candidate.now.is_none()) {
+                    candidate.now = settling.views.get(&candidate.made.reservation).copied();
+                }
             }
-            let is_known = candidates[first].now.is_some();
-            self.settling = Some(settling);
+            self.settlings.push(settling);
             if !is_known {
                 break;
             }
@@ -44,10 +59,11 @@ impl Reader {
 
     fn begin_settling(&self, pool: PoolId, candidates: &[Candidate]) -> Result<Settling, Refused> {
         let history = self.history_read()?;
+        let upto = history.end()?;
         let of_pool = candidates
             .iter()
             .filter(|candidate| candidate.now.is_none() && candidate.made.pool == pool);
-        let mut positions = history.end()?;
+        let mut positions = upto.clone();
         // Journals from the earliest one on, since later ones hold what came later.
         let first = of_pool
             .clone()
@@ -63,31 +79,67 @@ impl Reader {
         let views: HashMap<_, _> = of_pool
             .map(|candidate| (candidate.made.reservation, view_when_made(&candidate.made)))
             .collect();
-        let selection = Selection {
-            partition: Some(pool.partition()),
-            keys: Some(keys_of_pool(pool)),
-            ..Selection::ALL
-        };
         Ok(Settling {
             pool,
-            events: Forward::open(history, &positions, None, selection)?,
-            is_done: false,
+            events: Forward::open(history, &positions, None, selection(pool))?,
+            upto,
+            is_read: false,
+            is_over: false,
             views,
+            used_at: Instant::now(),
         })
     }
 }
 
+/// The one that was used longest ago goes, unless others are in the midst of all of them.
+fn make_room(settlings: &mut Vec<Settling>) -> Result<(), Refused> {
+    if settlings.len() < SETTLINGS_MAX {
+        return Ok(());
+    }
+    let now = Instant::now();
+    let is_free = |settling: &Settling| {
+        settling.is_read || settling.is_over || now.duration_since(settling.used_at) >= IN_USE_FOR
+    };
+    let places = settlings.iter().enumerate().filter(|(_, settling)| is_free(settling));
+    let Some((place, _)) = places.min_by_key(|(_, settling)| settling.used_at) else {
+        let detail = format!("{SETTLINGS_MAX} searches for reservations that ended long ago are going on already");
+        return Err(Refused(Status::Overloaded, detail));
+    };
+    settlings.swap_remove(place);
+    Ok(())
+}
+
+fn selection(pool: PoolId) -> Selection {
+    Selection {
+        partition: Some(pool.partition()),
+        keys: Some(keys_of_pool(pool)),
+        ..Selection::ALL
+    }
+}
+
 impl Settling {
-    fn go_on(mut self, reader: &Reader, budget: &mut Budget) -> Result<Settling, Refused> {
-        let history = reader.history_read()?;
-        while !self.is_done {
+    /// Reads on. True when all that is durable now was read: a reset can let one live again that had ended, so an end holds only as long as nothing more
+    /// happened.
+    fn go_on(&mut self, history: &History, budget: &mut Budget) -> Result<bool, Refused> {
+        self.used_at = Instant::now();
+        let end = history.end()?;
+        while !self.is_over {
+            if self.is_read {
+                let is_behind = (0..end.0.len()).any(|journal| self.upto.of(journal) < end.of(journal));
+                if !is_behind {
+                    return Ok(true);
+                }
+                self.events = Forward::open(history, &self.events.positions(), None, selection(self.pool))?;
+                self.upto = end.clone();
+                self.is_read = false;
+            }
             match self.events.next(history, budget)? {
                 Step::Next(recorded) => self.take(&recorded.event),
-                Step::Paused => break,
-                Step::End => self.is_done = true,
+                Step::Paused => return Ok(false),
+                Step::End => self.is_read = true,
             }
         }
-        Ok(self)
+        Ok(true)
     }
 
     fn take(&mut self, event: &Event) {
@@ -122,7 +174,7 @@ impl Settling {
             }
             // What still lived went with its pool as it was.
             Event::PoolRetired(event) if event.pool == self.pool => {
-                self.is_done = true;
+                self.is_over = true;
                 return;
             }
             _ => return,
