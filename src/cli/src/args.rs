@@ -285,7 +285,8 @@ pub(crate) struct ListArguments {
     #[arg(long, value_name = "NAMES", value_parser = parse_dimensions, requires = "used")]
     pub(crate) dimensions: Option<DimensionNames>,
 
-    /// As it was at this time: Unix seconds or RFC 3339 with an offset
+    /// As it was at this time: Unix seconds or RFC 3339 with an offset. Times of events are printed cut to milliseconds: add one
+    /// to see what an event left
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub(crate) as_of: Option<i64>,
 

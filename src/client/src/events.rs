@@ -385,6 +385,9 @@ impl Client {
 
     /// Events as they happen. Nothing is sent before [`Feed::next`].
     ///
+    /// A server takes four requests of history at once from a connection; further ones wait for a pause between attempts. Whoever follows more feeds with one
+    /// client gives it more [`connections`](crate::Options::connections).
+    ///
     /// ```no_run
     /// # async fn example(client: plimsoll_client::Client) -> Result<(), plimsoll_client::Error> {
     /// use plimsoll_client::FeedQuery;

@@ -33,6 +33,9 @@ What was reserved since ends as released; keys keep what they led to. What ended
 holds whose deadline has passed. A pool may stand above its limit afterwards: it then sells nothing until it is below. Nothing
 that was recorded is changed: the reset is recorded as events of its own, all or none of them, for each pool.
 
+Times are printed cut to milliseconds: --to with the time of an event as it is printed is just before it, and a millisecond more
+behind it.
+
 First look with --dry-run: it lists every change, and prints the pool's version. The real run is refused when the pool has changed
 since. Close a pool that sells, or it will have.
 

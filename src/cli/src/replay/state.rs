@@ -23,7 +23,8 @@ const PROGRESS_EVENT_COUNT: u64 = 1 << 14;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The moment is a time, or a place in a core's journal, as 'plimsoll replay dump' and 'verify' print it: lsn:N, or lsn:CORE:N; the other
-cores are then shown as of the same time. Without --at: as of now, up to what is durable.
+cores are then shown as of the same time. Without --at: as of now, up to what is durable. Times are printed cut to milliseconds: the
+time of an event as it is printed is just before it, and a millisecond more behind it.
 
 Examples:
   plimsoll replay state --data ./slots --at 2026-12-24T12:00:00+01:00

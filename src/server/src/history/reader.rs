@@ -20,7 +20,7 @@ use super::lookup::Lookups;
 use super::past::PastState;
 use super::reset::KeptTarget;
 use super::search::Found;
-use super::settling::Settling;
+use super::settling::Settlings;
 use super::{HistoryAnswer, HistoryRequest, Question, Refused};
 use crate::background::spawn;
 use crate::clock::Clock;
@@ -47,7 +47,7 @@ pub(crate) fn start(shared: Arc<Shared>, data: PathBuf) -> std::io::Result<JoinH
         history: None,
         followed: None,
         labels: Labels::default(),
-        settlings: Vec::new(),
+        settlings: Settlings::default(),
         past: Vec::new(),
         targets: Vec::new(),
         waiting: Vec::new(),
@@ -93,11 +93,11 @@ pub(super) struct Reader {
     pub(super) shared: Arc<Shared>,
     data: PathBuf,
     clock: Clock,
-    history: Option<History>,
+    pub(super) history: Option<History>,
     /// All pools, followed as far as a request needed it.
     pub(super) followed: Option<FollowedPools>,
     labels: Labels,
-    pub(super) settlings: Vec<Settling>,
+    pub(super) settlings: Settlings,
     pub(super) past: Vec<PastState>,
     pub(super) targets: Vec<KeptTarget>,
     waiting: Vec<(Waiter, WaitingFeed)>,
@@ -167,7 +167,7 @@ impl Reader {
         let now = Instant::now();
         let is_used = |used_at: Instant| now.duration_since(used_at) < KEPT_FOR;
         self.past.retain(|state| is_used(state.used_at));
-        self.settlings.retain(|settling| is_used(settling.used_at));
+        self.settlings.rest(is_used);
         self.targets.retain(|kept| is_used(kept.used_at));
         if self.labels.used_at.is_some_and(|used_at| !is_used(used_at)) {
             self.labels = Labels::default();

@@ -39,7 +39,7 @@ pub(super) struct Candidate {
     pub(super) journal: usize,
     pub(super) lsn: Lsn,
     /// Where to go on to find it again.
-    ahead: Positions,
+    pub(super) ahead: Positions,
     /// How it is, where that is known.
     pub(super) now: Option<ReservationView>,
 }

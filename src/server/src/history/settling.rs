@@ -27,29 +27,43 @@ pub(super) struct Settling {
     is_read: bool,
     /// The pool has left memory: nothing more happens to them.
     is_over: bool,
-    pub(super) used_at: Instant,
+    used_at: Instant,
 }
+
+/// Those that are kept: several searches may need more than one turn each, and must not throw away what the others have read.
+#[derive(Default)]
+pub(super) struct Settlings(Vec<Settling>);
 
 impl Reader {
     /// Finds out how candidates ended, those of one pool at a time. What stays unknown has not been reached within the budget.
     pub(super) fn settle(&mut self, candidates: &mut [Candidate], budget: &mut Budget) -> Result<(), Refused> {
+        self.history()?;
+        match &self.history {
+            Some(history) => self.settlings.settle(history, candidates, budget),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Settlings {
+    fn settle(&mut self, history: &History, candidates: &mut [Candidate], budget: &mut Budget) -> Result<(), Refused> {
         while let Some(first) = candidates.iter().position(|candidate| candidate.now.is_none()) {
             let id = candidates[first].made.reservation;
-            let kept = self.settlings.iter().position(|kept| kept.views.contains_key(&id));
+            let kept = self.0.iter().position(|kept| kept.views.contains_key(&id));
             let mut settling = match kept {
-                Some(kept) => self.settlings.swap_remove(kept),
+                Some(kept) => self.0.swap_remove(kept),
                 None => {
-                    make_room(&mut self.settlings)?;
-                    self.begin_settling(candidates[first].made.pool, candidates)?
+                    self.make_room()?;
+                    Settling::begin(history, candidates[first].made.pool, candidates)?
                 }
             };
-            let is_known = settling.go_on(self.history_read()?, budget)?;
+            let is_known = settling.go_on(history, budget)?;
             if is_known {
                 for candidate in candidates.iter_mut().filter(|candidate| candidate.now.is_none()) {
                     candidate.now = settling.views.get(&candidate.made.reservation).copied();
                 }
             }
-            self.settlings.push(settling);
+            self.0.push(settling);
             if !is_known {
                 break;
             }
@@ -57,8 +71,40 @@ impl Reader {
         Ok(())
     }
 
-    fn begin_settling(&self, pool: PoolId, candidates: &[Candidate]) -> Result<Settling, Refused> {
-        let history = self.history_read()?;
+    /// The one that was used longest ago goes, unless others are in the midst of all of them.
+    fn make_room(&mut self) -> Result<(), Refused> {
+        if self.0.len() < SETTLINGS_MAX {
+            return Ok(());
+        }
+        let now = Instant::now();
+        let is_free = |settling: &Settling| {
+            settling.is_read || settling.is_over || now.duration_since(settling.used_at) >= IN_USE_FOR
+        };
+        let places = self.0.iter().enumerate().filter(|(_, settling)| is_free(settling));
+        let Some((place, _)) = places.min_by_key(|(_, settling)| settling.used_at) else {
+            let detail = format!("{SETTLINGS_MAX} searches for reservations that ended long ago are going on already");
+            return Err(Refused(Status::Overloaded, detail));
+        };
+        self.0.swap_remove(place);
+        Ok(())
+    }
+
+    /// Gives up what was not used lately.
+    pub(super) fn rest(&mut self, is_used: impl Fn(Instant) -> bool) {
+        self.0.retain(|settling| is_used(settling.used_at));
+    }
+}
+
+fn selection(pool: PoolId) -> Selection {
+    Selection {
+        partition: Some(pool.partition()),
+        keys: Some(keys_of_pool(pool)),
+        ..Selection::ALL
+    }
+}
+
+impl Settling {
+    fn begin(history: &History, pool: PoolId, candidates: &[Candidate]) -> Result<Settling, Refused> {
         let upto = history.end()?;
         let of_pool = candidates
             .iter()
@@ -89,35 +135,6 @@ impl Reader {
             used_at: Instant::now(),
         })
     }
-}
-
-/// The one that was used longest ago goes, unless others are in the midst of all of them.
-fn make_room(settlings: &mut Vec<Settling>) -> Result<(), Refused> {
-    if settlings.len() < SETTLINGS_MAX {
-        return Ok(());
-    }
-    let now = Instant::now();
-    let is_free = |settling: &Settling| {
-        settling.is_read || settling.is_over || now.duration_since(settling.used_at) >= IN_USE_FOR
-    };
-    let places = settlings.iter().enumerate().filter(|(_, settling)| is_free(settling));
-    let Some((place, _)) = places.min_by_key(|(_, settling)| settling.used_at) else {
-        let detail = format!("{SETTLINGS_MAX} searches for reservations that ended long ago are going on already");
-        return Err(Refused(Status::Overloaded, detail));
-    };
-    settlings.swap_remove(place);
-    Ok(())
-}
-
-fn selection(pool: PoolId) -> Selection {
-    Selection {
-        partition: Some(pool.partition()),
-        keys: Some(keys_of_pool(pool)),
-        ..Selection::ALL
-    }
-}
-
-impl Settling {
     /// Reads on. True when all that is durable now was read: a reset can let one live again that had ended, so an end holds only as long as nothing more
     /// happened.
     fn go_on(&mut self, history: &History, budget: &mut Budget) -> Result<bool, Refused> {
@@ -188,5 +205,112 @@ impl Settling {
                 view.expires_at = None;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use plimsoll_domain::ReservationState::{Confirmed, Held};
+
+    use super::*;
+
+    /// Unpacks the data directory that the readers of history are tested with.
+    fn unpack(from: &Path, to: &Path) {
+        for entry in fs::read_dir(from).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if path.is_dir() {
+                fs::create_dir(to.join(name)).unwrap();
+                unpack(&path, &to.join(name));
+            } else {
+                let bytes = zstd::decode_all(fs::File::open(&path).unwrap()).unwrap();
+                fs::write(to.join(name.strip_suffix(".zst").unwrap()), bytes).unwrap();
+            }
+        }
+    }
+
+    fn hour() -> Budget {
+        Budget::new(Duration::from_secs(3600), u64::MAX)
+    }
+
+    /// The first reservations of each pool.
+    fn candidates(history: &History) -> Vec<Candidate> {
+        let mut events = Forward::open(history, &history.beginning(), None, Selection::ALL).unwrap();
+        let mut found: Vec<Candidate> = Vec::new();
+        while let Step::Next(recorded) = events.next(history, &mut hour()).unwrap() {
+            if let Event::Reserved(made) = recorded.event
+                && found
+                    .iter()
+                    .filter(|candidate| candidate.made.pool == made.pool)
+                    .count()
+                    < 2
+            {
+                found.push(Candidate {
+                    made,
+                    journal: recorded.journal,
+                    lsn: recorded.lsn,
+                    ahead: events.positions(),
+                    now: None,
+                });
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn searches_that_take_turns_all_get_to_their_ends() {
+        let directory = tempfile::tempdir().unwrap();
+        let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/../replay/tests/fixtures/format-1/data");
+        unpack(fixture.as_ref(), directory.path());
+        let history = History::read(directory.path()).unwrap();
+        let mut found = candidates(&history);
+        assert!(found.len() > SETTLINGS_MAX, "only {}", found.len());
+        let (turns, others) = found.split_at_mut(SETTLINGS_MAX);
+
+        // A turn reads one record.
+        let turn = || Budget::new(Duration::from_secs(3600), 1);
+        let mut settlings = Settlings::default();
+        for candidate in &mut *turns {
+            settlings
+                .settle(&history, std::slice::from_mut(candidate), &mut turn())
+                .unwrap();
+            assert!(candidate.now.is_none());
+        }
+        // One more would throw away what another one has read.
+        let refused = settlings.settle(&history, std::slice::from_mut(&mut others[0]), &mut turn());
+        assert!(matches!(refused, Err(Refused(Status::Overloaded, _))), "{refused:?}");
+        assert_eq!(settlings.0.len(), SETTLINGS_MAX);
+        for _ in 0..1_000_000 {
+            for candidate in turns.iter_mut().filter(|candidate| candidate.now.is_none()) {
+                settlings
+                    .settle(&history, std::slice::from_mut(candidate), &mut turn())
+                    .unwrap();
+            }
+            if turns.iter().all(|candidate| candidate.now.is_some()) {
+                break;
+            }
+        }
+        for candidate in &mut *turns {
+            let found = candidate.now.take().expect("it was read to its end");
+            Settlings::default()
+                .settle(&history, std::slice::from_mut(candidate), &mut hour())
+                .unwrap();
+            assert_eq!(candidate.now, Some(found));
+        }
+        // What was read to its end makes room.
+        settlings
+            .settle(&history, std::slice::from_mut(&mut others[0]), &mut hour())
+            .unwrap();
+        assert!(others[0].now.is_some());
+        assert_eq!(settlings.0.len(), SETTLINGS_MAX);
+        let is_ended = |candidate: &Candidate| {
+            candidate
+                .now
+                .is_some_and(|view| !matches!(view.state, Held | Confirmed))
+        };
+        assert!(found.iter().any(is_ended), "none of them has ended");
     }
 }
