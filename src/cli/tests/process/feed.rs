@@ -244,7 +244,7 @@ fn so_many_feeds_wait_and_the_others_are_refused() {
     for stream in &mut waiting {
         let mut answered: Vec<_> = (0..PER_CONNECTION).map(|_| next(stream)).collect();
         answered.sort_unstable();
-        let expected: Vec<_> = (0..PER_CONNECTION)
+        let expected: Vec<_> = (1..=PER_CONNECTION)
             .map(|correlation| (correlation, Status::Ok))
             .collect();
         assert_eq!(answered, expected);
