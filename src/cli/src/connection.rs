@@ -93,6 +93,9 @@ pub(crate) fn refused(refusal: &Refusal) -> Failure {
         Some(Status::PoolNotFound) => failure.help("'plimsoll pool list' shows the pools there are"),
         Some(Status::ChangedMeanwhile) => failure.help("look at what stands now, then change that"),
         Some(Status::KeyReused) => failure.help("use a new key for a new request"),
+        Some(Status::HistoryDamaged) => failure.help(
+            "on the server's machine, 'plimsoll replay verify' says what else is damaged, 'plimsoll replay repair --help' what can be done",
+        ),
         _ if refusal.retryable() => failure.help("try again in a moment"),
         _ => failure,
     }

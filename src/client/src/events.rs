@@ -276,7 +276,7 @@ pub struct Feed {
     client: Client,
     query: FeedQuery,
     /// A first answer comes at once, so that there is a cursor whatever happens to the connection then.
-    has_begun: bool,
+    may_wait: bool,
 }
 
 impl Feed {
@@ -313,7 +313,7 @@ impl Feed {
         let client = &self.client;
         let directory = client.inner.shared.directory();
         let wait = (client.options().request_timeout / FEED_WAIT_SHARE).min(FEED_WAIT_MAX);
-        let wait_ms = if self.has_begun { wait.as_millis() as u32 } else { 0 };
+        let wait_ms = if self.may_wait { wait.as_millis() as u32 } else { 0 };
         let query = &self.query;
         let head = Head::request(Operation::Feed, CorrelationId(0));
         let frame = encode(&directory, head, |builder| {
@@ -342,7 +342,8 @@ impl Feed {
             more: table.more(),
         };
         self.query.cursor = Some(table.cursor().to_owned());
-        self.has_begun = true;
+        // Of what is there already, nothing is waited for.
+        self.may_wait = !page.more;
         Ok(page)
     }
 }
@@ -384,6 +385,9 @@ impl Client {
 
     /// Events as they happen. Nothing is sent before [`Feed::next`].
     ///
+    /// A server takes four requests of history at once from a connection; further ones wait for a pause between attempts. Whoever follows more feeds with one
+    /// client gives it more [`connections`](crate::Options::connections).
+    ///
     /// ```no_run
     /// # async fn example(client: plimsoll_client::Client) -> Result<(), plimsoll_client::Error> {
     /// use plimsoll_client::FeedQuery;
@@ -401,7 +405,7 @@ impl Client {
         Feed {
             client: self.clone(),
             query,
-            has_begun: false,
+            may_wait: false,
         }
     }
 }

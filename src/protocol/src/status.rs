@@ -33,6 +33,8 @@ pub enum Status {
     NotHeld = 26,
     /// More changes than count together.
     TooManyChanges = 27,
+    /// A file that holds the past is damaged.
+    HistoryDamaged = 28,
     /// A value out of its range.
     Invalid = 48,
     /// An operation or feature that this server does not have.
@@ -103,7 +105,7 @@ const fn row(status: Status, name: &'static str, retry: Retry, applied: Applied,
 }
 
 #[rustfmt::skip]
-static ROWS: [Row; 25] = {
+static ROWS: [Row; 26] = {
     use Status as S;
     use {Applied as A, Retry as R};
     [
@@ -120,6 +122,7 @@ static ROWS: [Row; 25] = {
         row(S::ChangedMeanwhile, "changed_meanwhile", R::No, A::No, "the version that the change was made from is not current"),
         row(S::NotHeld, "not_held", R::No, A::No, "the reservation is confirmed: it has no deadline to change"),
         row(S::TooManyChanges, "too_many_changes", R::No, A::No, "more changes at once than can count together"),
+        row(S::HistoryDamaged, "history_damaged", R::No, A::No, "a file that holds the past is damaged, or of a version that the server does not know"),
         row(S::Invalid, "invalid", R::No, A::No, "a value out of its range"),
         row(S::Unsupported, "unsupported", R::No, A::No, "an operation or feature that this server does not have"),
         row(S::Malformed, "malformed", R::No, A::No, "the payload is not what the operation asks for"),
@@ -345,7 +348,7 @@ mod tests {
         };
         check(1, Retry::ByKey, Applied::Unknown);
         check(15, Retry::ByKey, Applied::Unknown);
-        check(28, Retry::No, Applied::No);
+        check(29, Retry::No, Applied::No);
         check(47, Retry::No, Applied::No);
         check(79, Retry::No, Applied::No);
         check(83, Retry::Yes, Applied::No);

@@ -59,6 +59,21 @@ pub enum ReplayError {
     },
 }
 
+impl ReplayError {
+    /// Whether something is not what was written, or not known to this program: trying again does not help.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            ReplayError::Directory(DirectoryError::Control(error)) | ReplayError::File(error) => {
+                matches!(error, FileError::Damaged(_))
+            }
+            ReplayError::Directory(DirectoryError::Manifest { .. } | DirectoryError::ManifestLost { .. })
+            | ReplayError::Record { .. }
+            | ReplayError::Snapshot { .. } => true,
+            ReplayError::Directory(_) | ReplayError::NoSuchLsn { .. } | ReplayError::NoSuchCore { .. } => false,
+        }
+    }
+}
+
 /// What is wrong with a record.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -1,6 +1,6 @@
 //! One pool, followed event by event.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -29,27 +29,6 @@ pub struct PoolLedger {
     pub reservations: BTreeMap<ReservationId, PastReservation>,
     /// Whether the pool has left memory.
     pub is_retired: bool,
-}
-
-/// All pools that lived at a time, each after its last event that is not later. Memory is in proportion to what lived then.
-///
-/// # Errors
-/// As for [`crate::Events::next`].
-pub fn ledgers_at(history: &History, time: Timestamp) -> Result<HashMap<PoolId, PoolLedger>, ReplayError> {
-    let mut ledgers: HashMap<PoolId, PoolLedger> = HashMap::new();
-    let mut events = history.events(&EventRange {
-        until: time,
-        ..EventRange::ALL
-    })?;
-    while let Some(recorded) = events.next()? {
-        let Some(pool) = recorded.event.pool() else { continue };
-        let ledger = ledgers.entry(pool).or_insert_with(|| PoolLedger::new(pool));
-        ledger.take(&recorded.event);
-        if ledger.is_retired {
-            ledgers.remove(&pool);
-        }
-    }
-    Ok(ledgers)
 }
 
 impl PoolLedger {

@@ -45,7 +45,7 @@ pub use forward::{Forward, Selection};
 pub use history::{EventRange, Events, History, RecordedEvent};
 pub use keys::{keys_of_name, keys_of_pool, keys_of_reference, put_keys};
 pub use kind::{KINDS, kind_of, reservation_of};
-pub use ledger::{PoolLedger, ledgers_at};
+pub use ledger::PoolLedger;
 pub use newest::Newest;
 pub use pools::{FollowedPool, FollowedPools};
 pub use positions::Positions;

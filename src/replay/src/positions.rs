@@ -10,7 +10,7 @@ use crate::history::History;
 ///
 /// Reading forwards, it is the LSN to go on with, and [`Positions::ALL_READ`] where nothing is left; reading backwards, that of the record before which
 /// to go on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Positions(pub Vec<Lsn>);
 
 impl Positions {

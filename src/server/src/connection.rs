@@ -59,6 +59,8 @@ pub(crate) struct Connection {
     is_held_back: Cell<bool>,
     /// Commands, and requests of rare operations, that are not answered yet.
     in_flight: Cell<usize>,
+    /// Those of them that ask for history.
+    pub(crate) history_in_flight: Cell<usize>,
     is_dirty: Cell<bool>,
     /// The writing task waits for the socket: nobody else may write, since the runtime then forgets whom to wake.
     is_writing: Cell<bool>,
@@ -94,6 +96,7 @@ impl Connection {
             is_in_line: Cell::new(false),
             is_held_back: Cell::new(false),
             in_flight: Cell::new(0),
+            history_in_flight: Cell::new(0),
             is_dirty: Cell::new(false),
             is_writing: Cell::new(false),
             is_welcome: Cell::new(false),

@@ -76,7 +76,9 @@ pub(crate) const RESERVATION_SIZE: u64 = 256;
 pub(crate) const HISTORY_REQUESTS_MAX: usize = 64;
 /// The same of one core: less than its requests of all sorts, so that history never keeps a planner waiting.
 pub(crate) const HISTORY_PER_CORE_MAX: usize = 48;
-/// The most feeds that wait for an event; one more is answered at once.
+/// The same of one connection, so that no client keeps the others from asking.
+pub(crate) const HISTORY_PER_CONNECTION_MAX: usize = 4;
+/// The most feeds that wait for an event; one more is refused.
 pub(crate) const FEEDS_WAITING_MAX: usize = 32;
 /// The longest that a feed waits.
 pub(crate) const FEED_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -91,6 +93,14 @@ pub(crate) const HISTORY_ANSWER_SIZE_MAX: usize = 256 * 1024;
 pub(crate) const HISTORY_LOOKUPS_MAX: usize = 4;
 /// The most states of past moments that are kept for further pages: each holds the pools that lived then, about half a kilobyte each.
 pub(crate) const PAST_STATES_MAX: usize = 2;
+/// The most groups of forgotten reservations that are kept while it is read how they ended: each holds a page of them, and the reader of their pool's events.
+pub(crate) const SETTLINGS_MAX: usize = 4;
+/// Past pools are kept for further pages of a dry run, and for the reset behind it: so many, and of all of them so many reservations, each about 200 bytes. The
+/// last one is kept whatever it has.
+pub(crate) const RESET_TARGETS_MAX: usize = 256;
+pub(crate) const RESET_TARGET_RESERVATIONS_MAX: usize = 1 << 18;
+/// A page of a feed ends behind so many events, whether they are told or passed over: those behind the first that is told are kept to undo the counters.
+pub(crate) const FEED_EVENTS_MAX: usize = 1 << 14;
 
 const _: () = assert!(HISTORY_PER_CORE_MAX < ACCEPTED_REQUESTS_MAX && FEEDS_WAITING_MAX < HISTORY_PER_CORE_MAX);
 const _: () =

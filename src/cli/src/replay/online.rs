@@ -70,7 +70,9 @@ pub(super) fn dump(arguments: &DumpArguments, engine: &str) -> Result<(), Failur
             for event in page.events.iter().filter(|event| is_wanted(event, &mut found)) {
                 output.json(&EventForm::new(event, &dimensions))?;
             }
-            if !page.more {
+            // What was durable then was told.
+            let is_behind = arguments.until.is_some_and(|until| page.as_of > until.0);
+            if is_behind || !page.more {
                 return output.finish();
             }
         }

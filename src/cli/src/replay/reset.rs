@@ -35,6 +35,8 @@ What was reserved since ends as released; keys keep what they led to. What ended
 holds whose deadline has passed. A pool may stand above its limit afterwards: it then sells nothing until it is below. Nothing
 that was recorded is changed: the reset is recorded as events of its own, all or none of them, for each pool.
 
+A time with milliseconds, as `at` of an event is printed, is the end of that millisecond: the event is kept.
+
 First look with --dry-run: it lists every change, and prints the pool's version. The real run is refused when the pool has changed
 since. A reader that goes away stops nothing: all pools are reset, and it ends with 1. Close a pool that sells, or it will have.
 

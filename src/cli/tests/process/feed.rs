@@ -1,13 +1,18 @@
 //! A feed of a server that is killed, started again, and run on other numbers of cores.
 
 use std::collections::HashSet;
+use std::io::Write;
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use plimsoll_client::protocol::{CorrelationId, Encoder, Operation, Status, frame::Head, wire};
 use plimsoll_client::{Event, EventKind, FeedQuery, Key, KeySource, Options, Reserve, Reserving, Units};
 
 use crate::history::{all_events, connect, definition, options};
+use crate::limits::{read_frame, welcomed};
+use crate::past::{drive, order_file, pools};
 use crate::support::{Random, Server, seed};
 
 /// Reserves and releases on all pools until told to stop; whatever happens to the server.
@@ -62,10 +67,13 @@ async fn a_feed_misses_nothing_over_kills_and_other_numbers_of_cores() {
         let is_over = Arc::clone(&is_over);
         tokio::spawn(async move {
             let mut events = Vec::new();
+            let mut as_of = i64::MIN;
             loop {
                 let was_over = is_over.load(Ordering::Acquire);
                 let page = feed.next().await.unwrap();
                 let is_at_end = page.events.is_empty() && !page.more;
+                assert!(page.as_of >= as_of, "{} behind {as_of}", page.as_of);
+                as_of = page.as_of;
                 events.extend(page.events);
                 if was_over && is_at_end {
                     return events;
@@ -154,4 +162,94 @@ fn check_order(
         next += 1;
     }
     assert_eq!(next, known.len(), "{name}: events are missing");
+}
+
+#[tokio::test]
+async fn what_passes_a_filter_by_is_bounded_and_as_of_is_no_later_than_what_was_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let server = Server::start(&data, &["--dimensions", "rooms", "--cores", "1"]);
+    pools(&server, directory.path(), 7, 1_000_000);
+    let file = order_file(directory.path(), 40_000, &mut Random(seed()));
+    drive(&server, &file, &directory.path().join("progress"));
+    let client = plimsoll_client::Client::connect(server.engine(), Options::default())
+        .await
+        .unwrap();
+    let mut feed = client.feed(FeedQuery {
+        since: Some(0),
+        kinds: vec![EventKind::PoolCreated],
+        ..FeedQuery::default()
+    });
+    let before = jiff::Timestamp::now().as_microsecond();
+    let first = feed.next().await.unwrap();
+    assert_eq!(first.events.len(), 7);
+    assert!(first.more);
+    // More than half of the orders was not looked at.
+    let last = client.pool_events("pool-0", None, 1).await.unwrap().events[0].at;
+    assert!(first.as_of < last && last < before, "{} {last}", first.as_of);
+    loop {
+        let page = feed.next().await.unwrap();
+        assert!(page.events.is_empty());
+        if !page.more {
+            assert!(page.as_of >= before);
+            return;
+        }
+    }
+}
+
+/// Asks for what happens from now on, for ten seconds.
+fn ask_feed(stream: &mut TcpStream, correlation: u64) {
+    let mut out = Vec::new();
+    let head = Head::request(Operation::Feed, CorrelationId(correlation));
+    let args = wire::GetFeedArgs {
+        wait_ms: 10_000,
+        ..wire::GetFeedArgs::default()
+    };
+    Encoder::new()
+        .table(&mut out, head, |builder| wire::GetFeed::create(builder, &args))
+        .unwrap();
+    stream.write_all(&out).unwrap();
+}
+
+#[test]
+fn so_many_feeds_wait_and_the_others_are_refused() {
+    const CONNECTION_COUNT: u64 = 8;
+    const PER_CONNECTION: u64 = 4;
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(&directory.path().join("data"), &options("1"));
+    let client = connect(&server);
+    let next = |stream: &mut TcpStream| {
+        let header = read_frame(stream).expect("an answer").0;
+        (header.correlation.0, header.status.known().unwrap())
+    };
+    let mut waiting: Vec<_> = (0..CONNECTION_COUNT).map(|_| welcomed(&server)).collect();
+    for stream in &mut waiting {
+        for correlation in 1..=PER_CONNECTION {
+            ask_feed(stream, correlation);
+        }
+        // A connection may ask for no more.
+        for correlation in PER_CONNECTION + 1..100 {
+            ask_feed(stream, correlation);
+            assert_eq!(next(stream), (correlation, Status::Overloaded));
+        }
+    }
+    // No other feed waits, but other questions are answered.
+    let mut other = welcomed(&server);
+    for correlation in 1..1000 {
+        ask_feed(&mut other, correlation);
+        assert_eq!(next(&mut other), (correlation, Status::Overloaded));
+    }
+    client.put_pools(&[definition("a", 10)], false).unwrap();
+    assert_eq!(client.pool_events("a", None, 10).unwrap().events.len(), 1);
+    for stream in &mut waiting {
+        let mut answered: Vec<_> = (0..PER_CONNECTION).map(|_| next(stream)).collect();
+        answered.sort_unstable();
+        let expected: Vec<_> = (1..=PER_CONNECTION)
+            .map(|correlation| (correlation, Status::Ok))
+            .collect();
+        assert_eq!(answered, expected);
+    }
+    ask_feed(&mut other, 1);
+    client.put_pools(&[definition("b", 10)], false).unwrap();
+    assert_eq!(next(&mut other), (1, Status::Ok));
 }

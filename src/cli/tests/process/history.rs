@@ -1,7 +1,9 @@
 //! What happened, asked of a running server: across archives, segments and the tail, restarts, kills and other numbers of cores.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io::Read;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use plimsoll_client::blocking::Client;
@@ -10,7 +12,7 @@ use plimsoll_client::{
     Reserve, Reserving, Resize, Resizing, SearchQuery, State, Status, Units,
 };
 
-use crate::support::{Random, Server, fail, json, seed, succeed};
+use crate::support::{Random, Server, fail, json, plimsoll, seed, succeed, wait};
 
 /// Small segments and snapshots, so that history crosses archives, sealed segments and the tail within a few seconds; what has ended is forgotten soon.
 const SMALL: [&str; 12] = [
@@ -470,6 +472,35 @@ fn what_is_asked_wrongly_is_refused() {
         let error = client.pool_events("a", Some(cursor), 10).unwrap_err();
         assert_eq!(refused(error), Some(Status::Invalid), "{cursor}");
     }
+    // A cursor belongs to what was asked first.
+    client
+        .put_pools(&[definition("a", 11), definition("b", 10)], false)
+        .unwrap();
+    let cursor = client.pool_events("a", None, 1).unwrap().next.unwrap();
+    assert_eq!(client.pool_events("a", Some(&cursor), 1).unwrap().events.len(), 1);
+    let error = client.pool_events("b", Some(&cursor), 1).unwrap_err();
+    assert_eq!(refused(error), Some(Status::Invalid));
+    for _ in 0..2 {
+        let reserve = Reserve::new("a", Units::InOrder(&[1]), Key::random().unwrap());
+        assert!(matches!(client.reserve(&reserve), Ok(Reserving::Reserved(_))));
+    }
+    let query = SearchQuery {
+        pool: Some("a"),
+        limit: 1,
+        ..SearchQuery::default()
+    };
+    let cursor = client.search_reservations(&query).unwrap().next.unwrap();
+    let next = SearchQuery {
+        cursor: Some(&cursor),
+        ..query
+    };
+    assert_eq!(client.search_reservations(&next).unwrap().reservations.len(), 1);
+    let other = SearchQuery {
+        state: Some(State::Released),
+        ..next
+    };
+    let error = client.search_reservations(&other).unwrap_err();
+    assert_eq!(refused(error), Some(Status::Invalid));
     let nothing = client.search_reservations(&SearchQuery::default()).unwrap_err();
     assert_eq!(refused(nothing), Some(Status::Invalid));
     let future = PastQuery {
@@ -494,4 +525,114 @@ fn what_is_asked_wrongly_is_refused() {
     };
     // The pool did not exist then.
     assert_eq!(refused(client.reset_pool(&reset).unwrap_err()), Some(Status::Invalid));
+}
+
+/// Runs `replay dump` through the server; how it ended, and what it printed.
+fn dump(server: &Server, arguments: &[&str]) -> (std::process::ExitStatus, String, String) {
+    let mut child = plimsoll()
+        .args(["replay", "dump", "--engine", &server.engine()])
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let printed = std::thread::spawn(move || {
+        let mut text = String::new();
+        stdout.read_to_string(&mut text).map(|_| text)
+    });
+    let status = wait(&mut child);
+    let mut error = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
+    (status, printed.join().unwrap().unwrap(), error)
+}
+
+#[test]
+fn a_dump_ends_where_history_does() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(
+        &directory.path().join("data"),
+        &["--dimensions", "orders", "--cores", "1"],
+    );
+    let client = connect(&server);
+    let small = |number| definition(&format!("small-{number}"), 10);
+    let pools: Vec<_> = (0..1000).map(small).collect();
+    client.put_pools(&pools, false).unwrap();
+    let (status, printed, error) = dump(&server, &[]);
+    assert!(status.success(), "{error}");
+    assert_eq!(printed.lines().count(), 1000);
+    // The last millisecond of the time is cut.
+    let last = all_events(&client, "small-999", 1)[0].at / 1000 * 1000 + 1000;
+    let until = format!(
+        "{}.{:06}Z",
+        jiff::Timestamp::from_microsecond(last)
+            .unwrap()
+            .strftime("%Y-%m-%dT%H:%M:%S"),
+        last % 1_000_000
+    );
+    client.put_pools(&[definition("later", 10)], false).unwrap();
+    let (status, printed, error) = dump(&server, &["--until", &until]);
+    assert!(status.success(), "{error}");
+    assert_eq!(printed.lines().count(), 1000);
+}
+
+#[test]
+fn a_dump_takes_large_definitions() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(
+        &directory.path().join("data"),
+        &["--dimensions", "orders", "--cores", "1"],
+    );
+    let client = connect(&server);
+    // All of them are three frames.
+    for numbers in (0..60).collect::<Vec<_>>().chunks(10) {
+        let large = |number: &i32| PoolDefinition {
+            coverage: (0..1024).map(|prefix| format!("{number:016}{prefix:016}")).collect(),
+            ..definition(&format!("large-{number}"), 10)
+        };
+        let pools: Vec<_> = numbers.iter().map(large).collect();
+        client.put_pools(&pools, false).unwrap();
+    }
+    let (status, printed, error) = dump(&server, &["--kind", "pool_created"]);
+    assert!(status.success(), "{error}");
+    assert_eq!(printed.lines().count(), 60);
+}
+
+#[test]
+fn damage_ends_what_reads_it_and_is_named() {
+    let mut random = Random(seed());
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let server = Server::start(&data, &options("1"));
+    let client = connect(&server);
+    let mut ledger = Ledger::create(&client, "a".into());
+    let archive = loop {
+        for _ in 0..200 {
+            ledger.step(&client, &mut random);
+        }
+        let mut journals = std::fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().path());
+        let first = journals.find_map(|journal| {
+            let path = journal.join("archive/0000000001.archive");
+            path.exists().then_some(path)
+        });
+        if let Some(path) = first {
+            break path;
+        }
+    };
+    let mut bytes = std::fs::read(&archive).unwrap();
+    let place = bytes.len() / 2;
+    bytes[place] ^= 1;
+    std::fs::write(&archive, bytes).unwrap();
+    let (status, _, error) = dump(&server, &[]);
+    assert_eq!(status.code(), Some(1), "{error}");
+    for part in [
+        "history_damaged",
+        "0000000001.archive",
+        "replay verify",
+        "replay repair",
+    ] {
+        assert!(error.contains(part), "{error}");
+    }
+    // What is served now does not rest on it.
+    ledger.step(&client, &mut random);
 }

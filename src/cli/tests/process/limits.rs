@@ -96,7 +96,7 @@ fn import_pools(server: &Server, directory: &Path, count: usize) {
     succeed(server, &["pool", "import", file.to_str().unwrap()]);
 }
 
-fn welcomed(server: &Server) -> TcpStream {
+pub(crate) fn welcomed(server: &Server) -> TcpStream {
     let mut stream = connect(server);
     stream.write_all(&hello(VERSION)).unwrap();
     let header = read_frame(&mut stream).expect("a welcome").0;
@@ -105,7 +105,7 @@ fn welcomed(server: &Server) -> TcpStream {
 }
 
 /// The next frame; `None` when the server has closed.
-fn read_frame(stream: &mut TcpStream) -> Option<(Header, Vec<u8>)> {
+pub(crate) fn read_frame(stream: &mut TcpStream) -> Option<(Header, Vec<u8>)> {
     let mut bytes = vec![0; 32];
     stream.read_exact(&mut bytes).ok()?;
     let header = frame::header(&bytes).unwrap().unwrap();

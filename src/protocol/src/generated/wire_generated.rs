@@ -6611,7 +6611,7 @@ pub mod plimsoll {
                 builder.finish()
             }
 
-            /// From an earlier answer or event. Without cursor and `since`, from now on.
+            /// From an earlier answer or event; the filters may be others. Without cursor and `since`, from now on.
             #[inline]
             pub fn cursor(&self) -> Option<&'a str> {
                 // Safety:
@@ -6864,7 +6864,8 @@ pub mod plimsoll {
                         .unwrap()
                 }
             }
-            /// Everything that happened before this time was looked at, microseconds since 1970.
+            /// Everything that was durable at this time was looked at, microseconds since 1970. What happened just before it may
+            /// become durable, and be told, later.
             #[inline]
             pub fn as_of(&self) -> i64 {
                 // Safety:

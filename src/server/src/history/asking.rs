@@ -12,7 +12,7 @@ use super::{
 };
 use crate::connection::Connection;
 use crate::core::{Core, Inner};
-use crate::limits::{FEED_KINDS_MAX, FEED_WAIT_MAX, HISTORY_PER_CORE_MAX, REQUEST_WEIGHT};
+use crate::limits::{FEED_KINDS_MAX, FEED_WAIT_MAX, HISTORY_PER_CONNECTION_MAX, HISTORY_PER_CORE_MAX, REQUEST_WEIGHT};
 
 type Refused = (Status, String);
 
@@ -22,29 +22,41 @@ const LIMIT_DEFAULT: usize = 100;
 const CURSOR_SIZE_MAX: usize = 8192;
 
 /// Requests that the thread has, by a small number that is used again.
-#[derive(Default)]
-pub(crate) struct Asked {
-    places: Vec<Option<Rc<Connection>>>,
+pub(crate) struct Asked<Asker = Rc<Connection>> {
+    places: Vec<Option<Asker>>,
     count: usize,
 }
 
-impl Asked {
+impl<Asker> Default for Asked<Asker> {
+    fn default() -> Asked<Asker> {
+        Asked {
+            places: Vec::new(),
+            count: 0,
+        }
+    }
+}
+
+impl<Asker> Asked<Asker> {
     pub(crate) fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    fn insert(&mut self, connection: Rc<Connection>) -> u32 {
+    /// A place for one that asks; nothing while there are as many as there may be.
+    fn insert(&mut self, asker: Asker) -> Option<u32> {
+        if self.count >= HISTORY_PER_CORE_MAX {
+            return None;
+        }
         self.count += 1;
         let place = self.places.iter().position(Option::is_none);
         let place = place.unwrap_or(self.places.len());
         if place == self.places.len() {
             self.places.push(None);
         }
-        self.places[place] = Some(connection);
-        place as u32
+        self.places[place] = Some(asker);
+        Some(place as u32)
     }
 
-    fn take(&mut self, place: u32) -> Rc<Connection> {
+    fn take(&mut self, place: u32) -> Asker {
         self.count -= 1;
         self.places[place as usize]
             .take()
@@ -64,10 +76,12 @@ impl Core {
         let question = question(operation, frame.payload)?;
         self.with(|inner| {
             let overloaded = || (Status::Overloaded, "too many requests of history wait".to_owned());
-            if inner.asked.count >= HISTORY_PER_CORE_MAX {
-                return Err(overloaded());
+            if connection.history_in_flight.get() >= HISTORY_PER_CONNECTION_MAX {
+                let detail =
+                    format!("{HISTORY_PER_CONNECTION_MAX} requests of history of this connection wait already");
+                return Err((Status::Overloaded, detail));
             }
-            let place = inner.asked.insert(Rc::clone(connection));
+            let place = inner.asked.insert(Rc::clone(connection)).ok_or_else(overloaded)?;
             let request = HistoryRequest {
                 core: self.index(),
                 place,
@@ -79,6 +93,7 @@ impl Core {
                 inner.asked.take(place);
                 return Err(overloaded());
             }
+            connection.history_in_flight.update(|count| count + 1);
             connection.add_in_flight(REQUEST_WEIGHT);
             Ok(())
         })
@@ -88,6 +103,7 @@ impl Core {
     pub(crate) fn take_history_answers(&self, inner: &mut Inner) {
         while let Some(HistoryAnswer { place, frame }) = self.shared.history.pop_answer(self.index()) {
             let connection = inner.asked.take(place);
+            connection.history_in_flight.update(|count| count - 1);
             connection.answered(REQUEST_WEIGHT);
             connection.unsent.borrow_mut().extend_from_slice(&frame);
             inner.mark_dirty(&connection);
@@ -209,5 +225,26 @@ fn cursor(cursor: Option<&str>) -> Result<Option<Box<str>>, Refused> {
     match cursor {
         Some(text) if text.len() > CURSOR_SIZE_MAX => Err(invalid("cursor: too long")),
         cursor => Ok(cursor.map(Box::from)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_core_hands_over_so_many_and_no_more() {
+        let mut asked = Asked::default();
+        let places: Vec<_> = (0..HISTORY_PER_CORE_MAX)
+            .filter_map(|number| asked.insert(number))
+            .collect();
+        assert_eq!(places.len(), HISTORY_PER_CORE_MAX);
+        for _ in 0..1000 {
+            assert_eq!(asked.insert(0), None);
+        }
+        assert_eq!(asked.places.len(), HISTORY_PER_CORE_MAX);
+        // An answer makes room for one, at its place.
+        assert_eq!(asked.take(7), 7);
+        assert_eq!((asked.insert(0), asked.insert(0)), (Some(7), None));
     }
 }

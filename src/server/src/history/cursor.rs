@@ -1,7 +1,7 @@
 //! Cursors: where reading goes on, as a text of `[A-Za-z0-9_-]`.
 //!
-//! A cursor is bytes in the alphabet of base64url: which sort, of which directory, what it says, and a checksum over all of it. Numbers take as many bytes
-//! as they need. It holds nothing that the server would trust: positions are held against the journals, and whoever forges one deceives himself.
+//! A cursor is bytes in the alphabet of base64url: which sort, of which directory, of which question, what it says, and a checksum over all of it. Numbers
+//! take as many bytes as they need. It holds nothing that the server would trust: positions are held against the journals, and whoever forges one deceives himself.
 
 use plimsoll_domain::limits::DIMENSION_COUNT_MAX;
 use plimsoll_domain::{Counters, Units};
@@ -13,6 +13,8 @@ use super::Refused;
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 const CRC_SIZE: usize = 4;
+/// Sort, directory and question.
+const HEAD_SIZE: usize = 5;
 
 /// Which question it belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,15 +36,25 @@ pub(super) struct Reader {
 pub(super) fn not_valid() -> Refused {
     Refused(
         Status::Invalid,
-        "the cursor is not one of this data directory, or of a later time".into(),
+        "the cursor is not one of this question and data directory, or of a later time".into(),
     )
 }
 
+/// Tells questions apart: what must stay the same from page to page.
+pub(super) fn fingerprint(parts: &[&[u8]]) -> u16 {
+    let add = |crc, part: &&[u8]| crc32c::crc32c_append(crc32c::crc32c_append(crc, &part.len().to_le_bytes()), part);
+    let crc = parts.iter().fold(0, add);
+    (crc >> 16) as u16 ^ crc as u16
+}
+
+fn head(sort: Sort, directory: [u8; 16], question: u16) -> [u8; HEAD_SIZE] {
+    let [low, high] = question.to_le_bytes();
+    [sort as u8, directory[0], directory[1], low, high]
+}
+
 impl Writer {
-    pub(super) fn new(sort: Sort, directory: [u8; 16]) -> Writer {
-        let mut writer = Writer(vec![sort as u8]);
-        writer.0.extend_from_slice(&directory[..2]);
-        writer
+    pub(super) fn new(sort: Sort, directory: [u8; 16], question: u16) -> Writer {
+        Writer(head(sort, directory, question).to_vec())
     }
 
     pub(super) fn number(&mut self, mut value: u64) {
@@ -87,16 +99,15 @@ impl Writer {
 
 impl Reader {
     /// # Errors
-    /// It is not a cursor of this sort and directory.
-    pub(super) fn new(text: &str, sort: Sort, directory: [u8; 16]) -> Result<Reader, Refused> {
+    /// It is not a cursor of this sort, directory and question.
+    pub(super) fn new(text: &str, sort: Sort, directory: [u8; 16], question: u16) -> Result<Reader, Refused> {
         let mut bytes = decode(text).ok_or_else(not_valid)?;
         let body = bytes.len().checked_sub(CRC_SIZE).ok_or_else(not_valid)?;
         let crc = crc32c::crc32c(&bytes[..body]);
-        let is_right =
-            bytes[body..] == crc.to_le_bytes() && bytes.starts_with(&[sort as u8, directory[0], directory[1]]);
+        let is_right = bytes[body..] == crc.to_le_bytes() && bytes.starts_with(&head(sort, directory, question));
         bytes.truncate(body);
         if is_right {
-            Ok(Reader { bytes, at: 3 })
+            Ok(Reader { bytes, at: HEAD_SIZE })
         } else {
             Err(not_valid())
         }
@@ -189,7 +200,7 @@ mod tests {
     const DIRECTORY: [u8; 16] = [7; 16];
 
     fn written() -> String {
-        let mut writer = Writer::new(Sort::Feed, DIRECTORY);
+        let mut writer = Writer::new(Sort::Feed, DIRECTORY, 7);
         writer.positions(&Positions(vec![Positions::ALL_READ, Lsn(1), Lsn(1 << 40)]));
         writer.signed(i64::MIN);
         writer.signed(-3);
@@ -205,31 +216,43 @@ mod tests {
                 .all(|byte| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte))
         );
         let end = Positions(vec![Lsn(5), Lsn(5), Lsn(1 << 41), Lsn(9)]);
-        let mut reader = Reader::new(&text, Sort::Feed, DIRECTORY).unwrap();
+        let mut reader = Reader::new(&text, Sort::Feed, DIRECTORY, 7).unwrap();
         let positions = reader.positions(&end).unwrap();
         assert_eq!(positions, Positions(vec![Positions::ALL_READ, Lsn(1), Lsn(1 << 40)]));
         assert_eq!((reader.signed().unwrap(), reader.signed().unwrap()), (i64::MIN, -3));
         assert_eq!(reader.counters(2).unwrap().0[..2], [-1, 2]);
         assert!(reader.number().is_err());
         // A position behind the end is of another directory, or of a later time.
-        let mut reader = Reader::new(&text, Sort::Feed, DIRECTORY).unwrap();
+        let mut reader = Reader::new(&text, Sort::Feed, DIRECTORY, 7).unwrap();
         assert!(reader.positions(&Positions(vec![Lsn(5), Lsn(5), Lsn(9)])).is_err());
     }
 
     #[test]
     fn no_other_text_is_taken_for_a_cursor() {
         let text = written();
-        assert!(Reader::new(&text, Sort::Search, DIRECTORY).is_err());
-        assert!(Reader::new(&text, Sort::Feed, [8; 16]).is_err());
+        assert!(Reader::new(&text, Sort::Search, DIRECTORY, 7).is_err());
+        assert!(Reader::new(&text, Sort::Feed, [8; 16], 7).is_err());
+        assert!(Reader::new(&text, Sort::Feed, DIRECTORY, 8).is_err());
         for place in 0..text.len() {
             let mut bytes = text.clone().into_bytes();
             bytes[place] = if bytes[place] == b'A' { b'B' } else { b'A' };
             let changed = String::from_utf8(bytes).unwrap();
-            assert!(Reader::new(&changed, Sort::Feed, DIRECTORY).is_err(), "{place}");
-            assert!(Reader::new(&text[..place], Sort::Feed, DIRECTORY).is_err(), "{place}");
+            assert!(Reader::new(&changed, Sort::Feed, DIRECTORY, 7).is_err(), "{place}");
+            assert!(
+                Reader::new(&text[..place], Sort::Feed, DIRECTORY, 7).is_err(),
+                "{place}"
+            );
         }
         for text in ["", "A", "====", "ÄÖÜ", "AAAAAAAAAAAA"] {
-            assert!(Reader::new(text, Sort::Feed, DIRECTORY).is_err(), "{text}");
+            assert!(Reader::new(text, Sort::Feed, DIRECTORY, 7).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn questions_are_told_apart() {
+        let check = |one: &[&[u8]], other: &[&[u8]]| assert_ne!(fingerprint(one), fingerprint(other));
+        check(&[b"pool-1"], &[b"pool-2"]);
+        check(&[b"a", b"", &[0]], &[b"", b"a", &[0]]);
+        check(&[b"a", b"", &[0]], &[b"a", b"", &[1]]);
     }
 }

@@ -25,22 +25,16 @@ pub(super) struct Told {
 /// The fixed parts of an event's tables, and texts of usual length.
 const EVENT_SIZE: usize = 512;
 
-impl Told {
-    /// At least as many bytes as the event takes in an answer.
-    pub(super) fn size(&self) -> usize {
-        let definition = match &self.event {
-            Event::PoolCreated(defined) | Event::PoolChanged(defined) => {
-                1024 + defined
-                    .definition
-                    .coverage
-                    .iter()
-                    .map(|prefix| prefix.len() + 16)
-                    .sum::<usize>()
-            }
-            _ => 0,
-        };
-        EVENT_SIZE + definition + self.cursor.as_ref().map_or(0, String::len)
-    }
+/// At least as many bytes as the event takes in an answer, beside its cursor.
+pub(super) fn event_size(event: &Event) -> usize {
+    let definition = match event {
+        Event::PoolCreated(defined) | Event::PoolChanged(defined) => {
+            let coverage = defined.definition.coverage.iter();
+            1024 + coverage.map(|prefix| prefix.len() + 16).sum::<usize>()
+        }
+        _ => 0,
+    };
+    EVENT_SIZE + definition
 }
 
 /// The kind of an event as it is told; nothing of housekeeping.

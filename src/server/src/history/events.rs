@@ -11,7 +11,7 @@ use plimsoll_record::{KIND_POOL_CHANGED, KIND_POOL_CREATED};
 use plimsoll_replay::{After, Budget, Effect, Newest, Positions, Selection, Step, keys_of_name, keys_of_pool};
 
 use super::cursor::{self, Sort, Writer};
-use super::encode::Told;
+use super::encode::{Told, event_size};
 use super::reader::{Page, Reader};
 use super::{EventsQuestion, Refused};
 use crate::limits::HISTORY_ANSWER_SIZE_MAX;
@@ -50,7 +50,7 @@ impl Reader {
         };
         let place = match question.cursor.as_deref() {
             None => begin,
-            Some(text) => match self.read_place(text, &end)? {
+            Some(text) => match self.read_place(question, text, &end)? {
                 // The partition has moved: the counters are followed elsewhere.
                 Place::Begin { journal, .. } if journal != owner => begin,
                 place => place,
@@ -63,7 +63,7 @@ impl Reader {
                     None => {
                         return Ok(Page::Events {
                             events: Vec::new(),
-                            next: Some(self.write_place(&Place::Begin { journal, target })),
+                            next: Some(self.write_place(question, &Place::Begin { journal, target })),
                         });
                     }
                 }
@@ -73,7 +73,7 @@ impl Reader {
         let mut events = Vec::new();
         let next = self.list(question, place, &mut events, budget)?;
         Ok(Page::Events {
-            next: next.map(|place| self.write_place(&place)),
+            next: next.map(|place| self.write_place(question, &place)),
             events,
         })
     }
@@ -191,7 +191,7 @@ impl Reader {
                 time: recorded.time,
                 event: recorded.event,
             };
-            *size += event.size();
+            *size += event_size(&event.event);
             let turn = match &event.event {
                 Event::PoolCreated(_) => {
                     walk.is_over = true;
@@ -253,9 +253,9 @@ impl Reader {
         })
     }
 
-    fn write_place(&self, place: &Place) -> String {
+    fn write_place(&self, question: &EventsQuestion, place: &Place) -> String {
         let dimension_count = self.dimension_count();
-        let mut writer = Writer::new(Sort::Events, self.directory_id());
+        let mut writer = Writer::new(Sort::Events, self.directory_id(), question.fingerprint());
         let walk = match place {
             Place::Begin { journal, target } => {
                 writer.number(0);
@@ -285,9 +285,9 @@ impl Reader {
         writer.finish()
     }
 
-    fn read_place(&self, text: &str, end: &Positions) -> Result<Place, Refused> {
+    fn read_place(&self, question: &EventsQuestion, text: &str, end: &Positions) -> Result<Place, Refused> {
         let dimension_count = self.dimension_count();
-        let mut reader = cursor::Reader::new(text, Sort::Events, self.directory_id())?;
+        let mut reader = cursor::Reader::new(text, Sort::Events, self.directory_id(), question.fingerprint())?;
         let which = reader.number()?;
         if which == 0 {
             let journal = reader.number()? as usize;
@@ -328,6 +328,13 @@ impl Reader {
             None => Place::Walk(walk),
             Some(search) => Place::Search { walk, search },
         })
+    }
+}
+
+impl EventsQuestion {
+    /// Of what its cursors belong to.
+    fn fingerprint(&self) -> u16 {
+        cursor::fingerprint(&[self.pool.as_bytes()])
     }
 }
 

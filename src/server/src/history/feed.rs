@@ -6,16 +6,16 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use plimsoll_domain::{Event, PoolDefinition, PoolId, Timestamp, partition_of};
+use plimsoll_domain::{Event, PoolId, Timestamp, partition_of};
 use plimsoll_protocol::wire::EventKind;
 use plimsoll_replay::{After, Budget, Effect, Forward, Positions, RecordedEvent, Selection, Step};
 
 use super::cursor::{self, Sort, Writer};
-use super::encode::{FeedPage, Told, kind_of};
-use super::labels::Label;
+use super::encode::{FeedPage, Told, event_size, kind_of};
+use super::labels::{Label, label_of};
 use super::reader::{Page, Reader};
 use super::{FeedQuestion, Refused};
-use crate::limits::HISTORY_ANSWER_SIZE_MAX;
+use crate::limits::{FEED_EVENTS_MAX, HISTORY_ANSWER_SIZE_MAX};
 
 /// Where a feed goes on.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +23,8 @@ pub(super) struct FeedPlace {
     pub(super) positions: Positions,
     /// Only events from this time on.
     since: i64,
+    /// What was durable at this time was looked at, microseconds since 1970.
+    as_of: i64,
 }
 
 /// A feed that has nothing to tell yet.
@@ -35,30 +37,35 @@ pub(super) struct WaitingFeed {
 /// An event that was read for a page.
 struct Passed {
     recorded: RecordedEvent,
-    /// With where to go on behind it, if it is to be told.
-    label: Option<(Label, Positions)>,
+    /// With the cursor behind it, if it is to be told.
+    label: Option<(Label, String)>,
 }
 
 impl Reader {
     /// Where a feed begins.
     pub(super) fn feed_place(&mut self, question: &FeedQuestion) -> Result<FeedPlace, Refused> {
+        let now = self.now();
         let history = self.history()?;
         let end = history.end()?;
         if let Some(text) = question.cursor.as_deref() {
-            let mut reader = cursor::Reader::new(text, Sort::Feed, self.directory_id())?;
+            // Whoever goes on may look for something else.
+            let mut reader = cursor::Reader::new(text, Sort::Feed, self.directory_id(), 0)?;
             return Ok(FeedPlace {
                 positions: reader.positions(&end)?,
                 since: reader.signed()?,
+                as_of: reader.signed()?,
             });
         }
         Ok(match question.since {
             Some(since) => FeedPlace {
                 positions: history.beginning(),
                 since,
+                as_of: since.min(now.0),
             },
             None => FeedPlace {
                 positions: end,
                 since: i64::MIN,
+                as_of: now.0,
             },
         })
     }
@@ -73,7 +80,7 @@ impl Reader {
         let looked_at = self.now();
         // The pools that live where the page begins are known then; later ones by their first event.
         if !self.follow(Some(&place.positions), budget)? {
-            return self.feed_page(place, Vec::new(), looked_at, true, budget).map(Some);
+            return self.feed_page(place, Vec::new(), true, budget).map(Some);
         }
         let mut defined = HashMap::new();
         let selection = Selection {
@@ -85,7 +92,7 @@ impl Reader {
         let mut passed: Vec<Passed> = Vec::new();
         let (mut told_count, mut size) = (0, 0);
         let mut more = true;
-        while told_count < question.limit && size < HISTORY_ANSWER_SIZE_MAX {
+        while told_count < question.limit && size < HISTORY_ANSWER_SIZE_MAX && passed.len() < FEED_EVENTS_MAX {
             // A label that is not known yet ends the page before its event.
             let before = events.positions();
             let recorded = match events.next(self.history()?, budget)? {
@@ -105,32 +112,45 @@ impl Reader {
                 match self.label(pool, &defined, budget)? {
                     Step::Next(label) => Some(label).filter(|label| question.matches(label)),
                     Step::End => None,
-                    Step::Paused => return self.feed_page(place, passed, looked_at, true, budget).map(Some),
+                    Step::Paused => return self.feed_page(place, passed, true, budget).map(Some),
                 }
             } else {
                 None
             };
-            let label = label.map(|label| (label, events.positions()));
-            if label.is_some() {
+            place.as_of = place.as_of.max(recorded.time.0);
+            let label = label.map(|label| {
+                let behind = FeedPlace {
+                    positions: events.positions(),
+                    ..*place
+                };
+                (label, self.write_feed(&behind))
+            });
+            if let Some((_, cursor)) = &label {
                 told_count += 1;
-                size += 512;
+                size += event_size(&recorded.event) + cursor.len();
             }
-            passed.push(Passed { recorded, label });
+            // What comes before the first one that is told need not be undone.
+            if label.is_some() || !passed.is_empty() {
+                passed.push(Passed { recorded, label });
+            }
         }
         place.positions = events.positions();
+        if !more {
+            place.as_of = place.as_of.max(looked_at.0);
+        }
         if told_count == 0 && !more {
             return Ok(None);
         }
-        self.feed_page(place, passed, looked_at, more, budget).map(Some)
+        self.feed_page(place, passed, more, budget).map(Some)
     }
 
     /// An answer without events, for a feed that has waited long enough.
-    pub(super) fn empty_feed(&mut self, place: &FeedPlace) -> Page {
+    pub(super) fn empty_feed(&self, place: &FeedPlace) -> Page {
         Page::Feed {
             events: Vec::new(),
             page: FeedPage {
                 cursor: self.write_feed(place),
-                as_of: self.now(),
+                as_of: Timestamp(place.as_of),
                 more: false,
             },
         }
@@ -140,23 +160,14 @@ impl Reader {
         &mut self,
         place: &FeedPlace,
         passed: Vec<Passed>,
-        looked_at: Timestamp,
         more: bool,
         budget: &mut Budget,
     ) -> Result<Page, Refused> {
         let afters = self.afters(place, &passed, budget)?;
-        let as_of = match passed.last() {
-            Some(last) if more => last.recorded.time,
-            _ => looked_at,
-        };
         let mut events = Vec::new();
         for (passed, after) in passed.into_iter().zip(afters) {
-            let Some((label, positions)) = passed.label else {
+            let Some((label, cursor)) = passed.label else {
                 continue;
-            };
-            let place = FeedPlace {
-                positions,
-                since: place.since,
             };
             events.push(Told {
                 time: passed.recorded.time,
@@ -164,12 +175,12 @@ impl Reader {
                 pool: label.name,
                 zone: Some(label.zone),
                 after,
-                cursor: Some(self.write_feed(&place)),
+                cursor: Some(cursor),
             });
         }
         let page = FeedPage {
             cursor: self.write_feed(place),
-            as_of,
+            as_of: Timestamp(place.as_of),
             more,
         };
         Ok(Page::Feed { events, page })
@@ -220,9 +231,10 @@ impl Reader {
     }
 
     fn write_feed(&self, place: &FeedPlace) -> String {
-        let mut writer = Writer::new(Sort::Feed, self.directory_id());
+        let mut writer = Writer::new(Sort::Feed, self.directory_id(), 0);
         writer.positions(&place.positions);
         writer.signed(place.since);
+        writer.signed(place.as_of);
         writer.finish()
     }
 }
@@ -231,13 +243,6 @@ impl FeedQuestion {
     fn matches(&self, label: &Label) -> bool {
         self.pool.as_ref().is_none_or(|pool| *pool == label.name)
             && self.zone.as_ref().is_none_or(|zone| *zone == label.zone)
-    }
-}
-
-pub(super) fn label_of(definition: &PoolDefinition) -> Label {
-    Label {
-        name: definition.name.clone(),
-        zone: definition.zone.clone(),
     }
 }
 

@@ -1,10 +1,11 @@
 //! The names and zones of pools that events know by their ids.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
-use plimsoll_domain::{Event, PoolId};
+use plimsoll_domain::{Event, PoolDefinition, PoolId};
 use plimsoll_record::{KIND_POOL_CHANGED, KIND_POOL_CREATED};
-use plimsoll_replay::{Budget, History, Newest, Positions, ReplayError, Selection, Step, keys_of_name};
+use plimsoll_replay::{Budget, Forward, History, Positions, ReplayError, Selection, Step, keys_of_name};
 
 /// What a pool is called, and where it applies, by its last definition.
 #[derive(Clone, Debug)]
@@ -18,10 +19,11 @@ pub(super) struct Label {
 #[derive(Default)]
 pub(super) struct Labels {
     known: HashMap<PoolId, Label>,
-    /// What is being read, and up to where that was durable.
-    loading: Option<(Newest, Positions)>,
+    /// What is being read.
+    loading: Option<Forward>,
     /// Up to where everything is known.
-    known_upto: Option<Positions>,
+    known_upto: Positions,
+    pub(super) used_at: Option<Instant>,
 }
 
 impl Labels {
@@ -32,50 +34,45 @@ impl Labels {
         pool: PoolId,
         budget: &mut Budget,
     ) -> Result<Step<Label>, ReplayError> {
-        if let Some(label) = self.known.get(&pool) {
-            return Ok(Step::Next(label.clone()));
-        }
+        self.used_at = Some(Instant::now());
         if self.loading.is_none() {
-            let end = history.end()?;
-            if self.known_upto.as_ref() == Some(&end) {
-                return Ok(Step::End);
+            if let Some(label) = self.known.get(&pool) {
+                return Ok(Step::Next(label.clone()));
             }
             let selection = Selection {
                 keys: Some(keys_of_name(None)),
                 kinds: KIND_POOL_CREATED..=KIND_POOL_CHANGED,
                 ..Selection::ALL
             };
-            self.loading = Some((Newest::open(history, &end, selection)?, end));
+            self.loading = Some(Forward::open(history, &self.known_upto, None, selection)?);
         }
-        let Some((newest, _)) = &mut self.loading else {
+        let Some(events) = &mut self.loading else {
             return Ok(Step::End);
         };
-        loop {
-            match newest.next(history, &|_| true, budget) {
+        let result = loop {
+            match events.next(history, budget) {
                 Ok(Step::Next(recorded)) => {
                     if let Event::PoolCreated(defined) | Event::PoolChanged(defined) = &recorded.event {
-                        self.known.entry(defined.pool).or_insert_with(|| Label {
-                            name: defined.definition.name.clone(),
-                            zone: defined.definition.zone.clone(),
-                        });
+                        self.known.insert(defined.pool, label_of(&defined.definition));
                     }
                 }
                 Ok(Step::Paused) => return Ok(Step::Paused),
                 Ok(Step::End) => {
-                    self.known_upto = self.loading.take().map(|(_, end)| end);
                     let label = self.known.get(&pool).cloned();
-                    return Ok(label.map_or(Step::End, Step::Next));
+                    break Ok(label.map_or(Step::End, Step::Next));
                 }
-                Err(error) => {
-                    self.loading = None;
-                    return Err(error);
-                }
+                Err(error) => break Err(error),
             }
-        }
-    }
-
-    /// Gives files up that are only read from now and then.
-    pub(super) fn rest(&mut self) {
+        };
+        self.known_upto = events.positions();
         self.loading = None;
+        result
+    }
+}
+
+pub(super) fn label_of(definition: &PoolDefinition) -> Label {
+    Label {
+        name: definition.name.clone(),
+        zone: definition.zone.clone(),
     }
 }

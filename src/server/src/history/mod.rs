@@ -181,3 +181,47 @@ impl HistoryQueue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use plimsoll_protocol::{CorrelationId, Operation};
+
+    use super::*;
+
+    fn request(core: usize) -> HistoryRequest {
+        HistoryRequest {
+            core,
+            place: 0,
+            head: Head::request(Operation::PoolEvents, CorrelationId(1)),
+            is_gone: Arc::default(),
+            question: Question::Events(EventsQuestion {
+                pool: "a".into(),
+                cursor: None,
+                limit: 1,
+            }),
+        }
+    }
+
+    #[test]
+    fn the_server_takes_so_many_and_no_more() {
+        let queue = HistoryQueue::new(2);
+        for number in 0..HISTORY_REQUESTS_MAX {
+            assert!(queue.push_request(request(number % 2)).is_ok(), "{number}");
+        }
+        for _ in 0..1000 {
+            assert!(queue.push_request(request(0)).is_err());
+        }
+        // What the thread has taken is in flight until its answer is on its way to the client.
+        let taken = queue.requests.pop().unwrap();
+        assert!(queue.push_request(request(0)).is_err());
+        let answer = HistoryAnswer {
+            place: taken.place,
+            frame: Vec::new(),
+        };
+        assert!(queue.answers[taken.core].push(answer).is_ok());
+        assert!(queue.push_request(request(0)).is_err());
+        assert!(queue.pop_answer(taken.core).is_some());
+        assert!(queue.push_request(request(0)).is_ok());
+        assert!(queue.push_request(request(0)).is_err());
+    }
+}

@@ -23,7 +23,7 @@ const IN_USE_FOR: Duration = Duration::from_secs(10);
 pub(super) struct PastState {
     at: i64,
     pools: FollowedPools,
-    used_at: Instant,
+    pub(super) used_at: Instant,
     /// The last page said that there is more.
     has_more: bool,
 }

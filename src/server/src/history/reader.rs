@@ -14,16 +14,18 @@ use plimsoll_protocol::{EncodeError, Encoder, Status};
 use plimsoll_replay::{Budget, FollowedPools, History, Positions, ReplayError, Step};
 
 use super::encode::{self, FeedPage, Told};
-use super::feed::{WaitingFeed, label_of};
-use super::labels::{Label, Labels};
+use super::feed::WaitingFeed;
+use super::labels::{Label, Labels, label_of};
+use super::lookup::Lookups;
 use super::past::PastState;
-use super::reset::Targets;
+use super::reset::KeptTarget;
 use super::search::Found;
-use super::settling::Settling;
+use super::settling::Settlings;
 use super::{HistoryAnswer, HistoryRequest, Question, Refused};
 use crate::background::spawn;
 use crate::clock::Clock;
 use crate::limits::{FEEDS_WAITING_MAX, HISTORY_WORK_BYTES_MAX, HISTORY_WORK_TIME_MAX};
+use crate::seldom::Seldom;
 use crate::shared::Shared;
 
 /// How often the thread looks for what has become durable while a feed waits.
@@ -37,7 +39,7 @@ const FAR_BEHIND: u64 = 1 << 20;
 
 /// Starts the thread; it ends when the executors have.
 pub(crate) fn start(shared: Arc<Shared>, data: PathBuf) -> std::io::Result<JoinHandle<()>> {
-    let lookups_unanswered = vec![false; shared.core_count()];
+    let lookups = Lookups::new(shared.core_count());
     let mut reader = Reader {
         shared,
         data,
@@ -45,13 +47,13 @@ pub(crate) fn start(shared: Arc<Shared>, data: PathBuf) -> std::io::Result<JoinH
         history: None,
         followed: None,
         labels: Labels::default(),
-        settling: None,
+        settlings: Settlings::default(),
         past: Vec::new(),
-        targets: None,
+        targets: Vec::new(),
         waiting: Vec::new(),
-        lookup_count: 0,
-        lookups_unanswered,
+        lookups,
         encoder: Encoder::new(),
+        failures: Seldom::default(),
     };
     spawn("history", move || reader.run())
 }
@@ -91,18 +93,17 @@ pub(super) struct Reader {
     pub(super) shared: Arc<Shared>,
     data: PathBuf,
     clock: Clock,
-    history: Option<History>,
+    pub(super) history: Option<History>,
     /// All pools, followed as far as a request needed it.
     pub(super) followed: Option<FollowedPools>,
     labels: Labels,
-    pub(super) settling: Option<Settling>,
+    pub(super) settlings: Settlings,
     pub(super) past: Vec<PastState>,
-    pub(super) targets: Option<Targets>,
+    pub(super) targets: Vec<KeptTarget>,
     waiting: Vec<(Waiter, WaitingFeed)>,
-    pub(super) lookup_count: u32,
-    /// By core, whether its last lookup is still on its way.
-    pub(super) lookups_unanswered: Vec<bool>,
+    pub(super) lookups: Lookups,
     encoder: Encoder,
+    failures: Seldom,
 }
 
 /// Who waits for an answer.
@@ -121,19 +122,32 @@ impl Waiter {
 
 impl From<ReplayError> for Refused {
     fn from(error: ReplayError) -> Refused {
-        tracing::error!(error = &error as &dyn std::error::Error, "history cannot be read");
-        Refused(Status::Unavailable, format!("history cannot be read: {error}"))
+        let mut detail = format!("history cannot be read: {error}");
+        let mut cause = std::error::Error::source(&error);
+        while let Some(error) = cause {
+            let text = error.to_string();
+            // Some errors repeat their source in their own text.
+            if !detail.ends_with(&text) {
+                detail.push_str(": ");
+                detail.push_str(&text);
+            }
+            cause = error.source();
+        }
+        match error.is_damage() {
+            true => Refused(Status::HistoryDamaged, detail),
+            false => Refused(Status::Unavailable, detail),
+        }
     }
 }
 
 impl Reader {
     fn run(&mut self) {
         let _ = self.shared.history.thread.set(std::thread::current());
-        let mut asked_at = Instant::now();
         let mut looked_at = Instant::now();
         while !self.shared.is_finished() {
+            // A jump is followed some time after it was seen first.
+            self.clock.now();
             if let Some(request) = self.shared.history.requests.pop() {
-                asked_at = Instant::now();
                 self.serve(request);
             } else if self.waiting.is_empty() {
                 std::thread::park_timeout(REST);
@@ -144,12 +158,19 @@ impl Reader {
                 self.look_at_feeds();
                 looked_at = Instant::now();
             }
-            if asked_at.elapsed() >= KEPT_FOR {
-                self.past.clear();
-                self.settling = None;
-                self.targets = None;
-                self.labels.rest();
-            }
+            self.rest();
+        }
+    }
+
+    /// Gives up what nobody asked for in a while, and the files that it keeps open.
+    fn rest(&mut self) {
+        let now = Instant::now();
+        let is_used = |used_at: Instant| now.duration_since(used_at) < KEPT_FOR;
+        self.past.retain(|state| is_used(state.used_at));
+        self.settlings.rest(is_used);
+        self.targets.retain(|kept| is_used(kept.used_at));
+        if self.labels.used_at.is_some_and(|used_at| !is_used(used_at)) {
+            self.labels = Labels::default();
         }
     }
 
@@ -178,7 +199,10 @@ impl Reader {
             Question::Events(question) => self.pool_events(&question, &mut budget),
             Question::Search(question) => self.search(&question, &mut budget),
             Question::Past(question) => self.past(&question, &mut budget),
-            Question::Reset(question) => self.reset(&question),
+            Question::Reset(question) => {
+                let shared = Arc::clone(&self.shared);
+                self.reset(&question, &|| !shared.is_stopping() && !waiter.is_gone())
+            }
             Question::Feed(question) => {
                 let until = Instant::now() + question.wait;
                 let place = match self.feed_place(&question) {
@@ -219,14 +243,17 @@ impl Reader {
     fn look_at_feed(&mut self, waiter: &Waiter, mut feed: WaitingFeed, budget: &mut Budget) -> Option<WaitingFeed> {
         let result = match self.feed(&feed.question, &mut feed.place, budget) {
             Ok(None) => {
-                let may_wait = Instant::now() < feed.until
-                    && !waiter.is_gone()
-                    && !self.shared.is_stopping()
-                    && self.waiting.len() < FEEDS_WAITING_MAX;
-                if may_wait {
+                if Instant::now() >= feed.until || waiter.is_gone() || self.shared.is_stopping() {
+                    Ok(self.empty_feed(&feed.place))
+                } else if self.waiting.len() < FEEDS_WAITING_MAX {
                     return Some(feed);
+                } else {
+                    // An empty answer would be asked for again at once.
+                    Err(Refused(
+                        Status::Overloaded,
+                        format!("{FEEDS_WAITING_MAX} feeds wait already"),
+                    ))
                 }
-                Ok(self.empty_feed(&feed.place))
             }
             Ok(Some(page)) => Ok(page),
             Err(refused) => Err(refused),
@@ -245,6 +272,7 @@ impl Reader {
             Err(refused) => Err(refused),
         };
         if let Err(Refused(status, detail)) = encoded {
+            self.log_failure(waiter, status, &detail);
             self.encoder.failure(&mut frame, waiter.head, status, &detail);
         }
         let answer = HistoryAnswer {
@@ -254,6 +282,21 @@ impl Reader {
         let pushed = self.shared.history.answers[waiter.core].push(answer);
         assert!(pushed.is_ok(), "no more requests are in flight than the queue holds");
         self.shared.mailboxes[waiter.core].notify();
+    }
+
+    /// Whoever asks again and again must not fill the log.
+    fn log_failure(&self, waiter: &Waiter, status: Status, detail: &str) {
+        let is_failure = match status {
+            Status::HistoryDamaged => true,
+            Status::Unavailable => !waiter.is_gone() && !self.shared.is_stopping(),
+            _ => false,
+        };
+        if status == Status::HistoryDamaged {
+            self.shared.history_is_damaged();
+        }
+        if is_failure && let Some(count) = self.failures.tell(Instant::now()) {
+            tracing::error!(%status, detail, count, "requests of history fail");
+        }
     }
 
     fn encode(&mut self, out: &mut Vec<u8>, head: Head, page: &Page) -> Result<(), EncodeError> {

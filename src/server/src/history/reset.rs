@@ -1,54 +1,69 @@
 //! Taking a pool back to an earlier moment: the thread finds out what it was, its owner makes that the present.
 //!
 //! What a pool was at a moment that is over never changes, so it is kept for the further pages of a dry run, and for the real run behind it.
+//!
+//! A long life takes as long to read as it takes, so a reset is not bounded as other requests are; but it ends when its client is gone or the server stops.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use plimsoll_domain::{PoolId, ResetTarget, Timestamp, partition_of};
 use plimsoll_engine::{Answer, Call};
 use plimsoll_protocol::Status;
-use plimsoll_replay::{Budget, PoolLedger, ledgers_at};
+use plimsoll_replay::{Forward, History, PoolLedger, ReplayError, Selection, Step, keys_of_pool};
 
 use super::lookup::unexpected;
-use super::reader::{Page, Reader};
+use super::reader::{Page, Reader, work};
 use super::{Refused, ResetQuestion};
+use crate::limits::{RESET_TARGET_RESERVATIONS_MAX, RESET_TARGETS_MAX};
 
 /// What becomes durable later than this behind a moment does not belong to it any more.
 const SETTLED_AFTER: Duration = Duration::from_secs(10);
 
-/// What pools were at a moment.
-pub(super) struct Targets {
+/// Which past of a pool is asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Wanted {
+    pool: PoolId,
     to: Timestamp,
-    /// With their definitions as of then.
-    targets: HashMap<PoolId, Option<Arc<ResetTarget>>>,
-    /// All pools are there: a second one was asked for, and reading everything once is less than reading for each.
-    has_all: bool,
+    /// With its definition.
+    attributes: bool,
+}
+
+/// What a pool was.
+pub(super) struct KeptTarget {
+    wanted: Wanted,
+    target: Arc<ResetTarget>,
     pub(super) used_at: Instant,
 }
 
 impl Reader {
-    pub(super) fn reset(&mut self, question: &ResetQuestion) -> Result<Page, Refused> {
+    pub(super) fn reset(&mut self, question: &ResetQuestion, goes_on: &dyn Fn() -> bool) -> Result<Page, Refused> {
         let now = self.now();
         if question.to > now.0 {
             return Err(Refused(Status::Invalid, "to: a time that has not come".into()));
         }
         let owner = usize::from(self.history()?.view().owners()[partition_of(&question.pool).index()]);
-        // A manifest read long ago may not name the newest snapshots.
-        self.follow(None, &mut Budget::unlimited())?;
+        let core = self.core_of(owner)?;
+        let is_settled = question.to < now.0 - SETTLED_AFTER.as_micros() as i64;
+        if !is_settled {
+            // What was decided before that moment may not be durable yet. Whatever the owner answers now comes after it.
+            self.look_up(core, Vec::new())?;
+        }
+        let end = self.history()?.end()?;
+        while !self.follow(Some(&end), &mut work())? {
+            if !goes_on() {
+                return Err(given_up());
+            }
+        }
         let Some(pool) = self.followed()?.id_of(&question.pool) else {
             return Err(Refused(Status::PoolNotFound, Status::PoolNotFound.meaning().into()));
         };
-        let target = self.target(pool, Timestamp(question.to), now)?;
-        let target = match question.attributes {
-            true => target,
-            false => Arc::new(ResetTarget {
-                definition: None,
-                ..(*target).clone()
-            }),
+        let wanted = Wanted {
+            pool,
+            to: Timestamp(question.to),
+            attributes: question.attributes,
         };
-        let core = self.core_of(owner)?;
+        let target = self.target(wanted, is_settled, goes_on)?;
         let call = Call::ResetPool {
             pool: question.pool.clone(),
             target,
@@ -82,44 +97,128 @@ impl Reader {
         core.map(usize::from).ok_or_else(unavailable)
     }
 
-    fn target(&mut self, pool: PoolId, to: Timestamp, now: Timestamp) -> Result<Arc<ResetTarget>, Refused> {
-        let known = self.targets.take().filter(|known| known.to == to);
-        let mut known = match known {
-            Some(known) if known.has_all || known.targets.contains_key(&pool) => known,
-            known => {
-                let history = self.history()?;
-                let has_all = known.is_some();
-                let targets = match has_all {
-                    false => [(pool, target_of(&PoolLedger::at(history, pool, to)?, to))].into(),
-                    true => ledgers_at(history, to)?
-                        .iter()
-                        .map(|(pool, ledger)| (*pool, target_of(ledger, to)))
-                        .collect(),
-                };
-                Targets {
-                    to,
-                    targets,
-                    has_all,
-                    used_at: Instant::now(),
-                }
-            }
-        };
-        known.used_at = Instant::now();
-        let target = known.targets.get(&pool).cloned().flatten();
-        // What became durable since can still belong to a moment that is hardly over.
-        if to.0 < now.0 - SETTLED_AFTER.as_micros() as i64 {
-            self.targets = Some(known);
+    fn target(
+        &mut self,
+        wanted: Wanted,
+        is_settled: bool,
+        goes_on: &dyn Fn() -> bool,
+    ) -> Result<Arc<ResetTarget>, Refused> {
+        if let Some(kept) = self.targets.iter_mut().find(|kept| kept.wanted == wanted) {
+            kept.used_at = Instant::now();
+            return Ok(Arc::clone(&kept.target));
         }
-        target.ok_or_else(|| Refused(Status::Invalid, "to: the pool did not exist then".into()))
+        let ledger = read_ledger(self.history()?, wanted, goes_on)?.ok_or_else(given_up)?;
+        let Some(definition) = ledger.definition else {
+            return Err(Refused(Status::Invalid, "to: the pool did not exist then".into()));
+        };
+        let target = Arc::new(ResetTarget {
+            to: wanted.to,
+            definition: wanted.attributes.then(|| Arc::unwrap_or_clone(definition)),
+            reservations: ledger.reservations.into_values().collect(),
+        });
+        // What becomes durable yet can still belong to a moment that is hardly over.
+        if is_settled {
+            self.targets.push(KeptTarget {
+                wanted,
+                target: Arc::clone(&target),
+                used_at: Instant::now(),
+            });
+            give_up(&mut self.targets, RESET_TARGETS_MAX, RESET_TARGET_RESERVATIONS_MAX);
+        }
+        Ok(target)
     }
 }
 
-/// What a pool was; nothing if it did not exist.
-fn target_of(ledger: &PoolLedger, to: Timestamp) -> Option<Arc<ResetTarget>> {
-    let definition = ledger.definition.as_ref()?;
-    Some(Arc::new(ResetTarget {
-        to,
-        definition: Some((**definition).clone()),
-        reservations: ledger.reservations.values().cloned().collect(),
-    }))
+fn given_up() -> Refused {
+    let detail = "the server is stopping, or nobody waits for the answer any more; nothing was changed";
+    Refused(Status::Unavailable, detail.into())
+}
+
+/// What the pool's events up to that moment leave; nothing when it shall not go on.
+fn read_ledger(
+    history: &History,
+    wanted: Wanted,
+    goes_on: &dyn Fn() -> bool,
+) -> Result<Option<PoolLedger>, ReplayError> {
+    let mut ledger = PoolLedger::new(wanted.pool);
+    let selection = Selection {
+        partition: Some(wanted.pool.partition()),
+        keys: Some(keys_of_pool(wanted.pool)),
+        times: i64::MIN..=wanted.to.0,
+        ..Selection::ALL
+    };
+    let mut events = Forward::open(history, &history.beginning(), None, selection)?;
+    let mut budget = work();
+    loop {
+        match events.next(history, &mut budget)? {
+            Step::Next(recorded) if recorded.event.pool() == Some(wanted.pool) => ledger.take(&recorded.event),
+            Step::Next(_) => {}
+            Step::Paused if goes_on() => budget = work(),
+            Step::Paused => return Ok(None),
+            Step::End => return Ok(Some(ledger)),
+        }
+    }
+}
+
+/// Gives up those that were used longest ago, until no more are left than there may be; the last one stays.
+fn give_up(targets: &mut Vec<KeptTarget>, count_max: usize, reservations_max: usize) {
+    let mut total: usize = targets.iter().map(|kept| kept.target.reservations.len()).sum();
+    while targets.len() > 1 && (targets.len() > count_max || total > reservations_max) {
+        let last = targets.len() - 1;
+        let oldest = (0..last).min_by_key(|place| targets[*place].used_at).unwrap_or(0);
+        total -= targets.remove(oldest).target.reservations.len();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use plimsoll_domain::{Key, PartitionId, PastReservation, ReservationId, Units};
+
+    use super::*;
+
+    fn kept(number: u32, reservations: usize) -> KeptTarget {
+        let reservation = PastReservation {
+            reservation: ReservationId(1),
+            key: Key(1),
+            created_at: Timestamp(1),
+            units: Units::default(),
+            requested_units: Units::default(),
+            hold_seconds: 0,
+            expires_at: None,
+            version: 0,
+            would_refuse: false,
+            reference: None,
+        };
+        KeptTarget {
+            wanted: Wanted {
+                pool: PoolId::new(PartitionId(0), number, 1),
+                to: Timestamp(1),
+                attributes: false,
+            },
+            target: Arc::new(ResetTarget {
+                to: Timestamp(1),
+                definition: None,
+                reservations: vec![reservation; reservations],
+            }),
+            used_at: Instant::now() + Duration::from_millis(u64::from(number)),
+        }
+    }
+
+    #[test]
+    fn past_pools_are_kept_within_bounds() {
+        let check = |sizes: &[usize], expected: &[usize]| {
+            let mut targets = Vec::new();
+            for (number, size) in sizes.iter().enumerate() {
+                targets.push(kept(number as u32, *size));
+                give_up(&mut targets, 3, 10);
+            }
+            let left: Vec<_> = targets.iter().map(|kept| kept.target.reservations.len()).collect();
+            assert_eq!(left, expected, "{sizes:?}");
+        };
+        check(&[1, 2, 3], &[1, 2, 3]);
+        check(&[1, 2, 3, 4], &[2, 3, 4]);
+        check(&[4, 4, 4], &[4, 4]);
+        check(&[1, 2, 50], &[50]);
+        check(&[50, 1], &[1]);
+    }
 }

@@ -39,7 +39,7 @@ pub(super) struct Candidate {
     pub(super) journal: usize,
     pub(super) lsn: Lsn,
     /// Where to go on to find it again.
-    ahead: Positions,
+    pub(super) ahead: Positions,
     /// How it is, where that is known.
     pub(super) now: Option<ReservationView>,
 }
@@ -49,14 +49,14 @@ impl Reader {
         let mut place = self.search_place(question)?;
         // The names of what is found; as of where the search began, so that following does not go on for ever.
         if !self.follow(Some(&place.before), budget)? {
-            return Ok(self.found(Vec::new(), Some(&place)));
+            return Ok(self.found(question, Vec::new(), Some(&place)));
         }
         if let Some(name) = question.pool.as_deref()
             && place.pool.0 == 0
         {
             match self.pool_of(name, &mut place, budget)? {
                 Some(pool) => place.pool = pool,
-                None => return Ok(self.found(Vec::new(), Some(&place))),
+                None => return Ok(self.found(question, Vec::new(), Some(&place))),
             }
         }
         let (mut candidates, behind) = self.candidates(question, &place, budget)?;
@@ -78,7 +78,7 @@ impl Reader {
             };
             let (Some(view), Some(pool)) = (candidate.now, name) else {
                 place.before = candidate.ahead;
-                return Ok(self.found(found, Some(&place)));
+                return Ok(self.found(question, found, Some(&place)));
             };
             if question.state == wire::State::none || plimsoll_engine::wire_state(view.state) == question.state {
                 found.push(Found {
@@ -91,9 +91,9 @@ impl Reader {
         Ok(match behind {
             Some(behind) => {
                 place.before = behind;
-                self.found(found, Some(&place))
+                self.found(question, found, Some(&place))
             }
-            None => self.found(found, None),
+            None => self.found(question, found, None),
         })
     }
 
@@ -189,7 +189,7 @@ impl Reader {
                 defined_before: end,
             });
         };
-        let mut reader = cursor::Reader::new(text, Sort::Search, self.directory_id())?;
+        let mut reader = cursor::Reader::new(text, Sort::Search, self.directory_id(), question.fingerprint())?;
         let (before, pool) = (reader.positions(&end)?, PoolId(reader.number()?));
         let is_of_name = match &question.pool {
             Some(name) => pool.0 == 0 || pool.partition() == partition_of(name),
@@ -205,15 +205,23 @@ impl Reader {
         })
     }
 
-    fn found(&self, reservations: Vec<Found>, next: Option<&Place>) -> Page {
+    fn found(&self, question: &SearchQuestion, reservations: Vec<Found>, next: Option<&Place>) -> Page {
         let next = next.map(|place| {
-            let mut writer = Writer::new(Sort::Search, self.directory_id());
+            let mut writer = Writer::new(Sort::Search, self.directory_id(), question.fingerprint());
             writer.positions(&place.before);
             writer.number(place.pool.0);
             writer.positions(&place.defined_before);
             writer.finish()
         });
         Page::Found { reservations, next }
+    }
+}
+
+impl SearchQuestion {
+    /// Of what its cursors belong to.
+    fn fingerprint(&self) -> u16 {
+        let text = |text: &Option<Box<str>>| text.as_deref().unwrap_or_default().as_bytes().to_owned();
+        cursor::fingerprint(&[&text(&self.reference), &text(&self.pool), &[self.state.0]])
     }
 }
 
