@@ -232,7 +232,7 @@ fn try_pin_journal(
             break;
         }
         let archive = archive_path(source.directory, number);
-        if number < archived_below && archive.exists() {
+        if number < archived_below && SourceFile::open_if_there(&archive)?.is_some() {
             // A segment that could not be archived ends where this archive begins.
             if let Some((_, last)) = segments.last_mut().filter(|(_, last)| *last == durable) {
                 *last = Lsn(ArchiveReader::open(&archive)?.summary().first_lsn.0 - 1);

@@ -75,7 +75,8 @@ mod tests;
 
 pub use archive::{
     ArchiveReader, ArchiveSummary, HistorySummary, JournalFiles, SegmentMarks, SegmentReader, SegmentSource,
-    archive_last_segment, archive_path, archive_segment, check_history, free_archived, verify_archive,
+    archive_last_segment, archive_path, archive_segment, archive_segment_again, check_history, free_archived,
+    verify_archive,
 };
 pub use backup::{BackupError, BackupProgress, BackupSummary, backup};
 pub use backwards::BackwardReader;

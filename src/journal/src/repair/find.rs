@@ -201,7 +201,7 @@ fn proven_control(
     for number in &files.archives {
         // Archived is what lies below the newest durable segment.
         newest = newest.max(number.next());
-        match archive_summary(trial.source.directory, *number) {
+        match archive_summary(&trial.source, *number) {
             Ok(summary) => durable = durable.max(summary.map_or(Lsn(0), |summary| summary.last_lsn)),
             Err(error) => drop(damage_of(error)?),
         }
@@ -365,7 +365,7 @@ fn cut(
     let mut archives = files.archives.clone();
     archives.retain(|number| *number > last);
     for number in &archives {
-        if let Ok(Some(summary)) = archive_summary(trial.source.directory, *number) {
+        if let Ok(Some(summary)) = archive_summary(&trial.source, *number) {
             last_lost = last_lost.max(summary.last_lsn);
         }
     }

@@ -305,6 +305,35 @@ fn an_archive_is_made_again_from_its_segment() {
 }
 
 #[test]
+fn what_lies_behind_damage_is_judged_by_its_archive() {
+    // A start begins behind all of it. Of segment 3 nothing is whole, so nothing but the archive of segment 2 tells where that ends.
+    let damage = |killed: &Killed| {
+        flip(&killed.segment(3), 20);
+        flip(&killed.archive(3), 200);
+    };
+    let killed = Killed::new(3, &[4, 5]);
+    damage(&killed);
+    flip(&killed.segment(2), 30_000);
+    let archive = fs::read(killed.archive(2)).expect("a file");
+    let backup = [Remedy::Backup; 2];
+    assert_eq!(killed.remedies(), [&backup[..], &[Remedy::FromArchive]].concat());
+    let mut directory = killed.open();
+    let plan = find_damage(&directory).expect("it can be read");
+    repair(&mut directory, &plan).expect("what can be is repaired");
+    drop(directory);
+    assert_eq!(fs::read(killed.archive(2)).expect("it stays"), archive);
+    assert_eq!(killed.remedies(), backup);
+    // Without it nobody knows.
+    let killed = Killed::new(3, &[4, 5]);
+    damage(&killed);
+    fs::remove_file(killed.archive(2)).expect("it was there");
+    assert_eq!(killed.remedies(), [Remedy::Backup; 3]);
+    let plan = killed.plan();
+    let last = plan.journals[0].findings.last().expect("a finding");
+    assert_eq!(last.fault, crate::Fault::File(crate::FileFault::EndUnknown));
+}
+
+#[test]
 fn a_control_page_is_made_anew() {
     let damages: [fn(&Path); 3] = [
         |control| fs::remove_file(control).expect("it was there"),
