@@ -198,6 +198,7 @@ fn try_pin(from: &Path) -> Result<Result<Pinned, PathBuf>, BackupError> {
             directory: &directory,
             journal: journal.id,
             segment_size: manifest.segment_size,
+            end: journal.end,
         };
         let snapshots = manifest.snapshots_of(index).map(|snapshot| snapshot.segment);
         let archived_below = match journal.core {

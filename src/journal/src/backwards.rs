@@ -41,12 +41,12 @@ impl BackwardReader {
         keys: Option<RangeInclusive<u64>>,
         marks: &SegmentMarks,
     ) -> Result<BackwardReader, FileError> {
-        let control = source.control()?;
+        let (durable, newest) = source.durable()?;
         let files = Files::new(source, marks);
-        let before = before.min(Lsn(control.durable_lsn.0 + 1));
+        let before = before.min(Lsn(durable.0 + 1));
         let number = match before.0.saturating_sub(1) {
             0 => SegmentNumber(0),
-            last => files.segment_of(Lsn(last), control.newest_durable_segment)?,
+            last => files.segment_of(Lsn(last), newest)?,
         };
         Ok(BackwardReader {
             files,

@@ -7,6 +7,7 @@ use crate::archive::{
     ArchiveReader, SegmentMarks, SegmentReader, SegmentSource, archive_path, archive_summary, open_archive,
 };
 use crate::damage::{FileDamage, FileError, FileFault};
+use crate::directory::JournalEnd;
 use crate::identifier::{JournalId, Lsn, Record, SegmentNumber};
 use crate::mmap::segment_path;
 use crate::record::{COMMIT_KIND, OWN_KIND_MIN};
@@ -85,7 +86,7 @@ struct Expected {
 /// # Errors
 /// When its control page or its directory cannot be read.
 pub fn history_size(source: &SegmentSource<'_>) -> Result<u64, FileError> {
-    let newest = source.control()?.newest_durable_segment;
+    let (_, newest) = source.durable()?;
     let mut size = 0;
     for number in (SegmentNumber::FIRST.0..=newest.0).map(SegmentNumber) {
         size += std::fs::metadata(archive_path(source.directory, number))
@@ -107,6 +108,7 @@ pub(crate) struct Files {
     directory: PathBuf,
     journal: JournalId,
     segment_size: usize,
+    end: Option<JournalEnd>,
     marks: SegmentMarks,
 }
 
@@ -116,6 +118,7 @@ impl Files {
             directory: source.directory.to_owned(),
             journal: source.journal,
             segment_size: source.segment_size,
+            end: source.end,
             marks: marks.clone(),
         }
     }
@@ -125,6 +128,7 @@ impl Files {
             directory: &self.directory,
             journal: self.journal,
             segment_size: self.segment_size,
+            end: self.end,
         }
     }
 
@@ -227,15 +231,15 @@ impl HistoryReader {
         range: HistoryRange,
         marks: &SegmentMarks,
     ) -> Result<HistoryReader, FileError> {
-        let control = source.control()?;
+        let (durable, newest) = source.durable()?;
         let mut reader = HistoryReader {
             files: Files::new(source, marks),
             range: HistoryRange {
-                upto: range.upto.min(control.durable_lsn),
+                upto: range.upto.min(durable),
                 ..range
             },
             next: SegmentNumber::FIRST,
-            newest: control.newest_durable_segment,
+            newest,
             current: None,
             expected: None,
             bytes: 0,

@@ -74,11 +74,17 @@ struct Progress {
 }
 
 impl Archive {
-    fn source<'path>(&self, journal: JournalId, directory: &'path Path) -> SegmentSource<'path> {
+    fn source<'path>(
+        &self,
+        journal: JournalId,
+        directory: &'path Path,
+        end: Option<JournalEnd>,
+    ) -> SegmentSource<'path> {
         SegmentSource {
             directory,
             journal,
             segment_size: self.segment_size,
+            end,
         }
     }
 
@@ -124,7 +130,7 @@ impl Archive {
     /// Archives the next sealed segment of a core, if there is one, and gives up what is in no use any more. Returns how long to wait.
     fn step(&self, core: usize, progress: &mut Progress) -> Duration {
         let journal = &self.journals[core];
-        let source = self.source(journal.id, &journal.directory);
+        let source = self.source(journal.id, &journal.directory, None);
         let number = progress.archived_below;
         let give_up = |below: SegmentNumber| {
             let below = below.min(self.shared.snapshots[core].needed_from());
@@ -182,7 +188,7 @@ impl Archive {
 
     /// Archives what a journal without a core has left, and frees its segments.
     fn archive_history(&self, journal: &DirectoryJournal, end: JournalEnd) -> Result<(), FileError> {
-        let source = self.source(journal.id, &journal.directory);
+        let source = self.source(journal.id, &journal.directory, Some(end));
         let dimension_count = self.shared.dimensions.len();
         let keys = |record: &Record<'_>, keys: &mut Vec<u64>| put_record_keys(record, dimension_count, keys);
         let pause = |_| self.goes_on();
@@ -204,12 +210,12 @@ impl Archive {
         let running = self
             .journals
             .iter()
-            .map(|journal| (journal.id, &journal.directory, journal.recovered_from));
+            .map(|journal| (journal.id, &journal.directory, None, journal.recovered_from));
         let history = history
             .iter()
-            .map(|(journal, end)| (journal.id, &journal.directory, end.segment.next()));
-        for (journal, directory, before) in history.chain(running) {
-            let source = self.source(journal, directory);
+            .map(|(journal, end)| (journal.id, &journal.directory, Some(*end), end.segment.next()));
+        for (journal, directory, end, before) in history.chain(running) {
+            let source = self.source(journal, directory, end);
             let pause = |_| {
                 std::thread::sleep(CHECK_PAUSE);
                 self.goes_on()

@@ -5,6 +5,7 @@
 //! - It has its name only when it is whole and durable, and is never changed. A segment goes only after that.
 //! - Whoever reads a segment leases its file, so that it stays as it is meanwhile.
 
+mod end;
 mod free;
 mod history;
 mod marks;
@@ -12,6 +13,7 @@ mod reader;
 mod segment;
 mod writer;
 
+pub use end::check_end;
 pub use free::free_archived;
 pub use history::{HistorySummary, check_history};
 pub use marks::SegmentMarks;

@@ -134,6 +134,7 @@ fn a_key_leads_to_its_frames_only() {
         directory: &entry.directory,
         journal: entry.id,
         segment_size: data.segment_size(),
+        end: None,
     };
     let mut handled = 0;
     archive_segment(&source, SegmentNumber(1), keys, |bytes| {

@@ -68,7 +68,7 @@ pub fn archive_segment_again(
 }
 
 fn refuse_unsealed(source: &SegmentSource<'_>, number: SegmentNumber) -> Result<(), FileError> {
-    if number >= source.control()?.newest_durable_segment {
+    if number >= source.durable()?.1 {
         return Err(FileError::NotSealed {
             path: source.segment_path(number),
         });
@@ -91,8 +91,7 @@ pub fn archive_last_segment(
     if let Some(archive) = existing(source, end.segment)? {
         return Ok(Some(archive));
     }
-    let control = source.control()?;
-    if (control.durable_lsn, control.newest_durable_segment) != (end.lsn, end.segment) || end.lsn.0 == 0 {
+    if source.durable()? != (end.lsn, end.segment) || end.lsn.0 == 0 {
         return Err(FileError::NotSealed {
             path: source.segment_path(end.segment),
         });
@@ -220,9 +219,9 @@ pub(super) fn check_sealed(
 /// Where a sealed segment ends: before the next one begins, or, for that which a journal without a core ends in, where
 /// the journal is durable.
 pub(super) fn last_lsn_of(source: &SegmentSource<'_>, number: SegmentNumber) -> Result<Lsn, FileError> {
-    let control = source.control()?;
-    if number == control.newest_durable_segment {
-        return Ok(control.durable_lsn);
+    let (durable, newest) = source.durable()?;
+    if number == newest {
+        return Ok(durable);
     }
     Ok(Lsn(first_lsn_of(source, number.next())?.0 - 1))
 }

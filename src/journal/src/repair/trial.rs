@@ -119,6 +119,15 @@ impl<'path> Trial<'path> {
         }
     }
 
+    /// The version of a control page that is intact, and of a newer program.
+    pub(super) fn control_version(&self) -> Option<u32> {
+        let header = array_at(self.control.as_ref()?, 0);
+        match check_header(&header, self.source.journal, self.source.segment_size) {
+            Err(ControlFault::UnknownVersion(version)) => Some(version),
+            _ => None,
+        }
+    }
+
     pub(super) fn control(&self) -> ControlValues {
         ControlValues {
             durable_lsn: Lsn(self.control_load(ControlField::DurableLsn)),

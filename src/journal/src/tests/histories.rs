@@ -53,6 +53,7 @@ impl Fixture {
             directory: &entry.directory,
             journal: entry.id,
             segment_size: SEGMENT_SIZE,
+            end: None,
         }
     }
 

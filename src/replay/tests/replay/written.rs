@@ -68,6 +68,7 @@ impl Written {
             directory: &entry.directory,
             journal: entry.id,
             segment_size: self.directory.segment_size(),
+            end: None,
         }
     }
 
