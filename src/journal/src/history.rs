@@ -186,7 +186,7 @@ impl Files {
                     damage = Some((number, found))
                         .into_iter()
                         .chain(damage)
-                        .min_by_key(|(number, _)| *number)
+                        .min_by_key(|(number, _)| *number);
                 }
                 Err(error) => return Err(error),
             }

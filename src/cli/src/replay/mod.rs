@@ -92,6 +92,7 @@ fn failure_of(error: ReplayError, data: &DataArguments) -> Failure {
         ReplayError::NoSuchLsn { .. } | ReplayError::NoSuchCore { .. } => {
             return Failure::usage(format!("--at: {error}"));
         }
+        ReplayError::Backwards => return Failure::usage("--from lies behind --to"),
         ReplayError::Record { .. } | ReplayError::Snapshot { .. } => Some(
             "keep the file, and restore it or the directory from a backup; 'plimsoll replay repair --help' says what else there is",
         ),
