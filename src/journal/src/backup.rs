@@ -198,6 +198,7 @@ fn try_pin(from: &Path) -> Result<Result<Pinned, PathBuf>, BackupError> {
             directory: &directory,
             journal: journal.id,
             segment_size: manifest.segment_size,
+            end: journal.end,
         };
         let snapshots = manifest.snapshots_of(index).map(|snapshot| snapshot.segment);
         let archived_below = match journal.core {
@@ -232,7 +233,7 @@ fn try_pin_journal(
             break;
         }
         let archive = archive_path(source.directory, number);
-        if number < archived_below && archive.exists() {
+        if number < archived_below && SourceFile::open_if_there(&archive)?.is_some() {
             // A segment that could not be archived ends where this archive begins.
             if let Some((_, last)) = segments.last_mut().filter(|(_, last)| *last == durable) {
                 *last = Lsn(ArchiveReader::open(&archive)?.summary().first_lsn.0 - 1);

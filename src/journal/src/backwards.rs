@@ -7,7 +7,7 @@ use crate::damage::{FileError, FileFault};
 use crate::history::{Files, HistoryPlace, SegmentFile};
 use crate::identifier::{Lsn, Record, SegmentNumber};
 use crate::limits::ARCHIVE_FRAME_SIZE;
-use crate::record::OWN_KIND_MIN;
+use crate::record::{COMMIT_KIND, OWN_KIND_MIN};
 
 /// Reads the durable records of a journal from an LSN back to the first one. A block is a frame of an archive, or about as much of a segment; within
 /// it records come in their order. Of an archive only the frames with the wanted keys are read.
@@ -41,12 +41,12 @@ impl BackwardReader {
         keys: Option<RangeInclusive<u64>>,
         marks: &SegmentMarks,
     ) -> Result<BackwardReader, FileError> {
-        let control = source.control()?;
+        let (durable, newest) = source.durable()?;
         let files = Files::new(source, marks);
-        let before = before.min(Lsn(control.durable_lsn.0 + 1));
+        let before = before.min(Lsn(durable.0 + 1));
         let number = match before.0.saturating_sub(1) {
             0 => SegmentNumber(0),
-            last => files.segment_of(Lsn(last), control.newest_durable_segment)?,
+            last => files.segment_of(Lsn(last), newest)?,
         };
         Ok(BackwardReader {
             files,
@@ -122,6 +122,10 @@ impl BackwardReader {
                     let Some(record) = reader.next_record()? else {
                         return Err(self.files.damaged_segment(segment, offset, FileFault::Record));
                     };
+                    if record.tag.kind >= OWN_KIND_MIN && record.tag.kind != COMMIT_KIND {
+                        let fault = FileFault::UnknownKind(record.tag.kind);
+                        return Err(self.files.damaged_segment(segment, offset, fault));
+                    }
                     if record.tag.kind < OWN_KIND_MIN {
                         let place = HistoryPlace {
                             segment,

@@ -96,6 +96,21 @@ pub enum FileFault {
     /// The file does not begin where the one before it ends.
     #[error("it does not continue the file before it")]
     DoesNotContinue,
+    /// An archive of something else than the segment with its number.
+    #[error("it is not of the segment with this number")]
+    OtherSegment,
+    /// An archive of a segment that the journal does not have.
+    #[error("the journal ends before it")]
+    BehindEnd,
+    /// The file behind is damaged, so nothing tells where the records of this one end.
+    #[error("nothing tells whether its records end here: what follows it is damaged")]
+    EndUnknown,
+    /// A control page that says less than the journal's records.
+    #[error("the journal goes on behind what it says")]
+    SaysLess,
+    /// A control page that says something else of the end than the manifest.
+    #[error("it does not end the journal where the manifest does")]
+    OtherEnd,
 }
 
 /// A file that is read at offsets; what is wrong with it names the file.
@@ -110,6 +125,15 @@ impl SourceFile {
     pub(crate) fn open(path: &Path) -> Result<SourceFile, StorageError> {
         let file = File::open(path).map_err(StorageError::io(Action::Open, path))?;
         SourceFile::new(file, path)
+    }
+
+    /// Opens the file; nothing if there is none. What keeps it from being looked for is an error: it may well be there.
+    pub(crate) fn open_if_there(path: &Path) -> Result<Option<SourceFile>, StorageError> {
+        match File::open(path) {
+            Ok(file) => SourceFile::new(file, path).map(Some),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StorageError::io(Action::Open, path)(error)),
+        }
     }
 
     pub(crate) fn new(file: File, path: &Path) -> Result<SourceFile, StorageError> {

@@ -3,8 +3,11 @@
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use crate::archive::{ArchiveReader, SegmentMarks, SegmentReader, SegmentSource, archive_path, archive_summary};
+use crate::archive::{
+    ArchiveReader, SegmentMarks, SegmentReader, SegmentSource, archive_path, archive_summary, open_archive,
+};
 use crate::damage::{FileDamage, FileError, FileFault};
+use crate::directory::JournalEnd;
 use crate::identifier::{JournalId, Lsn, Record, SegmentNumber};
 use crate::mmap::segment_path;
 use crate::record::{COMMIT_KIND, OWN_KIND_MIN};
@@ -64,9 +67,18 @@ pub struct HistoryReader {
     next: SegmentNumber,
     newest: SegmentNumber,
     current: Option<SegmentFile>,
-    /// The LSN of the record that must come next, commit records included; unknown where records are left out.
-    expected: Option<Lsn>,
+    /// What must come next; unknown where records are left out.
+    expected: Option<Expected>,
     bytes: u64,
+}
+
+/// What a file that was read to its end leads to.
+#[derive(Debug)]
+struct Expected {
+    /// The LSN of the next record, commit records included.
+    lsn: Lsn,
+    /// The segment has no valid record here: either it ended, or what follows is damaged. The next file tells.
+    stopped: Option<FileDamage>,
 }
 
 /// The bytes of the files that reading a journal from its beginning passes, about.
@@ -74,7 +86,7 @@ pub struct HistoryReader {
 /// # Errors
 /// When its control page or its directory cannot be read.
 pub fn history_size(source: &SegmentSource<'_>) -> Result<u64, FileError> {
-    let newest = source.control()?.newest_durable_segment;
+    let (_, newest) = source.durable()?;
     let mut size = 0;
     for number in (SegmentNumber::FIRST.0..=newest.0).map(SegmentNumber) {
         size += std::fs::metadata(archive_path(source.directory, number))
@@ -96,6 +108,7 @@ pub(crate) struct Files {
     directory: PathBuf,
     journal: JournalId,
     segment_size: usize,
+    end: Option<JournalEnd>,
     marks: SegmentMarks,
 }
 
@@ -105,6 +118,7 @@ impl Files {
             directory: source.directory.to_owned(),
             journal: source.journal,
             segment_size: source.segment_size,
+            end: source.end,
             marks: marks.clone(),
         }
     }
@@ -114,37 +128,75 @@ impl Files {
             directory: &self.directory,
             journal: self.journal,
             segment_size: self.segment_size,
+            end: self.end,
         }
     }
 
     pub(crate) fn damaged_segment(&self, number: SegmentNumber, offset: u64, fault: FileFault) -> FileError {
-        FileError::Damaged(FileDamage {
+        FileError::Damaged(self.damage_of_segment(number, offset, fault))
+    }
+
+    fn damage_of_segment(&self, number: SegmentNumber, offset: u64, fault: FileFault) -> FileDamage {
+        FileDamage {
             path: segment_path(&self.directory, number),
             offset,
             fault,
-        })
+        }
     }
 
-    /// The segment that the LSN lies in: the last one up to `newest` that does not begin behind it.
+    /// The segment that the LSN lies in: the last one up to `newest` that does not begin behind it. Files that are damaged or missing are passed over, as
+    /// long as the LSN cannot lie in them.
     pub(crate) fn segment_of(&self, lsn: Lsn, newest: SegmentNumber) -> Result<SegmentNumber, FileError> {
-        // Whoever follows what becomes durable asks for the newest one time and again. Its damage is none of those who read what lies before.
-        if self.first_lsn_of(newest).is_ok_and(|first| first <= lsn) {
-            return Ok(newest);
+        if lsn.0 <= 1 || newest <= SegmentNumber::FIRST {
+            return Ok(SegmentNumber::FIRST);
+        }
+        // What is asked for most is what happened last.
+        match self.first_lsn_of(newest) {
+            Ok(first) if first <= lsn => return Ok(newest),
+            Ok(_) | Err(FileError::Damaged(_)) => {}
+            Err(error) => return Err(error),
         }
         let (mut low, mut high) = (SegmentNumber::FIRST.0, newest.0);
         while low < high {
             let middle = low + (high - low).div_ceil(2);
-            if self.first_lsn_of(SegmentNumber(middle))? <= lsn {
-                low = middle;
-            } else {
-                high = middle - 1;
+            match self.first_lsn_near(middle, low, high)? {
+                Ok((number, first)) if first <= lsn => low = number,
+                Ok((number, _)) => high = number - 1,
+                // None of those behind this one can be read: the LSN must lie in it, or nobody knows.
+                Err(damage) => {
+                    let archive = archive_summary(&self.source(), SegmentNumber(low))?;
+                    if archive.is_none_or(|archive| archive.last_lsn < lsn) {
+                        return Err(damage.into());
+                    }
+                    high = low;
+                }
             }
         }
         Ok(SegmentNumber(low))
     }
 
+    /// Of the segments above `low` and up to `high` one that can be read, the nearest to `middle`, and where it begins; otherwise what is wrong with
+    /// the first of them.
+    fn first_lsn_near(&self, middle: u64, low: u64, high: u64) -> Result<Result<(u64, Lsn), FileDamage>, FileError> {
+        let mut damage = None;
+        for number in (middle..=high).chain((low + 1..middle).rev()) {
+            match self.first_lsn_of(SegmentNumber(number)) {
+                Ok(first) => return Ok(Ok((number, first))),
+                Err(FileError::Damaged(found)) => {
+                    damage = Some((number, found))
+                        .into_iter()
+                        .chain(damage)
+                        .min_by_key(|(number, _)| *number);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let (_, damage) = damage.expect("there is at least the one in the middle");
+        Ok(Err(damage))
+    }
+
     fn first_lsn_of(&self, number: SegmentNumber) -> Result<Lsn, FileError> {
-        match archive_summary(&self.directory, number)? {
+        match archive_summary(&self.source(), number)? {
             Some(summary) => Ok(summary.first_lsn),
             None => match self.open(number)? {
                 SegmentFile::Archive(reader) => Ok(reader.summary().first_lsn),
@@ -155,14 +207,15 @@ impl Files {
 
     /// The archive, or the segment as long as there is none.
     pub(crate) fn open(&self, number: SegmentNumber) -> Result<SegmentFile, FileError> {
-        let path = archive_path(&self.directory, number);
-        if path.exists() {
-            return Ok(SegmentFile::Archive(Box::new(ArchiveReader::open(&path)?)));
+        if let Some(reader) = open_archive(&self.source(), number)? {
+            return Ok(SegmentFile::Archive(Box::new(reader)));
         }
-        match SegmentReader::open(&self.source(), number)? {
-            Some(reader) => Ok(SegmentFile::Segment(Box::new(reader.with_marks(&self.marks)))),
-            // A segment goes only when its archive is there.
-            None if path.exists() => Ok(SegmentFile::Archive(Box::new(ArchiveReader::open(&path)?))),
+        if let Some(reader) = SegmentReader::open(&self.source(), number)? {
+            return Ok(SegmentFile::Segment(Box::new(reader.with_marks(&self.marks))));
+        }
+        // A segment goes only when its archive is there.
+        match open_archive(&self.source(), number)? {
+            Some(reader) => Ok(SegmentFile::Archive(Box::new(reader))),
             None => Err(self.damaged_segment(number, 0, FileFault::Missing)),
         }
     }
@@ -178,15 +231,15 @@ impl HistoryReader {
         range: HistoryRange,
         marks: &SegmentMarks,
     ) -> Result<HistoryReader, FileError> {
-        let control = source.control()?;
+        let (durable, newest) = source.durable()?;
         let mut reader = HistoryReader {
             files: Files::new(source, marks),
             range: HistoryRange {
-                upto: range.upto.min(control.durable_lsn),
+                upto: range.upto.min(durable),
                 ..range
             },
             next: SegmentNumber::FIRST,
-            newest: control.newest_durable_segment,
+            newest,
             current: None,
             expected: None,
             bytes: 0,
@@ -198,6 +251,14 @@ impl HistoryReader {
     /// The last LSN that is read.
     pub fn upto(&self) -> Lsn {
         self.range.upto
+    }
+
+    /// Whether the record that was given last is found by this key: it was read in a segment, of which all is read, or its archive's index leads to it.
+    pub fn is_indexed(&self, key: u64) -> bool {
+        match &self.current {
+            Some(SegmentFile::Archive(reader)) => reader.is_indexed(key),
+            Some(SegmentFile::Segment(_)) | None => true,
+        }
     }
 
     /// How many bytes of files were passed so far, for progress.
@@ -233,7 +294,10 @@ impl HistoryReader {
                         }
                         None => {
                             self.bytes += reader.size();
-                            self.expected = (self.range.keys.is_none()).then(|| Lsn(reader.summary().last_lsn.0 + 1));
+                            self.expected = self.range.keys.is_none().then(|| Expected {
+                                lsn: Lsn(reader.summary().last_lsn.0 + 1),
+                                stopped: None,
+                            });
                             self.current = None;
                         }
                     }
@@ -260,7 +324,11 @@ impl HistoryReader {
                         None if self.next <= self.newest => {
                             // Sealed: the next file tells whether it ended here.
                             self.bytes += offset;
-                            self.expected = Some(lsn);
+                            let stopped = self.files.damage_of_segment(segment, offset, FileFault::Record);
+                            self.expected = Some(Expected {
+                                lsn,
+                                stopped: Some(stopped),
+                            });
                             self.current = None;
                         }
                         None => return Err(self.files.damaged_segment(segment, offset, FileFault::Record)),
@@ -277,7 +345,7 @@ impl HistoryReader {
             if number > self.newest || self.range.upto < self.range.from {
                 return Ok(false);
             }
-            if let Some(summary) = archive_summary(&self.files.directory, number)?
+            if let Some(summary) = archive_summary(&self.files.source(), number)?
                 && summary.last_time < self.range.not_before
             {
                 self.next = number.next();
@@ -291,12 +359,14 @@ impl HistoryReader {
                 }
                 SegmentFile::Segment(reader) => (reader.first_lsn(), segment_path(&self.files.directory, number)),
             };
-            if self.expected.is_some_and(|expected| expected != first_lsn) {
-                return Err(FileError::Damaged(FileDamage {
-                    path,
-                    offset: 0,
-                    fault: FileFault::DoesNotContinue,
-                }));
+            if let Some(expected) = &self.expected
+                && expected.lsn != first_lsn
+            {
+                // What lies between is missing at the end of the segment before, if that had no end of its own.
+                let stopped = expected.stopped.clone().filter(|_| first_lsn > expected.lsn);
+                let fault = FileFault::DoesNotContinue;
+                let damage = stopped.unwrap_or(FileDamage { path, offset: 0, fault });
+                return Err(damage.into());
             }
             if first_lsn > self.range.upto {
                 return Ok(false);

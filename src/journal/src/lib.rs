@@ -76,7 +76,8 @@ mod tests;
 
 pub use archive::{
     ArchiveReader, ArchiveSummary, HistorySummary, JournalFiles, SegmentMarks, SegmentReader, SegmentSource,
-    archive_last_segment, archive_path, archive_segment, check_history, free_archived, verify_archive,
+    archive_last_segment, archive_path, archive_segment, archive_segment_again, check_end, check_history,
+    free_archived, verify_archive,
 };
 pub use backup::{BackupError, BackupProgress, BackupSummary, backup};
 pub use backwards::BackwardReader;
@@ -95,7 +96,9 @@ pub use journal::{Full, Journal, Priority, Ticket};
 pub use mmap::{AppendedSegment, MmapSegment, MmapStorage, Recycler, Ring, RingStatus, SegmentFile};
 pub use record::{COMMIT_KIND, COMMIT_SIZE, OWN_KIND_MIN, RECORD_HEADER_SIZE, Records};
 pub use recovery::{Damage, Found, NotTaken, Recovered, RecoveryError, RecoveryStart, Refusal, Summary};
-pub use repair::{CutAway, Fault, Finding, JournalRepair, Remedy, RepairError, RepairPlan, find_damage, repair};
+pub use repair::{
+    CutAway, CutSnapshot, Fault, Finding, JournalRepair, Remedy, RepairError, RepairPlan, find_damage, repair,
+};
 pub use snapshot::{
     FinishedSnapshot, SnapshotHeader, SnapshotReader, SnapshotSummary, SnapshotWriter, verify_snapshot,
 };

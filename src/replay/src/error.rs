@@ -49,6 +49,9 @@ pub enum ReplayError {
         /// The last one that is durable.
         last: Lsn,
     },
+    /// What was applied cannot be taken back.
+    #[error("the moment lies before one that was reached")]
+    Backwards,
     /// No journal belongs to this core.
     #[error("there is no core {core}: the directory has {count}")]
     NoSuchCore {
@@ -69,7 +72,10 @@ impl ReplayError {
             ReplayError::Directory(DirectoryError::Manifest { .. } | DirectoryError::ManifestLost { .. })
             | ReplayError::Record { .. }
             | ReplayError::Snapshot { .. } => true,
-            ReplayError::Directory(_) | ReplayError::NoSuchLsn { .. } | ReplayError::NoSuchCore { .. } => false,
+            ReplayError::Directory(_)
+            | ReplayError::NoSuchLsn { .. }
+            | ReplayError::NoSuchCore { .. }
+            | ReplayError::Backwards => false,
         }
     }
 }
@@ -90,6 +96,9 @@ pub enum RecordFault {
     /// Its time is below that of the record before it.
     #[error("is older than the record before it")]
     TimeGoesBack,
+    /// It has a key that does not lead to it: whoever looks for it by that will not find it.
+    #[error("is not where the archive's index leads")]
+    NotIndexed,
     /// Another LSN belongs there.
     #[error("stands where LSN {0} belongs")]
     OutOfOrder(Lsn),

@@ -30,11 +30,27 @@ pub struct Replayer<'history> {
     journals: Vec<Following>,
 }
 
-/// How far a journal is applied.
+/// A journal that is applied.
 struct Following {
     events: JournalEvents,
     /// Read, and beyond the last moment.
     pending: Option<RecordedEvent>,
+    /// The last one that was applied.
+    reached: Reached,
+}
+
+/// How far a journal is applied.
+#[derive(Clone, Copy)]
+pub(crate) struct Reached {
+    pub(crate) lsn: Lsn,
+    pub(crate) time: Timestamp,
+}
+
+impl Reached {
+    const NOTHING: Reached = Reached {
+        lsn: Lsn(0),
+        time: Timestamp(i64::MIN),
+    };
 }
 
 /// Up to where a journal is to be applied.
@@ -51,7 +67,7 @@ impl<'history> Replayer<'history> {
     /// When a control page or the first file of a journal is damaged or cannot be read.
     pub fn new(history: &'history History) -> Result<Replayer<'history>, ReplayError> {
         let state = State::new(StateOptions::new(history.dimension_count()));
-        Replayer::from(history, state, |_| Ok(Some(Lsn(1))))
+        Replayer::from(history, state, |_| Some(Reached::NOTHING))
     }
 
     /// Begins with the newest snapshots from which this moment can still be reached, so that little is left to apply; with nothing if there are none.
@@ -65,27 +81,28 @@ impl<'history> Replayer<'history> {
             Moment::Lsn { core, lsn } => time_of(history, core, lsn)?,
         };
         match newest_common_base(history, latest, moment) {
-            Some(base) => Replayer::from(history, base.state, |journal| Ok(base.next[journal])),
+            Some(base) => Replayer::from(history, base.state, |journal| base.reached[journal]),
             None => Replayer::new(history),
         }
     }
 
-    /// `first` says for each journal with which LSN to begin, or that all of it is in the state.
+    /// `reached` says for each journal how far it is in the state; nothing says that all of it is.
     fn from(
         history: &'history History,
         state: State,
-        first: impl Fn(usize) -> Result<Option<Lsn>, ReplayError>,
+        reached: impl Fn(usize) -> Option<Reached>,
     ) -> Result<Replayer<'history>, ReplayError> {
         let mut journals = Vec::new();
         for journal in 0..history.view().journals().len() {
-            if let Some(from) = first(journal)? {
+            if let Some(reached) = reached(journal) {
                 let range = HistoryRange {
-                    from,
+                    from: Lsn(reached.lsn.0 + 1),
                     ..HistoryRange::ALL
                 };
                 journals.push(Following {
                     events: history.reader(journal, range)?,
                     pending: None,
+                    reached,
                 });
             }
         }
@@ -101,19 +118,31 @@ impl<'history> Replayer<'history> {
     /// Partition by partition the events come in their order; those of different partitions come journal by journal.
     ///
     /// # Errors
-    /// Damage, and records that do not fit the state, with file, offset and LSN; then the state is that before the record.
+    /// [`ReplayError::Backwards`] when something was applied that is behind the moment; then nothing is done. Damage, and records that do not fit the state, with file, offset and LSN; then the state is that before the record.
     pub fn advance(&mut self, moment: Moment, mut each: impl FnMut(&State, &RecordedEvent)) -> Result<(), ReplayError> {
         let (time, of_core) = match moment {
             Moment::Time(time) => (time, None),
             Moment::Lsn { core, lsn } => (time_of(self.history, core, lsn)?, Some((core, lsn))),
         };
+        let journals = self.history.view().journals();
+        let until_of = |following: &Following| {
+            let core = journals[following.events.journal].core;
+            let of_this = of_core.filter(|(of, _)| Some(*of) == core);
+            Until {
+                time,
+                lsn: of_this.map_or(Lsn(u64::MAX), |(_, lsn)| lsn),
+            }
+        };
+        let is_behind = |following: &Following| {
+            let until = until_of(following);
+            following.reached.time > until.time || following.reached.lsn > until.lsn
+        };
+        if self.journals.iter().any(is_behind) {
+            return Err(ReplayError::Backwards);
+        }
         for following in &mut self.journals {
             let journal = following.events.journal;
-            let core = self.history.view().journals()[journal].core;
-            let lsn = of_core
-                .filter(|(of, _)| Some(*of) == core)
-                .map_or(Lsn(u64::MAX), |(_, lsn)| lsn);
-            let until = Until { time, lsn };
+            let until = until_of(following);
             while let Some(recorded) = following.next(self.history, until)? {
                 self.state.check_fits(&recorded.event).map_err(|why| {
                     let fault = RecordFault::DoesNotFit(why);
@@ -121,6 +150,10 @@ impl<'history> Replayer<'history> {
                 })?;
                 each(&self.state, &recorded);
                 self.state.apply(&recorded.event);
+                following.reached = Reached {
+                    lsn: recorded.lsn,
+                    time: recorded.time,
+                };
             }
         }
         Ok(())

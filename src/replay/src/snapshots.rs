@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use plimsoll_domain::{PartitionId, Restoring, SnapshotPiece, State, StateOptions, Timestamp};
-use plimsoll_journal::{DirectorySnapshot, Lsn, SnapshotHeader, SnapshotReader};
+use plimsoll_journal::{DirectorySnapshot, SnapshotHeader, SnapshotReader};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::SnapshotFault;
 use crate::history::History;
-use crate::replayer::Moment;
+use crate::replayer::{Moment, Reached};
 
 /// So much of a state is copied at once, in bytes.
 const COPIED_AT_ONCE: usize = 1 << 20;
@@ -20,12 +20,25 @@ const COPIED_AT_ONCE: usize = 1 << 20;
 /// When the file is damaged, or is no state.
 pub fn restore_snapshot(path: &Path, dimension_count: usize) -> Result<(SnapshotHeader, State), SnapshotFault> {
     let mut restoring = Restoring::new(StateOptions::new(dimension_count));
-    let header = feed(path, dimension_count, &mut restoring)?;
+    let header = feed(SnapshotReader::open(path)?, dimension_count, &mut restoring)?;
     Ok((header, restoring.finish()?))
 }
 
-fn feed(path: &Path, dimension_count: usize, restoring: &mut Restoring) -> Result<SnapshotHeader, SnapshotFault> {
-    let mut reader = SnapshotReader::open(path)?;
+/// The same of one that is open.
+pub(crate) fn restore_open(
+    reader: SnapshotReader,
+    dimension_count: usize,
+) -> Result<(SnapshotHeader, State), SnapshotFault> {
+    let mut restoring = Restoring::new(StateOptions::new(dimension_count));
+    let header = feed(reader, dimension_count, &mut restoring)?;
+    Ok((header, restoring.finish()?))
+}
+
+fn feed(
+    mut reader: SnapshotReader,
+    dimension_count: usize,
+    restoring: &mut Restoring,
+) -> Result<SnapshotHeader, SnapshotFault> {
     let header = reader.header();
     while let Some(chunk) = reader.next_chunk()? {
         plimsoll_record::decode_pieces(chunk, dimension_count, |piece| {
@@ -38,18 +51,18 @@ fn feed(path: &Path, dimension_count: usize, restoring: &mut Restoring) -> Resul
 /// The state of all cores, each at its own snapshot.
 pub(crate) struct Base {
     pub(crate) state: State,
-    /// By journal, the LSN to go on with; nothing of a journal all of which is in the state.
-    pub(crate) next: Vec<Option<Lsn>>,
+    /// By journal, how far it is in the state; nothing of a journal all of which is.
+    pub(crate) reached: Vec<Option<Reached>>,
 }
 
 /// The newest snapshots that lie before the moment. Nothing if a core has none, or one that is damaged: reading from the beginning is as good.
 pub(crate) fn newest_common_base(history: &History, latest: Timestamp, moment: Moment) -> Option<Base> {
     let view = history.view();
     let mut restoring = Restoring::new(StateOptions::new(history.dimension_count()));
-    let mut next = Vec::new();
+    let mut reached = Vec::new();
     for (index, journal) in view.journals().iter().enumerate() {
         let Some(core) = journal.core else {
-            next.push(None);
+            reached.push(None);
             continue;
         };
         let is_before = |snapshot: &&DirectorySnapshot| {
@@ -61,11 +74,15 @@ pub(crate) fn newest_common_base(history: &History, latest: Timestamp, moment: M
                 }
         };
         let snapshot = view.snapshots(index).iter().find(is_before)?;
-        let header = feed(&snapshot.path, history.dimension_count(), &mut restoring).ok()?;
-        next.push(Some(Lsn(header.lsn.0 + 1)));
+        let reader = SnapshotReader::open(&snapshot.path).ok()?;
+        let header = feed(reader, history.dimension_count(), &mut restoring).ok()?;
+        reached.push(Some(Reached {
+            lsn: header.lsn,
+            time: Timestamp(header.time),
+        }));
     }
     let state = restoring.finish().ok()?;
-    Some(Base { state, next })
+    Some(Base { state, reached })
 }
 
 /// A digest of each partition that has anything: equal where everything that a snapshot holds is equal.

@@ -3,16 +3,22 @@
 //! For each journal, the oldest first: every archive and every sealed segment is read in full, with all checksums (`check_history`); then every durable
 //! record is read once more in order, decoded, held against the state that those before it lead to, and applied. What that shows: LSNs and the
 //! sequences of partitions without gaps, times that do not go back, no enforcing pool above its ceiling by an event that adds units, each reservation's
-//! life in its order, counters equal to the sums of reservations. Where the journal has a snapshot, the state at its LSN is the snapshot's.
+//! life in its order, counters equal to the sums of reservations, and that the archives' indexes lead to each record by all its keys. Where the journal has a
+//! snapshot, the state at its LSN is the snapshot's. Control pages are held against the records behind what they say, and archives against the journal's end.
 
+use std::io::ErrorKind;
 use std::ops::ControlFlow;
 
 use plimsoll_domain::{State, StateOptions, Timestamp};
-use plimsoll_journal::{DirectorySnapshot, HistoryRange, HistorySummary, Lsn, SegmentNumber, check_history};
+use plimsoll_journal::{
+    DirectorySnapshot, DirectoryView, FileError, HistoryRange, HistorySummary, Lsn, SegmentNumber, SnapshotReader,
+    StorageError, check_end, check_history,
+};
 
 use crate::error::{RecordFault, ReplayError, SnapshotFault};
 use crate::history::History;
-use crate::snapshots::{partition_digests, restore_snapshot};
+use crate::keys::put_keys;
+use crate::snapshots::{partition_digests, restore_open};
 
 /// Records between two looks at the progress.
 const PROGRESS_RECORD_COUNT: u64 = 1 << 14;
@@ -71,13 +77,22 @@ pub fn verify(history: &History, mut progress: impl FnMut(VerifyProgress)) -> Re
     };
     let mut state = State::new(StateOptions::new(history.dimension_count()));
     let mut cores = Vec::new();
+    // A server that runs on the directory replaces them long before their turn comes.
+    let mut snapshots = open_snapshots(history)?;
     for journal in 0..history.view().journals().len() {
         now.journal = journal;
         let files = check_files(history, journal, &mut |bytes| {
             now.bytes += bytes;
             progress(now);
         })?;
-        cores.push(apply(history, journal, files, &mut state, &mut now, &mut progress)?);
+        let snapshots = std::mem::take(&mut snapshots[journal]);
+        cores.push(apply(
+            history,
+            (journal, files, snapshots),
+            &mut state,
+            &mut now,
+            &mut progress,
+        )?);
     }
     let at = cores.iter().filter_map(|core| core.times).map(|(_, last)| last).max();
     let live = state.reservations(at.unwrap_or(Timestamp(0)));
@@ -88,12 +103,42 @@ pub fn verify(history: &History, mut progress: impl FnMut(VerifyProgress)) -> Re
     })
 }
 
+/// A snapshot, and its file.
+type OpenSnapshot = (DirectorySnapshot, Result<SnapshotReader, FileError>);
+
+/// By journal the snapshots that the manifest names, the newest first. One that is gone by now counts only if the manifest still names it.
+fn open_snapshots(history: &History) -> Result<Vec<Vec<OpenSnapshot>>, ReplayError> {
+    let view = history.view();
+    let is_gone = |error: &FileError| matches!(error, FileError::Storage(StorageError::Io { source, .. }) if source.kind() == ErrorKind::NotFound);
+    let mut by_journal = Vec::new();
+    for journal in 0..view.journals().len() {
+        let mut open = Vec::new();
+        for snapshot in view.snapshots(journal) {
+            let reader = SnapshotReader::open(&snapshot.path);
+            if reader.as_ref().is_err_and(is_gone) {
+                let now = DirectoryView::read(view.path())?;
+                let position = now
+                    .journals()
+                    .iter()
+                    .position(|other| other.id == view.journals()[journal].id);
+                if position.is_none_or(|position| !now.snapshots(position).contains(snapshot)) {
+                    continue;
+                }
+            }
+            open.push((snapshot.clone(), reader));
+        }
+        by_journal.push(open);
+    }
+    Ok(by_journal)
+}
+
 fn check_files(
     history: &History,
     journal: usize,
     progress: &mut dyn FnMut(u64),
 ) -> Result<HistorySummary, ReplayError> {
     let source = history.view().source(journal);
+    check_end(&source)?;
     let before = match history.view().journals()[journal].end {
         Some(end) => end.segment.next(),
         None => history.view().durable(journal)?.1.max(SegmentNumber::FIRST),
@@ -107,8 +152,7 @@ fn check_files(
 
 fn apply(
     history: &History,
-    journal: usize,
-    files: HistorySummary,
+    (journal, files, mut snapshots): (usize, HistorySummary, Vec<OpenSnapshot>),
     state: &mut State,
     now: &mut VerifyProgress,
     progress: &mut impl FnMut(VerifyProgress),
@@ -124,17 +168,22 @@ fn apply(
         times: None,
         snapshots: Vec::new(),
     };
-    // The oldest last, so that it is taken first.
-    let mut snapshots = history.view().snapshots(journal).to_vec();
+    let mut keys = Vec::new();
     let bytes_before = now.bytes;
     while let Some(recorded) = events.next(&entry.directory, |_| ControlFlow::Continue(true))? {
-        while let Some(snapshot) = snapshots.pop_if(|snapshot| snapshot.lsn < recorded.lsn) {
+        // The oldest is last, so that it is taken first.
+        while let Some(snapshot) = snapshots.pop_if(|(snapshot, _)| snapshot.lsn < recorded.lsn) {
             // A snapshot is of the end of a batch: no record has its LSN, and the next one's is the next.
-            report.snapshots.push(compare(history, journal, &snapshot, state)?);
+            report.snapshots.push(compare(history, journal, snapshot, state)?);
         }
         let fault = |fault| history.fault(journal, recorded.lsn, recorded.place, fault);
         if report.times.is_some_and(|(_, last)| recorded.time < last) {
             return Err(fault(RecordFault::TimeGoesBack));
+        }
+        keys.clear();
+        put_keys(&recorded.event, &mut keys);
+        if keys.iter().any(|key| !events.reader.is_indexed(*key)) {
+            return Err(fault(RecordFault::NotIndexed));
         }
         state
             .check_fits(&recorded.event)
@@ -150,13 +199,13 @@ fn apply(
     }
     now.bytes = bytes_before + events.reader.bytes();
     while let Some(snapshot) = snapshots.pop() {
-        if snapshot.lsn > report.last_lsn {
+        if snapshot.0.lsn > report.last_lsn {
             return Err(ReplayError::Snapshot {
-                fault: SnapshotFault::NoSuchLsn(snapshot.lsn),
-                path: snapshot.path,
+                fault: SnapshotFault::NoSuchLsn(snapshot.0.lsn),
+                path: snapshot.0.path,
             });
         }
-        report.snapshots.push(compare(history, journal, &snapshot, state)?);
+        report.snapshots.push(compare(history, journal, snapshot, state)?);
     }
     if let Err(partition) = state.check_counters() {
         let lsn = report.last_lsn;
@@ -174,14 +223,15 @@ fn apply(
 fn compare(
     history: &History,
     journal: usize,
-    snapshot: &DirectorySnapshot,
+    (snapshot, reader): OpenSnapshot,
     state: &mut State,
 ) -> Result<Lsn, ReplayError> {
     let of_snapshot = |fault| ReplayError::Snapshot {
         path: snapshot.path.clone(),
         fault,
     };
-    let (header, mut kept) = restore_snapshot(&snapshot.path, history.dimension_count()).map_err(of_snapshot)?;
+    let reader = reader.map_err(|error| of_snapshot(error.into()))?;
+    let (header, mut kept) = restore_open(reader, history.dimension_count()).map_err(of_snapshot)?;
     let expected = partition_digests(state);
     let found = partition_digests(&mut kept);
     for (partition, owner) in (0..).map(plimsoll_domain::PartitionId).zip(history.view().owners()) {

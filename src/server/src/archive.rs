@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use plimsoll_engine::event_of;
 use plimsoll_journal::{
-    DirectoryJournal, FileError, FileFault, JournalEnd, JournalFiles, JournalId, Lsn, Record, Recycler, SegmentNumber,
-    SegmentSource, archive_last_segment, archive_segment, check_history, free_archived,
+    ArchiveSummary, DirectoryJournal, FileDamage, FileError, FileFault, JournalEnd, JournalFiles, JournalId, Lsn,
+    Record, Recycler, SegmentNumber, SegmentSource, archive_last_segment, archive_path, archive_segment,
+    archive_segment_again, check_history, free_archived,
 };
 use plimsoll_replay::put_keys;
 
@@ -64,18 +65,26 @@ struct Archive {
 
 /// How far a core's segments are archived.
 struct Progress {
-    /// The first segment that is not known to be archived.
+    /// The first segment that is not known to be archived, but for those that were passed over.
     archived_below: SegmentNumber,
+    /// The first segment that cannot be archived. Whatever is left of it is the only copy, so neither it nor those behind it are given up.
+    kept_from: Option<SegmentNumber>,
     /// Not before this.
     next_at: Instant,
 }
 
 impl Archive {
-    fn source<'path>(&self, journal: JournalId, directory: &'path Path) -> SegmentSource<'path> {
+    fn source<'path>(
+        &self,
+        journal: JournalId,
+        directory: &'path Path,
+        end: Option<JournalEnd>,
+    ) -> SegmentSource<'path> {
         SegmentSource {
             directory,
             journal,
             segment_size: self.segment_size,
+            end,
         }
     }
 
@@ -99,6 +108,7 @@ impl Archive {
         }
         let progress = self.journals.iter().map(|journal| Progress {
             archived_below: first_segment(journal),
+            kept_from: None,
             next_at: Instant::now(),
         });
         let mut progress: Vec<_> = progress.collect();
@@ -106,7 +116,7 @@ impl Archive {
             let mut is_busy = false;
             for (core, progress) in progress.iter_mut().enumerate() {
                 if Instant::now() >= progress.next_at {
-                    let pause = self.step(core, &mut progress.archived_below);
+                    let pause = self.step(core, progress);
                     progress.next_at = Instant::now() + pause;
                     is_busy |= pause.is_zero();
                 }
@@ -118,40 +128,33 @@ impl Archive {
     }
 
     /// Archives the next sealed segment of a core, if there is one, and gives up what is in no use any more. Returns how long to wait.
-    fn step(&self, core: usize, archived_below: &mut SegmentNumber) -> Duration {
+    fn step(&self, core: usize, progress: &mut Progress) -> Duration {
         let journal = &self.journals[core];
-        let source = self.source(journal.id, &journal.directory);
-        let number = *archived_below;
-        let shared = &self.shared;
-        let pause = |_| self.goes_on();
-        let dimension_count = shared.dimensions.len();
-        let keys = |record: &Record<'_>, keys: &mut Vec<u64>| put_record_keys(record, dimension_count, keys);
-        match archive_segment(&source, number, keys, pause) {
+        let source = self.source(journal.id, &journal.directory, None);
+        let number = progress.archived_below;
+        let give_up = |below: SegmentNumber| {
+            let below = below.min(self.shared.snapshots[core].needed_from());
+            if let Some(recycler) = &journal.recycler {
+                recycler.give_up(progress.kept_from.map_or(below, |kept| kept.min(below)));
+            }
+        };
+        match self.archive(&source, number) {
             Ok(None) => INTERVAL,
             Ok(Some(_)) => {
-                *archived_below = number.next();
-                if let Some(recycler) = &journal.recycler {
-                    recycler.give_up(number.next().min(shared.snapshots[core].needed_from()));
-                }
+                give_up(number.next());
+                progress.archived_below = number.next();
                 Duration::ZERO
             }
             Err(FileError::NotSealed { .. }) => {
-                if let Some(recycler) = &journal.recycler {
-                    recycler.give_up(number.min(shared.snapshots[core].needed_from()));
-                }
+                give_up(number);
                 INTERVAL
             }
-            // One of another version is not ours to replace.
-            Err(FileError::Damaged(damage))
-                if is_archive(&damage.path, &journal.directory)
-                    && !matches!(damage.fault, FileFault::UnknownVersion(_)) =>
-            {
-                // The segment is still there, so its archive is written again.
-                tracing::error!(core, %damage, "an archive is damaged, and replaced");
-                match std::fs::remove_file(&damage.path) {
-                    Ok(()) => Duration::ZERO,
-                    Err(_) => INTERVAL_AFTER_FAILURE,
-                }
+            Err(FileError::Damaged(damage)) if is_of_history(&damage, &journal.directory, number) => {
+                self.shared.history_is_damaged();
+                tracing::error!(core, segment = number.0, %damage, "a segment cannot be archived; it is kept, and passed over until the next start");
+                progress.kept_from.get_or_insert(number);
+                progress.archived_below = number.next();
+                Duration::ZERO
             }
             Err(error) => {
                 tracing::error!(
@@ -165,9 +168,27 @@ impl Archive {
         }
     }
 
+    /// Archives a segment. An archive that is damaged, or of something else, is written again; it goes only when another one has taken its place.
+    fn archive(&self, source: &SegmentSource<'_>, number: SegmentNumber) -> Result<Option<ArchiveSummary>, FileError> {
+        let dimension_count = self.shared.dimensions.len();
+        let keys = |record: &Record<'_>, keys: &mut Vec<u64>| put_record_keys(record, dimension_count, keys);
+        let pause = |_| self.goes_on();
+        match archive_segment(source, number, keys, pause) {
+            // One of another version is not ours to replace.
+            Err(FileError::Damaged(damage))
+                if damage.path == archive_path(source.directory, number)
+                    && !matches!(damage.fault, FileFault::UnknownVersion(_)) =>
+            {
+                tracing::error!(%damage, "an archive is of no use; it is made again if its segment is whole");
+                archive_segment_again(source, number, keys, pause)
+            }
+            result => result,
+        }
+    }
+
     /// Archives what a journal without a core has left, and frees its segments.
     fn archive_history(&self, journal: &DirectoryJournal, end: JournalEnd) -> Result<(), FileError> {
-        let source = self.source(journal.id, &journal.directory);
+        let source = self.source(journal.id, &journal.directory, Some(end));
         let dimension_count = self.shared.dimensions.len();
         let keys = |record: &Record<'_>, keys: &mut Vec<u64>| put_record_keys(record, dimension_count, keys);
         let pause = |_| self.goes_on();
@@ -175,7 +196,7 @@ impl Archive {
             return Ok(());
         };
         for number in (first.0..end.segment.0).map(SegmentNumber) {
-            if archive_segment(&source, number, keys, pause)?.is_none() {
+            if self.archive(&source, number)?.is_none() {
                 return Ok(());
             }
         }
@@ -189,12 +210,12 @@ impl Archive {
         let running = self
             .journals
             .iter()
-            .map(|journal| (journal.id, &journal.directory, journal.recovered_from));
+            .map(|journal| (journal.id, &journal.directory, None, journal.recovered_from));
         let history = history
             .iter()
-            .map(|(journal, end)| (journal.id, &journal.directory, end.segment.next()));
-        for (journal, directory, before) in history.chain(running) {
-            let source = self.source(journal, directory);
+            .map(|(journal, end)| (journal.id, &journal.directory, Some(*end), end.segment.next()));
+        for (journal, directory, end, before) in history.chain(running) {
+            let source = self.source(journal, directory, end);
             let pause = |_| {
                 std::thread::sleep(CHECK_PAUSE);
                 self.goes_on()
@@ -217,9 +238,11 @@ impl Archive {
     }
 }
 
-/// Whether the file is one of the journal's archives, and not a segment.
-fn is_archive(path: &Path, journal: &Path) -> bool {
-    path.parent() != Some(journal)
+/// Whether the damage is to a segment or an archive with this number, or to that behind it, which tells where it ends: trying again does not help then.
+fn is_of_history(damage: &FileDamage, journal: &Path, number: SegmentNumber) -> bool {
+    let name = damage.path.file_stem().and_then(|name| name.to_str());
+    let of = name.and_then(|name| name.parse().ok());
+    damage.path.starts_with(journal) && of.is_some_and(|of| [number, number.next()].contains(&SegmentNumber(of)))
 }
 
 /// The oldest segment that is there: those before it went because they are archived.

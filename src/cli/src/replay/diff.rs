@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use plimsoll_client::ReservationId;
-use plimsoll_domain::{Counters, PoolDefinition, PoolId, ReservationView, State, Timestamp};
+use plimsoll_domain::{Counters, Event, PoolDefinition, PoolId, ReservationView, State, Timestamp};
 use plimsoll_replay::{Moment, Replayer, reservation_of};
 use serde::Serialize;
 
@@ -114,7 +114,11 @@ pub(super) fn run(arguments: &DiffArguments) -> Result<(), Failure> {
             pools.entry(pool).or_insert_with(|| pool_then(state, pool));
         }
         if let Some(id) = reservation_of(&recorded.event) {
-            reservations.entry(id).or_insert_with(|| live(state, id));
+            let before = reservations.entry(id).or_insert_with(|| live(state, id));
+            // What came and went does not show, and there is no end to it.
+            if before.is_none() && matches!(recorded.event, Event::Released(_) | Event::Expired(_)) {
+                reservations.remove(&id);
+            }
         }
     });
     advanced.map_err(failed_to)?;

@@ -89,6 +89,7 @@ fn open(data: &DataArguments) -> Result<History, Failure> {
 fn failure_of(error: ReplayError, data: &DataArguments) -> Failure {
     let help = match &error {
         ReplayError::Directory(_) => Some("name a data directory of plimsoll with --data"),
+        ReplayError::Backwards => return Failure::usage("--from lies behind --to"),
         ReplayError::Record { .. } | ReplayError::Snapshot { .. } => Some(
             "keep the file, and restore it or the directory from a backup; 'plimsoll replay repair --help' says what else there is",
         ),

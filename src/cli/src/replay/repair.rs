@@ -21,6 +21,7 @@ It reads every segment and every archive, under the lock of the directory, so no
 What it can do, the harmless first:
   a segment whose archive is whole       is written anew from the archive; nothing is lost
   an archive whose segment is whole      is put aside, and made again by the server; nothing is lost
+  an archive behind the journal's end    is put aside; a restored backup can leave the old directory's
   a snapshot                             is put aside; the one before it, or the journal, leads to the same state
   the control page                       is made anew from what the segments say; if the newest batches are missing as well,
                                          nothing is left that says so
@@ -28,8 +29,8 @@ What it can do, the harmless first:
                                          for the partitions of that core, and for them alone
 
 A cut takes back what was acknowledged: reservations made later are gone, those released later are live again, and the numbers
-of the lost records (LSNs) are given again to other records. Whoever has followed the journal further than the cut has to begin
-anew. Where a backup has what is damaged, restoring it loses less.
+of the lost records (LSNs) are given again to other records. So the directory gets a new id: cursors and the progress of 'plimsoll
+orders' from before are refused, and whoever follows the journal has to begin anew. Where a backup has what is damaged, restoring it loses less.
 
 Damage that a start does not meet (in history that has neither a whole archive nor a whole segment) never makes a cut: what is
 served does not rest on it. Only a copy of the file from a backup mends it.
@@ -93,11 +94,13 @@ struct JsonCut {
     segments: Vec<u64>,
     archives: Vec<u64>,
     snapshots: Vec<u64>,
+    /// Those of them that are whole.
+    whole_snapshots: Vec<u64>,
 }
 
 pub(super) fn run(arguments: &RepairArguments) -> Result<(), Failure> {
     let data = &arguments.data;
-    let mut directory = Directory::open(data).map_err(|error| {
+    let mut directory = Directory::open_as_it_is(data).map_err(|error| {
         let fatal = Fatal::from(error);
         Failure::new(
             Exit::Fatal(fatal.exit_code()),
@@ -219,7 +222,10 @@ fn say_cut(output: &mut Output, cut: &CutAway, is_to_be_done: bool) -> Result<()
             .map(|number| format!("{:010}.segment (behind the cut)", number.0)),
     );
     aside.extend(cut.archives.iter().map(|number| format!("{:010}.archive", number.0)));
-    aside.extend(cut.snapshots.iter().map(|lsn| format!("the snapshot at LSN {lsn}")));
+    aside.extend(cut.snapshots.iter().map(|snapshot| {
+        let whole = if snapshot.is_whole { ", which is whole" } else { "" };
+        format!("the snapshot at LSN {}{whole}", snapshot.lsn)
+    }));
     for file in aside {
         output.line(format_args!("    {are} put aside: {file}"))?;
     }
@@ -230,6 +236,9 @@ fn remedy_text(remedy: Remedy) -> &'static str {
     match remedy {
         Remedy::FromArchive => "its archive is whole: the segment is written anew from it, and nothing is lost",
         Remedy::ArchivedAgain => "its segment is whole: the server makes the archive again, and nothing is lost",
+        Remedy::NotOfJournal => {
+            "the journal has no such segment: the archive is put aside, and nothing of the journal is lost"
+        }
         Remedy::WithoutSnapshot => "what is before it leads to the same state: it is put aside, and nothing is lost",
         Remedy::ControlAnew => "it is made anew from what segments, archives and snapshots prove",
         Remedy::Cut => "the journal is cut at the last whole batch before it",
@@ -241,6 +250,7 @@ fn remedy_name(remedy: Remedy) -> &'static str {
     match remedy {
         Remedy::FromArchive => "from_archive",
         Remedy::ArchivedAgain => "archived_again",
+        Remedy::NotOfJournal => "not_of_journal",
         Remedy::WithoutSnapshot => "without_snapshot",
         Remedy::ControlAnew => "control_anew",
         Remedy::Cut => "cut",
@@ -267,7 +277,13 @@ fn json(journal: &JournalRepair, aside: &[(JournalId, PathBuf)]) -> JsonJournal 
             shortened: cut.shortened.map(|number| number.0),
             segments: numbers(&cut.segments),
             archives: numbers(&cut.archives),
-            snapshots: cut.snapshots.iter().map(|lsn| lsn.0).collect(),
+            snapshots: cut.snapshots.iter().map(|snapshot| snapshot.lsn.0).collect(),
+            whole_snapshots: cut
+                .snapshots
+                .iter()
+                .filter(|snapshot| snapshot.is_whole)
+                .map(|snapshot| snapshot.lsn.0)
+                .collect(),
         }),
         damaged_files: aside
             .iter()

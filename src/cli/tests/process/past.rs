@@ -158,6 +158,18 @@ fn history_is_told_beside_a_running_server_and_after_another_number_of_cores() {
         let grown = change["began"].as_i64().unwrap() - change["ended"].as_i64().unwrap();
         assert_eq!(grown, rooms(&later, pool) - rooms(&used, pool), "{change}");
     }
+
+    // What was applied is not taken back.
+    for to in ["lsn:0:100", "2026-01-01T00:00:00Z"] {
+        let output = plimsoll()
+            .args(["replay", "diff", "--from", "lsn:0:400", "--to", to, "--data"])
+            .arg(&data)
+            .output()
+            .unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains("--from lies behind --to"), "{error}");
+    }
     let unchanged = (0..7).filter(|pool| !changes.iter().any(|change| change["pool"] == format!("pool-{pool}")));
     for pool in unchanged {
         let pool = format!("pool-{pool}");

@@ -295,6 +295,24 @@ fn every_kind_of_damage_is_told_and_mended() {
 }
 
 #[test]
+fn a_running_server_keeps_an_archive_that_it_cannot_make_again() {
+    let killed = Killed::new(&WITH_SNAPSHOTS, 6_000, &mut Random(seed()));
+    let damaged = killed.copy("only");
+    flip(&damaged.archive(2), 20);
+    std::fs::write(damaged.segment(2), vec![0; 64 * 1024]).unwrap();
+    let only = std::fs::read(damaged.archive(2)).unwrap();
+    let newest = (1..).find(|number| !damaged.archive(*number).exists()).unwrap();
+    let server = Server::start(&damaged.data, killed.options);
+    pools(&server, killed.parent.path(), 7, 100_000);
+    let file = order_file(killed.parent.path(), 3_000, &mut Random(7));
+    drive(&server, &file, &killed.parent.path().join("after"));
+    // Those behind it are archived all the same.
+    wait_for_history(&damaged.data, true, newest + 1);
+    assert_eq!(server.terminate(), Some(0));
+    assert_eq!(std::fs::read(damaged.archive(2)).unwrap(), only);
+}
+
+#[test]
 fn snapshots_ahead_of_the_cut_go_too() {
     let mut random = Random(seed());
     let killed = Killed::new(&WITH_SNAPSHOTS, 6_000, &mut random);

@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use crate::archive::segment::{SegmentReader, SegmentSource};
 use crate::archive::{archive_path, verify_archive};
 use crate::control::ControlField;
-use crate::damage::{FileDamage, FileError, FileFault};
+use crate::damage::{FileDamage, FileError, FileFault, SourceFile};
 use crate::error::{Action, StorageError};
 use crate::identifier::SegmentNumber;
 use crate::mmap::{CONTROL_FILE_NAME, sync_directory, try_lock};
@@ -39,7 +39,7 @@ pub fn free_archived(
             Err(error) => return Err(StorageError::io(Action::Open, &path)(error).into()),
         };
         let archive = archive_path(source.directory, number);
-        if !archive.exists() {
+        if SourceFile::open_if_there(&archive)?.is_none() {
             break;
         }
         let Some(summary) = verify_archive(&archive, &mut pause)? else {
@@ -48,11 +48,8 @@ pub fn free_archived(
         let Some(segment) = SegmentReader::open(source, number)? else {
             continue;
         };
-        let header = *segment.header();
-        let is_of_the_segment = (summary.journal, summary.number) == (source.journal, number)
-            && (summary.incarnation, summary.first_lsn) == (header.incarnation, header.first_lsn);
-        if !is_of_the_segment {
-            let fault = FileFault::DoesNotContinue;
+        if !summary.is_of(segment.header()) {
+            let fault = FileFault::OtherSegment;
             let damage = FileDamage {
                 path: archive,
                 offset: 0,

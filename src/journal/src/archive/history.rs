@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use crate::archive::segment::{SegmentReader, SegmentSource};
 use crate::archive::writer::{check_sealed, last_lsn_of};
 use crate::archive::{ArchiveSummary, archive_path, verify_archive};
-use crate::damage::{FileDamage, FileError, FileFault};
+use crate::damage::{FileDamage, FileError, FileFault, SourceFile};
 use crate::identifier::SegmentNumber;
 
 /// What a check of history found to be whole.
@@ -45,7 +45,7 @@ pub fn check_history(
             summary.segments += 1;
             found.push((segment, source.segment_path(number)));
         }
-        if path.exists() {
+        if SourceFile::open_if_there(&path)?.is_some() {
             let Some(archive) = verify_archive(&path, &mut pause)? else {
                 return Ok(None);
             };

@@ -5,6 +5,7 @@
 //! - It has its name only when it is whole and durable, and is never changed. A segment goes only after that.
 //! - Whoever reads a segment leases its file, so that it stays as it is meanwhile.
 
+mod end;
 mod free;
 mod history;
 mod marks;
@@ -12,13 +13,14 @@ mod reader;
 mod segment;
 mod writer;
 
+pub use end::check_end;
 pub use free::free_archived;
 pub use history::{HistorySummary, check_history};
 pub use marks::SegmentMarks;
-pub(crate) use reader::read_archive;
 pub use reader::{ArchiveReader, verify_archive};
+pub(crate) use reader::{open_archive, read_archive};
 pub use segment::{JournalFiles, SegmentReader, SegmentSource};
-pub use writer::{archive_last_segment, archive_segment};
+pub use writer::{archive_last_segment, archive_segment, archive_segment_again};
 
 use std::path::{Path, PathBuf};
 
@@ -26,6 +28,7 @@ use crc32c::{crc32c, crc32c_append};
 
 use crate::bytes::{array_at, i64_at, put, u32_at, u64_at};
 use crate::damage::{FileError, FileFault, SourceFile};
+use crate::header::SegmentHeader;
 use crate::identifier::{JournalId, Lsn, Record, SegmentNumber};
 use crate::limits::{ARCHIVE_FRAME_SIZE, RECORD_SIZE_MAX};
 use crate::record::as_commit;
@@ -40,6 +43,8 @@ const VERSION: u32 = 1;
 const ARCHIVE_HEADER_SIZE: usize = 128;
 const FRAME_HEADER_SIZE: usize = 32;
 const TRAILER_SIZE: usize = 64;
+/// What the keys mean that this program asks for. An index with another number leads to nothing, and all frames are read.
+const KEY_SCHEME: u32 = 0;
 /// Offset and first LSN of a frame.
 const FRAME_ENTRY_SIZE: usize = 16;
 /// A key, where its frames begin in the list of frames, and how many they are.
@@ -112,6 +117,12 @@ impl ArchiveSummary {
         })
     }
 
+    /// Whether this is what the archive of the segment with this header says.
+    pub(crate) fn is_of(&self, header: &SegmentHeader) -> bool {
+        (self.journal, self.number, self.incarnation, self.first_lsn)
+            == (header.journal, header.number, header.incarnation, header.first_lsn)
+    }
+
     /// What the checksum of the frame with this index starts from.
     fn frame_seed(&self, index: u64) -> u32 {
         let seed = crc32c(&self.journal.0);
@@ -133,6 +144,8 @@ struct Trailer {
     reference_count: u64,
     index_offset: u64,
     file_size: u64,
+    /// What the keys mean.
+    key_scheme: u32,
 }
 
 impl Trailer {
@@ -145,6 +158,7 @@ impl Trailer {
         put(&mut bytes, 32, &self.reference_count.to_le_bytes());
         put(&mut bytes, 40, &self.index_offset.to_le_bytes());
         put(&mut bytes, 48, &self.file_size.to_le_bytes());
+        put(&mut bytes, 56, &self.key_scheme.to_le_bytes());
         let crc = trailer_checksum(&bytes);
         put(&mut bytes, 8, &crc.to_le_bytes());
         bytes
@@ -161,6 +175,7 @@ impl Trailer {
             reference_count: u64_at(bytes, 32),
             index_offset: u64_at(bytes, 40),
             file_size: u64_at(bytes, 48),
+            key_scheme: u32_at(bytes, 56),
         })
     }
 
@@ -184,18 +199,23 @@ pub fn archive_path(directory: &Path, number: SegmentNumber) -> PathBuf {
         .join(format!("{:010}{ARCHIVE_SUFFIX}", number.0))
 }
 
-/// What the archive of a segment says that it is of, from its header alone; nothing if there is none.
-pub(crate) fn archive_summary(directory: &Path, number: SegmentNumber) -> Result<Option<ArchiveSummary>, FileError> {
-    let path = archive_path(directory, number);
-    if !path.exists() {
+/// What the archive of a segment says that it is of, from its header alone; nothing if there is none. One of another journal is damage.
+pub(crate) fn archive_summary(
+    journal: &SegmentSource<'_>,
+    number: SegmentNumber,
+) -> Result<Option<ArchiveSummary>, FileError> {
+    let path = archive_path(journal.directory, number);
+    let Some(source) = SourceFile::open_if_there(&path)? else {
         return Ok(None);
-    }
-    let source = SourceFile::open(&path)?;
+    };
     let mut header = [0; ARCHIVE_HEADER_SIZE];
     source.read_at(&mut header, 0)?;
     let summary = ArchiveSummary::decode(&header).map_err(|fault| source.damaged(0, fault))?;
     if summary.number != number {
         return Err(source.damaged(0, FileFault::OtherFile));
+    }
+    if summary.journal != journal.journal {
+        return Err(source.damaged(0, FileFault::OtherJournal(summary.journal)));
     }
     Ok(Some(summary))
 }

@@ -9,15 +9,15 @@ use zstd::zstd_safe::compress_bound;
 
 use crate::archive::{
     ARCHIVE_HEADER_SIZE, ArchiveSummary, Batches, FRAME_BYTES_MAX, FRAME_ENTRY_SIZE, FRAME_HEADER_SIZE, KEY_ENTRY_SIZE,
-    REFERENCE_SIZE, TRAILER_SIZE, Trailer, archive_path,
+    KEY_SCHEME, REFERENCE_SIZE, SegmentSource, TRAILER_SIZE, Trailer, archive_path,
 };
 use crate::bytes::{u32_at, u64_at};
 use crate::damage::{FileError, FileFault, SourceFile};
 use crate::error::{Action, StorageError};
 use crate::framing::{CrcFraming, Framing};
 use crate::header::HEADER_PAGE_SIZE;
-use crate::identifier::{Lsn, Record};
-use crate::record::{OWN_KIND_MIN, padded, read, read_checked};
+use crate::identifier::{Lsn, Record, SegmentNumber};
+use crate::record::{COMMIT_KIND, OWN_KIND_MIN, padded, read, read_checked};
 
 /// Reads the records of an archive in their order, one frame in memory at a time, and its index.
 pub struct ArchiveReader {
@@ -36,7 +36,8 @@ pub struct ArchiveReader {
     next: Lsn,
     /// Where the record that was given out last begins.
     last_at: usize,
-    /// Where the frame that is being read begins.
+    /// The frame that is being read, and where it begins.
+    frame: u32,
     frame_offset: u64,
 }
 
@@ -55,7 +56,11 @@ impl ArchiveReader {
     /// # Errors
     /// Damage names the offset; other errors may be retried.
     pub fn open(path: &Path) -> Result<ArchiveReader, FileError> {
-        let source = SourceFile::open(path)?;
+        ArchiveReader::of(SourceFile::open(path)?)
+    }
+
+    fn of(source: SourceFile) -> Result<ArchiveReader, FileError> {
+        let path = source.path().to_owned();
         let mut header = [0; ARCHIVE_HEADER_SIZE];
         source.read_at(&mut header, 0)?;
         let summary = ArchiveSummary::decode(&header).map_err(|fault| source.damaged(0, fault))?;
@@ -79,7 +84,7 @@ impl ArchiveReader {
         if crc32c(&index) != trailer.index_crc {
             return Err(source.damaged(trailer.index_offset, FileFault::Checksum));
         }
-        let decompressor = Decompressor::new().map_err(StorageError::io(Action::Read, path))?;
+        let decompressor = Decompressor::new().map_err(StorageError::io(Action::Read, &path))?;
         let mut reader = ArchiveReader {
             record_seed: CrcFraming::seed(summary.journal, summary.incarnation, summary.number),
             source,
@@ -92,6 +97,7 @@ impl ArchiveReader {
             at: 0,
             next: summary.first_lsn,
             last_at: 0,
+            frame: 0,
             frame_offset: 0,
         };
         reader.check_index()?;
@@ -134,6 +140,9 @@ impl ArchiveReader {
 
     /// The frames that hold a record with one of these keys, rising.
     fn frames_with(&self, keys: &RangeInclusive<u64>) -> Vec<u32> {
+        if self.trailer.key_scheme != KEY_SCHEME {
+            return (0..self.frame_count()).collect();
+        }
         let first = self.entries_below(*keys.start());
         let end = keys
             .end()
@@ -161,6 +170,11 @@ impl ArchiveReader {
         self.frame_entry(frame).1
     }
 
+    /// Whether the index leads from the key to the frame of the record that was given last.
+    pub(crate) fn is_indexed(&self, key: u64) -> bool {
+        self.frames_with(&(key..=key)).binary_search(&self.frame).is_ok()
+    }
+
     /// How many keys are below this one.
     fn entries_below(&self, key: u64) -> usize {
         let keys = self.keys();
@@ -179,15 +193,18 @@ impl ArchiveReader {
     /// The next record, without commit records; nothing behind the last one.
     ///
     /// # Errors
-    /// Damage names the offset of the frame; other errors may be retried by opening the file again.
+    /// Damage names the offset of the frame; so does a record of the journal's own that this program does not know. Other errors may be retried by
+    /// opening the file again.
     pub fn next_record(&mut self) -> Result<Option<Record<'_>>, FileError> {
         loop {
             if self.at == self.records.len() && !self.open_frame()? {
                 return Ok(None);
             }
             self.last_at = self.at;
-            if self.next_in_frame()?.tag.kind < OWN_KIND_MIN {
-                return Ok(Some(self.last_record()));
+            match self.next_in_frame()?.tag.kind {
+                ..OWN_KIND_MIN => return Ok(Some(self.last_record())),
+                COMMIT_KIND => {}
+                kind => return Err(self.source.damaged(self.frame_offset, FileFault::UnknownKind(kind))),
             }
         }
     }
@@ -268,7 +285,7 @@ impl ArchiveReader {
             return Ok(false);
         };
         let (offset, first_lsn) = self.frame_entry(frame);
-        self.frame_offset = offset;
+        (self.frame, self.frame_offset) = (frame, offset);
         let header = self.read_frame(frame, offset)?;
         if header.first_lsn != first_lsn {
             return Err(self.source.damaged(offset, FileFault::Index));
@@ -327,6 +344,21 @@ impl std::fmt::Debug for ArchiveReader {
             .field("path", &self.source.path())
             .field("summary", &self.summary)
             .finish_non_exhaustive()
+    }
+}
+
+/// Opens the archive of a segment; nothing if there is none. One of another journal is damage.
+pub(crate) fn open_archive(
+    journal: &SegmentSource<'_>,
+    number: SegmentNumber,
+) -> Result<Option<ArchiveReader>, FileError> {
+    let Some(source) = SourceFile::open_if_there(&archive_path(journal.directory, number))? else {
+        return Ok(None);
+    };
+    let reader = ArchiveReader::of(source)?;
+    match reader.summary.journal {
+        of if of == journal.journal => Ok(Some(reader)),
+        other => Err(reader.source.damaged(0, FileFault::OtherJournal(other))),
     }
 }
 
@@ -401,4 +433,43 @@ pub(crate) fn read_archive(path: &Path) -> Result<(ArchiveSummary, Vec<u8>), Fil
         records.extend_from_slice(&reader.records);
     }
     Ok((reader.summary, records))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identifier::Tag;
+    use crate::mmap::Ring;
+    use crate::recovery::RecoveryStart;
+    use crate::tests::files::{Files, directory, fill_up_to};
+
+    #[test]
+    fn a_record_of_an_unknown_kind_of_the_journals_own_is_refused() {
+        let parent = tempfile::tempdir().expect("a directory for the test");
+        let data = directory(parent.path());
+        let files = Files::of(&data);
+        let (mut journal, ..) = files.recover(Ring::default(), RecoveryStart::FIRST);
+        fill_up_to(&mut journal, 2);
+        files.archive(1);
+        let archive = open_archive(&files.source(), SegmentNumber(1)).expect("whole");
+        let mut reader = archive.expect("it is there");
+        for (kind, expected) in [(COMMIT_KIND, None), (0xFF01, Some(FileFault::UnknownKind(0xFF01)))] {
+            let tag = Tag {
+                kind,
+                partition: 0,
+                detail: 0,
+            };
+            let (lsn, time, body) = (Lsn(1), 0, &[][..]);
+            reader.records = vec![0; crate::RECORD_HEADER_SIZE];
+            let record = Record { lsn, time, tag, body };
+            crate::record::write::<CrcFraming>(&mut reader.records, reader.record_seed, &record);
+            (reader.at, reader.next, reader.ahead) = (0, lsn, Vec::new());
+            let fault = match reader.next_record() {
+                Ok(None) => None,
+                Err(FileError::Damaged(damage)) => Some(damage.fault),
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(fault, expected);
+        }
+    }
 }

@@ -10,6 +10,7 @@ use crate::archive::{ARCHIVE_DIRECTORY, ARCHIVE_SUFFIX};
 use crate::bytes::u32_at;
 use crate::control::ControlValues;
 use crate::damage::{FileError, FileFault, SourceFile};
+use crate::directory::JournalEnd;
 use crate::error::{Action, StorageError};
 use crate::framing::{CrcFraming, Framing};
 use crate::header::{HEADER_PAGE_SIZE, HEADER_SIZE, HeaderExpectation, HeaderFault, SegmentHeader};
@@ -30,11 +31,22 @@ pub struct SegmentSource<'path> {
     pub journal: JournalId,
     /// The size of its segments in bytes.
     pub segment_size: usize,
+    /// Where the manifest says that it ends, if it has no core any more: that counts, whatever its control page says.
+    pub end: Option<JournalEnd>,
 }
 
 impl SegmentSource<'_> {
     pub(crate) fn control(&self) -> Result<ControlValues, FileError> {
         ControlValues::read(&self.directory.join(CONTROL_FILE_NAME), self.journal, self.segment_size)
+    }
+
+    /// Up to where the journal is durable, and the newest segment of which something is.
+    pub(crate) fn durable(&self) -> Result<(Lsn, SegmentNumber), FileError> {
+        if let Some(end) = self.end {
+            return Ok((end.lsn, end.segment));
+        }
+        let control = self.control()?;
+        Ok((control.durable_lsn, control.newest_durable_segment))
     }
 
     pub(crate) fn segment_path(&self, number: SegmentNumber) -> PathBuf {

@@ -134,6 +134,7 @@ fn a_key_leads_to_its_frames_only() {
         directory: &entry.directory,
         journal: entry.id,
         segment_size: data.segment_size(),
+        end: None,
     };
     let mut handled = 0;
     archive_segment(&source, SegmentNumber(1), keys, |bytes| {
@@ -292,4 +293,91 @@ fn history_is_checked_from_the_first_segment_on() {
     let other = archived();
     fs::copy(path(&other.1, 2), &second).expect("copied");
     assert!(matches!(damage(check()).fault, FileFault::OtherJournal(_)));
+}
+
+#[test]
+fn an_archive_goes_only_when_its_segment_makes_another() {
+    let (_parent, files) = archived();
+    let again = |number| archive_segment_again(&files.source(), SegmentNumber(number), keys, go_on);
+    let whole = fs::read(path(&files, 2)).expect("it is there");
+    let mut flipped = whole.clone();
+    flipped[20] ^= 1;
+    fs::write(path(&files, 2), &flipped).expect("written");
+    let segment = fs::read(files.segment(2)).expect("it is there");
+    // Neither from a damaged segment nor from none.
+    let mut bad = segment.clone();
+    bad[5000] ^= 1;
+    fs::write(files.segment(2), &bad).expect("written");
+    assert_eq!(damage(again(2)).path, files.segment(2));
+    assert_eq!(fs::read(path(&files, 2)).expect("it stays"), flipped);
+    fs::remove_file(files.segment(2)).expect("it was there");
+    assert_eq!(damage(again(2)).fault, FileFault::Missing);
+    assert_eq!(fs::read(path(&files, 2)).expect("it stays"), flipped);
+    fs::write(files.segment(2), &segment).expect("written");
+    assert!(again(2).expect("the segment is whole").is_some());
+    assert_eq!(fs::read(path(&files, 2)).expect("it is there"), whole);
+}
+
+#[test]
+fn an_archive_of_another_life_does_not_pass_for_that_of_the_segment() {
+    let (_parent, files) = archived();
+    let archive = |number| archive_segment(&files.source(), SegmentNumber(number), keys, go_on);
+    let whole = fs::read(path(&files, 2)).expect("it is there");
+    // A segment of the same journal with the same number, as a backup that went on would have it.
+    let mut header = of(&files, 2);
+    header.incarnation += 1;
+    let mut bytes = fs::read(files.segment(2)).expect("it is there");
+    bytes[..crate::HEADER_SIZE].copy_from_slice(&header.encode());
+    let segment = fs::read(files.segment(2)).expect("it is there");
+    fs::write(files.segment(2), &bytes).expect("written");
+    assert_eq!(damage(archive(2)).fault, FileFault::OtherSegment);
+    fs::write(files.segment(2), &segment).expect("written");
+    assert!(archive(2).expect("it is there").is_some());
+    // One of another journal, whether the segment is there or not.
+    let other = archived();
+    fs::copy(path(&other.1, 2), path(&files, 2)).expect("copied");
+    assert!(matches!(damage(archive(2)).fault, FileFault::OtherJournal(_)));
+    fs::remove_file(files.segment(2)).expect("it was there");
+    assert!(matches!(damage(archive(2)).fault, FileFault::OtherJournal(_)));
+    let range = crate::HistoryRange::ALL;
+    let mut reader =
+        crate::HistoryReader::open(&files.source(), range, &SegmentMarks::default()).expect("the first is whole");
+    let fault = loop {
+        match reader.next(|_, _| ()) {
+            Ok(Some(())) => {}
+            other => break damage(other).fault,
+        }
+    };
+    assert!(matches!(fault, FileFault::OtherJournal(_)));
+    fs::write(path(&files, 2), &whole).expect("written");
+    // What cannot be looked for may well be there.
+    fs::remove_file(path(&files, 2)).expect("it was there");
+    std::os::unix::fs::symlink(path(&files, 2), path(&files, 2)).expect("a link to itself");
+    assert!(matches!(archive(2), Err(FileError::Storage(_))));
+    assert!(matches!(
+        check_history(&files.source(), SegmentNumber(5), go_on),
+        Err(FileError::Storage(_))
+    ));
+}
+
+/// The header of a segment.
+fn of(files: &Files, number: u64) -> SegmentHeader {
+    let reader = SegmentReader::open(&files.source(), SegmentNumber(number)).expect("it can be read");
+    *reader.expect("it is there").header()
+}
+
+#[test]
+fn an_index_with_an_unknown_meaning_leads_to_everything() {
+    let (_parent, files) = archived();
+    let path = path(&files, 2);
+    let all = rest(&mut ArchiveReader::open(&path).expect("whole"));
+    let mut bytes = fs::read(&path).expect("it is there");
+    let trailer = bytes.len() - TRAILER_SIZE;
+    bytes[trailer + 56] = 1;
+    let crc = trailer_checksum(&array_at(&bytes, trailer));
+    put(&mut bytes, trailer + 8, &crc.to_le_bytes());
+    fs::write(&path, &bytes).expect("written");
+    let mut reader = ArchiveReader::open(&path).expect("whole");
+    reader.only(7..=7);
+    assert_eq!(rest(&mut reader), all);
 }

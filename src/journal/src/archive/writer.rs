@@ -8,11 +8,10 @@ use std::ops::ControlFlow;
 use crc32c::{crc32c, crc32c_append};
 use zstd::bulk::Compressor;
 
-use crate::archive::reader::ArchiveReader;
 use crate::archive::segment::{SegmentReader, SegmentSource};
 use crate::archive::{
-    ARCHIVE_DIRECTORY, ARCHIVE_HEADER_SIZE, ArchiveSummary, Batches, FRAME_HEADER_SIZE, Trailer, archive_path,
-    archive_summary,
+    ARCHIVE_DIRECTORY, ARCHIVE_HEADER_SIZE, ArchiveSummary, Batches, FRAME_HEADER_SIZE, KEY_SCHEME, Trailer,
+    archive_path, archive_summary, open_archive,
 };
 use crate::bytes::put;
 use crate::damage::{FileDamage, FileError, FileFault};
@@ -27,8 +26,8 @@ use crate::record::padded;
 /// Quick: beside a busy server every processor cycle is missed. zstd's default, 3, takes half as long again for a few per cent.
 const LEVEL: i32 = 1;
 
-/// Writes the archive of a segment that is durable and sealed: it lies below the newest durable segment. An archive that is there already is left as it
-/// is.
+/// Writes the archive of a segment that is durable and sealed: it lies below the newest durable segment. One that is there already is left as it is; as
+/// long as the segment is there too, it must be of that.
 ///
 /// `keys` puts the keys under which a record is to be found, pools say, into the list; commit records are not asked for. `pause` is called now and then
 /// with the bytes handled since; when it breaks, nothing is left and the result is nothing. The segment is leased meanwhile and read twice, in
@@ -44,16 +43,37 @@ pub fn archive_segment(
     keys: impl FnMut(&Record<'_>, &mut Vec<u64>),
     pause: impl FnMut(u64) -> ControlFlow<()>,
 ) -> Result<Option<ArchiveSummary>, FileError> {
+    refuse_unsealed(source, number)?;
     if let Some(archive) = existing(source, number)? {
         return Ok(Some(archive));
     }
-    if number >= source.control()?.newest_durable_segment {
+    let last_lsn = last_lsn_of(source, number)?;
+    write_archive(source, number, last_lsn, keys, pause)
+}
+
+/// Writes the archive of a segment as [`archive_segment`] does, in the place of one that is no use. That goes only when the segment was found whole and
+/// the new one is durable; on any error it is as it was.
+///
+/// # Errors
+/// As for [`archive_segment`]; [`FileFault::Missing`] when there is no segment that it could be made of.
+pub fn archive_segment_again(
+    source: &SegmentSource<'_>,
+    number: SegmentNumber,
+    keys: impl FnMut(&Record<'_>, &mut Vec<u64>),
+    pause: impl FnMut(u64) -> ControlFlow<()>,
+) -> Result<Option<ArchiveSummary>, FileError> {
+    refuse_unsealed(source, number)?;
+    let last_lsn = last_lsn_of(source, number)?;
+    write_archive(source, number, last_lsn, keys, pause)
+}
+
+fn refuse_unsealed(source: &SegmentSource<'_>, number: SegmentNumber) -> Result<(), FileError> {
+    if number >= source.durable()?.1 {
         return Err(FileError::NotSealed {
             path: source.segment_path(number),
         });
     }
-    let last_lsn = last_lsn_of(source, number)?;
-    write_archive(source, number, last_lsn, keys, pause)
+    Ok(())
 }
 
 /// Writes the archive of the segment that a journal without a core ends in, as [`archive_segment`] does of the others.
@@ -71,8 +91,7 @@ pub fn archive_last_segment(
     if let Some(archive) = existing(source, end.segment)? {
         return Ok(Some(archive));
     }
-    let control = source.control()?;
-    if (control.durable_lsn, control.newest_durable_segment) != (end.lsn, end.segment) || end.lsn.0 == 0 {
+    if source.durable()? != (end.lsn, end.segment) || end.lsn.0 == 0 {
         return Err(FileError::NotSealed {
             path: source.segment_path(end.segment),
         });
@@ -80,12 +99,23 @@ pub fn archive_last_segment(
     write_archive(source, end.segment, end.lsn, keys, pause)
 }
 
+/// The archive that is there. What is left of another life of the journal, after a backup was copied over it say, must not pass for that of its segment:
+/// the segment would go.
 fn existing(source: &SegmentSource<'_>, number: SegmentNumber) -> Result<Option<ArchiveSummary>, FileError> {
-    let path = archive_path(source.directory, number);
-    if path.exists() {
-        return Ok(Some(ArchiveReader::open(&path)?.summary()));
+    let Some(archive) = open_archive(source, number)? else {
+        return Ok(None);
+    };
+    let summary = archive.summary();
+    match SegmentReader::open(source, number) {
+        Ok(Some(segment)) if !summary.is_of(segment.header()) => Err(FileError::Damaged(FileDamage {
+            path: archive_path(source.directory, number),
+            offset: 0,
+            fault: FileFault::OtherSegment,
+        })),
+        // A damaged segment has nothing to say about its archive.
+        Ok(_) | Err(FileError::Damaged(_)) => Ok(Some(summary)),
+        Err(error) => Err(error),
     }
-    Ok(None)
 }
 
 /// Archives the segment up to this LSN.
@@ -189,9 +219,9 @@ pub(super) fn check_sealed(
 /// Where a sealed segment ends: before the next one begins, or, for that which a journal without a core ends in, where
 /// the journal is durable.
 pub(super) fn last_lsn_of(source: &SegmentSource<'_>, number: SegmentNumber) -> Result<Lsn, FileError> {
-    let control = source.control()?;
-    if number == control.newest_durable_segment {
-        return Ok(control.durable_lsn);
+    let (durable, newest) = source.durable()?;
+    if number == newest {
+        return Ok(durable);
     }
     Ok(Lsn(first_lsn_of(source, number.next())?.0 - 1))
 }
@@ -201,7 +231,7 @@ fn first_lsn_of(source: &SegmentSource<'_>, number: SegmentNumber) -> Result<Lsn
     if let Some(reader) = SegmentReader::open(source, number)? {
         return Ok(reader.first_lsn());
     }
-    match archive_summary(source.directory, number)? {
+    match archive_summary(source, number)? {
         Some(summary) => Ok(summary.first_lsn),
         None => Err(missing(source, number)),
     }
@@ -308,6 +338,7 @@ impl Writer {
             reference_count,
             index_offset: self.file.size(),
             file_size: 0,
+            key_scheme: KEY_SCHEME,
         };
         self.file.write(&index)?;
         trailer.file_size = self.file.size() + crate::archive::TRAILER_SIZE as u64;

@@ -145,6 +145,16 @@ impl Directory {
     /// # Errors
     /// [`DirectoryError::Locked`] while another process runs on it; [`DirectoryError::NotFound`] if there is none; when the manifest is not valid.
     pub fn open(path: &Path) -> Result<Directory, DirectoryError> {
+        let directory = Directory::open_as_it_is(path)?;
+        leftovers::remove(path, &directory.manifest)?;
+        Ok(directory)
+    }
+
+    /// Opens an existing data directory, and leaves in it what a process that died has left, whole or not.
+    ///
+    /// # Errors
+    /// As for [`Directory::open`].
+    pub fn open_as_it_is(path: &Path) -> Result<Directory, DirectoryError> {
         // Looked for before the lock, so that nothing is made where no data directory is.
         if !path.join(MANIFEST).exists() {
             if path.is_dir() {
@@ -154,7 +164,7 @@ impl Directory {
         }
         let lock = Arc::new(lock(path)?);
         let manifest = read_manifest(path)?.ok_or_else(|| DirectoryError::NotFound { path: path.to_owned() })?;
-        Directory::from_manifest(path, manifest, lock)
+        Directory::as_it_is(path, manifest, lock)
     }
 
     /// The path.
@@ -162,7 +172,7 @@ impl Directory {
         &self.path
     }
 
-    /// Drawn when the directory was made.
+    /// Drawn when the directory was made, and again when a repair cut one of its journals.
     pub fn id(&self) -> [u8; 16] {
         self.manifest.directory_id
     }
@@ -204,14 +214,18 @@ impl Directory {
             directory: &self.journals[journal].directory,
             journal: self.journals[journal].id,
             segment_size: self.manifest.segment_size,
+            end: self.journals[journal].end,
         }
     }
 
     /// Takes snapshots of a journal out of the manifest, durably. Their files are the caller's business; where they were, the next start would remove them.
+    ///
+    /// When the journal is cut, its LSNs are given again: the directory becomes another one, so that nobody goes on with positions of before.
     pub(crate) fn forget_snapshots(
         &mut self,
         journal: usize,
         lsns: &[Lsn],
+        is_cut: bool,
         on_step: OnStep<'_>,
     ) -> Result<(), DirectoryError> {
         let mut manifest = self.manifest.clone();
@@ -219,6 +233,9 @@ impl Directory {
         manifest
             .snapshots
             .retain(|snapshot| usize::from(snapshot.journal) != journal || !lsns.contains(&snapshot.lsn));
+        if is_cut {
+            manifest.directory_id = draw(&self.path)?;
+        }
         replace_manifest(&self.path, &manifest, on_step)?;
         self.snapshots[journal] = named_snapshots(&self.path, &manifest, journal);
         self.manifest = manifest;
@@ -238,9 +255,14 @@ impl Directory {
     }
 
     fn from_manifest(path: &Path, manifest: Manifest, lock: Arc<File>) -> Result<Directory, DirectoryError> {
+        let directory = Directory::as_it_is(path, manifest, lock)?;
+        leftovers::remove(path, &directory.manifest)?;
+        Ok(directory)
+    }
+
+    fn as_it_is(path: &Path, manifest: Manifest, lock: Arc<File>) -> Result<Directory, DirectoryError> {
         // The process that renamed the manifest may have died before this. Only then may go what this manifest does not name.
         sync_directory(path)?;
-        leftovers::remove(path, &manifest)?;
         let journals = manifest.directory_journals(path);
         let snapshots = (0..manifest.journals.len())
             .map(|journal| named_snapshots(path, &manifest, journal))

@@ -48,7 +48,7 @@ impl DirectoryView {
         &self.path
     }
 
-    /// Drawn when the directory was made.
+    /// Drawn when the directory was made, and again when a repair cut one of its journals.
     pub fn id(&self) -> [u8; 16] {
         self.id
     }
@@ -91,15 +91,15 @@ impl DirectoryView {
             directory: &journal.directory,
             journal: journal.id,
             segment_size: self.segment_size,
+            end: journal.end,
         }
     }
 
-    /// Up to where the journal with this index is durable now, and the newest segment of which something is.
+    /// Up to where the journal with this index is durable now, and the newest segment of which something is. Of one without a core the manifest says so.
     ///
     /// # Errors
     /// When its control page is damaged or cannot be read.
     pub fn durable(&self, journal: usize) -> Result<(Lsn, SegmentNumber), FileError> {
-        let control = self.source(journal).control()?;
-        Ok((control.durable_lsn, control.newest_durable_segment))
+        self.source(journal).durable()
     }
 }

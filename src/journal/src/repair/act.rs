@@ -104,9 +104,11 @@ fn mend(directory: &mut Directory, journal: &JournalRepair, on_step: OnStep<'_>)
         mending.put_aside(&snapshot.path, &snapshots)?;
     }
     let Mending { aside, on_step, .. } = mending;
-    if !plan.snapshots.is_empty() {
+    if !plan.snapshots.is_empty() || plan.cut.is_some() {
         let lsns: Vec<_> = plan.snapshots.iter().map(|snapshot| snapshot.lsn).collect();
-        directory.forget_snapshots(journal.index, &lsns, &mut |_| on_step(Step::ReplaceManifest))?;
+        directory.forget_snapshots(journal.index, &lsns, plan.cut.is_some(), &mut |_| {
+            on_step(Step::ReplaceManifest)
+        })?;
     }
     if let Some(cut) = &plan.cut {
         let mut mending = Mending {
@@ -125,7 +127,7 @@ fn mend(directory: &mut Directory, journal: &JournalRepair, on_step: OnStep<'_>)
 impl Mending<'_> {
     /// Moves a file, if it is there.
     fn put_aside(&mut self, path: &Path, directory: &Path) -> Result<(), RepairError> {
-        if !path.exists() {
+        if !path.try_exists().map_err(StorageError::io(Action::Open, path))? {
             return Ok(());
         }
         (self.on_step)(Step::PutAside)?;

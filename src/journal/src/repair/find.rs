@@ -2,9 +2,9 @@
 
 use std::convert::Infallible;
 
-use crate::archive::{JournalFiles, archive_summary};
-use crate::control::ControlValues;
-use crate::directory::{Directory, DirectorySnapshot};
+use crate::archive::{JournalFiles, archive_path, archive_summary};
+use crate::control::{ControlField, ControlValues};
+use crate::directory::{Directory, DirectorySnapshot, JournalEnd};
 use crate::framing::CrcFraming;
 use crate::identifier::{Lsn, SegmentNumber};
 use crate::recovery::read::{Kept, Reader};
@@ -12,7 +12,7 @@ use crate::recovery::{Damage, RecoveryError, RecoveryStart};
 use crate::repair::history::{History, archive, look_at_history};
 use crate::repair::trial::{Content, Trial};
 use crate::repair::{
-    CutAway, Fault, Finding, JournalRepair, Plan, PlannedCut, Remedy, RepairError, RepairPlan, damage_of,
+    CutAway, CutSnapshot, Fault, Finding, JournalRepair, Plan, PlannedCut, Remedy, RepairError, RepairPlan, damage_of,
 };
 use crate::snapshot::{SnapshotHeader, verify_snapshot};
 use crate::{FileDamage, FileFault};
@@ -93,6 +93,20 @@ impl<'directory> Looking<'directory> {
         Ok(())
     }
 
+    /// Archives behind the last segment: another life of the journal has left them, of which a backup was copied over this one, say. Sooner or later they
+    /// would pass for those of the segments that get their numbers.
+    fn look_behind(&mut self, last: SegmentNumber) {
+        for number in self.files.archives.iter().copied().filter(|number| *number > last) {
+            let damage = FileDamage {
+                path: archive_path(self.trial.source.directory, number),
+                offset: 0,
+                fault: FileFault::BehindEnd,
+            };
+            self.repair.findings.push(Finding::of(damage, Remedy::NotOfJournal));
+            self.repair.plan.archives_aside.push(number);
+        }
+    }
+
     /// Nothing can be done that would let a start succeed, so nothing is done.
     fn give_up(mut self) -> JournalRepair {
         self.repair.plan = Plan::default();
@@ -105,23 +119,52 @@ impl<'directory> Looking<'directory> {
 
 /// A journal without a core: nothing recovers it, and the manifest says where it ends.
 fn ended(directory: &Directory, index: usize) -> Result<Option<JournalRepair>, RepairError> {
-    let Some(end) = directory.journals()[index].end.filter(|end| end.lsn.0 > 0) else {
-        return Ok(None);
-    };
     let mut looking = Looking::new(directory, index)?;
-    looking.mend_control(|_, _| {
-        Ok(ControlValues {
-            durable_lsn: end.lsn,
-            oldest_segment: SegmentNumber::FIRST,
-            newest_durable_segment: end.segment,
-        })
+    if let Some(version) = looking.trial.control_version() {
+        return Err(RepairError::Newer(FileDamage {
+            path: looking.trial.control_path(),
+            offset: 0,
+            fault: FileFault::UnknownVersion(version),
+        }));
+    }
+    let end = directory.journals()[index].end;
+    looking.mend_control(|trial, files| match end {
+        Some(end) => Ok(control_at(end)),
+        None => proven_control(trial, files, &[]),
     })?;
-    looking.look_at_history(&History {
-        kept: &[],
-        last: end.segment,
-        end: Some(end.lsn),
-    })?;
+    let control = looking.trial.control();
+    let end = end.unwrap_or(JournalEnd {
+        lsn: control.durable_lsn,
+        segment: control.newest_durable_segment,
+    });
+    if (control.durable_lsn, control.newest_durable_segment) != (end.lsn, end.segment) {
+        looking.trial.set_control(control_at(end));
+        looking.repair.plan.control = Some(control_at(end));
+        looking.repair.findings.push(Finding {
+            path: looking.trial.control_path(),
+            offset: ControlField::DurableLsn.offset() as u64,
+            fault: Fault::File(FileFault::OtherEnd),
+            remedy: Remedy::ControlAnew,
+        });
+    }
+    if end.lsn.0 > 0 {
+        looking.look_at_history(&History {
+            kept: &[],
+            last: end.segment,
+            end: Some(end.lsn),
+        })?;
+    }
+    looking.look_behind(end.segment);
     Ok(Some(looking.repair))
+}
+
+/// The control page of a journal that ends there.
+fn control_at(end: JournalEnd) -> ControlValues {
+    ControlValues {
+        durable_lsn: end.lsn,
+        oldest_segment: SegmentNumber::FIRST,
+        newest_durable_segment: end.segment,
+    }
 }
 
 fn running(directory: &Directory, index: usize) -> Result<Option<JournalRepair>, RepairError> {
@@ -154,6 +197,9 @@ fn running(directory: &Directory, index: usize) -> Result<Option<JournalRepair>,
         last: last_segment,
         end: None,
     })?;
+    if looking.repair.cut.is_none() {
+        looking.look_behind(last_segment);
+    }
     Ok(Some(looking.repair))
 }
 
@@ -201,7 +247,7 @@ fn proven_control(
     for number in &files.archives {
         // Archived is what lies below the newest durable segment.
         newest = newest.max(number.next());
-        match archive_summary(trial.source.directory, *number) {
+        match archive_summary(&trial.source, *number) {
             Ok(summary) => durable = durable.max(summary.map_or(Lsn(0), |summary| summary.last_lsn)),
             Err(error) => drop(damage_of(error)?),
         }
@@ -365,15 +411,19 @@ fn cut(
     let mut archives = files.archives.clone();
     archives.retain(|number| *number > last);
     for number in &archives {
-        if let Ok(Some(summary)) = archive_summary(trial.source.directory, *number) {
+        if let Ok(Some(summary)) = archive_summary(&trial.source, *number) {
             last_lost = last_lost.max(summary.last_lsn);
         }
     }
     let mut dropped = Vec::new();
     for snapshot in snapshots.iter().filter(|snapshot| snapshot.lsn > last_kept) {
-        dropped.push(snapshot.lsn);
+        let is_whole = !repair.plan.snapshots.contains(snapshot);
+        dropped.push(CutSnapshot {
+            lsn: snapshot.lsn,
+            is_whole,
+        });
         last_lost = last_lost.max(snapshot.lsn);
-        if !repair.plan.snapshots.contains(snapshot) {
+        if is_whole {
             repair.plan.snapshots.push(snapshot.clone());
         }
     }

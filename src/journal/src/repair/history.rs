@@ -1,7 +1,9 @@
 //! What recovery does not read: archives, and the segments before its start.
 
-use crate::archive::{archive_path, read_archive};
-use crate::damage::{FileDamage, FileFault};
+use std::ops::ControlFlow;
+
+use crate::archive::{archive_path, verify_archive};
+use crate::damage::{FileDamage, FileFault, SourceFile};
 use crate::identifier::{Lsn, SegmentNumber};
 use crate::recovery::read::Kept;
 use crate::repair::trial::{Content, Identity, Trial};
@@ -50,7 +52,18 @@ pub(super) fn look_at_history(
         let archive = archive(trial, number)?;
         let segment = segment(trial, history, number, behind)?;
         let whole = match (segment, archive) {
-            (Ok(segment), Some(archive)) => {
+            // What lies behind it is damaged too, so nothing but its archive tells that the segment must go on.
+            (Ok(read), Some(Ok(archive))) if read.stops_before(&archive) => {
+                let damage = FileDamage {
+                    path: trial.segment_path(number),
+                    offset: read.end,
+                    fault: FileFault::Record,
+                };
+                findings.push(Finding::of(damage, Remedy::FromArchive));
+                trial.put(number, Some(Content::Archive));
+                Some(archive)
+            }
+            (Ok(Read { identity: segment, .. }), Some(archive)) => {
                 let differs = archive.and_then(|archive| {
                     if archive == segment {
                         Ok(())
@@ -64,7 +77,17 @@ pub(super) fn look_at_history(
                 }
                 Some(segment)
             }
-            (Ok(segment), None) => Some(segment),
+            (Ok(read), None) => {
+                if !read.is_end_known {
+                    let damage = FileDamage {
+                        path: trial.segment_path(number),
+                        offset: read.end,
+                        fault: FileFault::EndUnknown,
+                    };
+                    findings.push(Finding::of(damage, Remedy::Backup));
+                }
+                Some(read.identity)
+            }
             (Err(damage), Some(Ok(archive))) if Behind::follows(behind, &archive) => {
                 // That it is missing is as it should be: its archive is enough.
                 if damage.fault != FileFault::Missing {
@@ -104,16 +127,43 @@ pub(super) fn archive(
     number: SegmentNumber,
 ) -> Result<Option<Result<Identity, FileDamage>>, RepairError> {
     let path = archive_path(trial.source.directory, number);
-    if !path.exists() {
+    if SourceFile::open_if_there(&path)?.is_none() {
         return Ok(None);
     }
-    match read_archive(&path) {
-        Ok((summary, _)) if summary.journal != trial.source.journal => {
+    match verify_archive(&path, |_| ControlFlow::Continue(())) {
+        Ok(summary) => {
+            let summary = summary.expect("nobody stops it");
             let fault = FileFault::OtherJournal(summary.journal);
-            Ok(Some(Err(FileDamage { path, offset: 0, fault })))
+            Ok(Some(match summary.journal == trial.source.journal {
+                true => Ok(summary.into()),
+                false => Err(FileDamage { path, offset: 0, fault }),
+            }))
         }
-        Ok((summary, _)) => Ok(Some(Ok(summary.into()))),
         Err(error) => damage_of(error).map(|damage| Some(Err(damage))),
+    }
+}
+
+/// A segment whose records are whole, as far as anything tells.
+struct Read {
+    identity: Identity,
+    /// Where its last whole batch ends.
+    end: u64,
+    /// Whether recovery, or what lies behind it, says that it ends there.
+    is_end_known: bool,
+}
+
+impl Read {
+    /// Whether the archive, which is whole, holds more of the same segment.
+    fn stops_before(&self, archive: &Identity) -> bool {
+        let Identity {
+            incarnation,
+            first_lsn,
+            last_lsn,
+            ..
+        } = self.identity;
+        !self.is_end_known
+            && (incarnation, first_lsn) == (archive.incarnation, archive.first_lsn)
+            && last_lsn < archive.last_lsn
     }
 }
 
@@ -123,12 +173,16 @@ fn segment(
     history: &History<'_>,
     number: SegmentNumber,
     behind: Option<Behind>,
-) -> Result<Result<Identity, FileDamage>, RepairError> {
+) -> Result<Result<Read, FileDamage>, RepairError> {
     let is_kept = history.kept.iter().any(|kept| kept.number == number);
     let walked = trial.walk(number)?;
     Ok(walked.and_then(|(identity, offset)| {
         if is_kept || (identity.last_lsn >= identity.first_lsn && Behind::follows(behind, &identity)) {
-            return Ok(identity);
+            return Ok(Read {
+                identity,
+                end: offset,
+                is_end_known: is_kept || behind.is_some(),
+            });
         }
         Err(FileDamage {
             path: trial.segment_path(number),

@@ -131,6 +131,8 @@ pub enum Remedy {
     FromArchive,
     /// The archive is put aside; the server makes it again from the segment. Nothing is lost.
     ArchivedAgain,
+    /// The archive is put aside: the journal has no such segment. Nothing of the journal is lost.
+    NotOfJournal,
     /// The snapshot is put aside; the one before it, or the journal, leads to the same state. Nothing is lost.
     WithoutSnapshot,
     /// The control page is made anew. Nothing is lost of what the segments hold; but what proved that the newest batches were durable is gone, so if
@@ -156,8 +158,17 @@ pub struct CutAway {
     pub shortened: Option<SegmentNumber>,
     /// The archives that are put aside.
     pub archives: Vec<SegmentNumber>,
-    /// The snapshots that are put aside, by their LSNs.
-    pub snapshots: Vec<Lsn>,
+    /// The snapshots that are put aside.
+    pub snapshots: Vec<CutSnapshot>,
+}
+
+/// A snapshot that reaches further than a journal that has to be cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CutSnapshot {
+    /// The LSN that it covers.
+    pub lsn: Lsn,
+    /// Whether it is whole. Then it holds the state behind the cut, of which nothing else is left, and no start can go on from it.
+    pub is_whole: bool,
 }
 
 impl RepairPlan {

@@ -6,7 +6,9 @@ use std::io::{ErrorKind, Read};
 use std::ops::Range;
 use std::path::PathBuf;
 
-use crate::archive::{ArchiveSummary, Batches, JournalFiles, SegmentSource, archive_path, read_archive};
+use crate::archive::{
+    ArchiveSummary, Batches, JournalFiles, SegmentSource, archive_path, archive_summary, read_archive,
+};
 use crate::bytes::{array_at, put, u64_at};
 use crate::control::{CONTROL_HEADER_SIZE, ControlFault, ControlField, ControlValues, check_header, new_control_page};
 use crate::damage::{FileDamage, FileError, FileFault};
@@ -114,6 +116,15 @@ impl<'path> Trial<'path> {
             // No damage: reading refuses it.
             Err(ControlFault::UnknownVersion(_)) => None,
             Err(ControlFault::OtherJournal) => Some(Found::ControlPageOfOtherJournal),
+        }
+    }
+
+    /// The version of a control page that is intact, and of a newer program.
+    pub(super) fn control_version(&self) -> Option<u32> {
+        let header = array_at(self.control.as_ref()?, 0);
+        match check_header(&header, self.source.journal, self.source.segment_size) {
+            Err(ControlFault::UnknownVersion(version)) => Some(version),
+            _ => None,
         }
     }
 
@@ -276,8 +287,8 @@ impl Stored for Trial<'_> {
         match self.content(number) {
             None => Ok(Look::Missing),
             Some(Content::Archive) => {
-                let header = archived(&self.source, number).map_err(unreadable)?;
-                Ok(Look::Header(array_at(&header, 0)))
+                let header = archived_header(&self.source, number).map_err(unreadable)?;
+                Ok(Look::Header(header.encode()))
             }
             Some(Content::File | Content::UpTo(_)) => look_at_file(&self.source, number),
         }
@@ -345,12 +356,21 @@ pub(super) fn control_page(source: &SegmentSource<'_>, values: ControlValues) ->
 /// A segment from its archive: the header's page, and the records behind it. What an archive does not hold is taken from the file's own header if that is
 /// whole; otherwise it says that all before the segment was durable when it was opened, which is true by now.
 pub(super) fn archived(source: &SegmentSource<'_>, number: SegmentNumber) -> Result<Vec<u8>, FileError> {
-    let path = archive_path(source.directory, number);
-    let (summary, records) = read_archive(&path)?;
-    if summary.journal != source.journal {
-        let fault = FileFault::OtherJournal(summary.journal);
+    let header = archived_header(source, number)?;
+    let (_, records) = read_archive(&archive_path(source.directory, number))?;
+    let mut bytes = vec![0; HEADER_PAGE_SIZE];
+    put(&mut bytes, 0, &header.encode());
+    bytes.extend_from_slice(&records);
+    Ok(bytes)
+}
+
+/// The header of a segment from its archive.
+fn archived_header(source: &SegmentSource<'_>, number: SegmentNumber) -> Result<SegmentHeader, FileError> {
+    let Some(summary) = archive_summary(source, number)? else {
+        let path = archive_path(source.directory, number);
+        let fault = FileFault::Missing;
         return Err(FileDamage { path, offset: 0, fault }.into());
-    }
+    };
     let expected = HeaderExpectation {
         journal: source.journal,
         number,
@@ -374,9 +394,5 @@ pub(super) fn archived(source: &SegmentSource<'_>, number: SegmentNumber) -> Res
         (own.incarnation, own.first_lsn, own.previous_incarnation)
             == (header.incarnation, header.first_lsn, header.previous_incarnation)
     };
-    let header = own.filter(is_same).unwrap_or(header);
-    let mut bytes = vec![0; HEADER_PAGE_SIZE];
-    put(&mut bytes, 0, &header.encode());
-    bytes.extend_from_slice(&records);
-    Ok(bytes)
+    Ok(own.filter(is_same).unwrap_or(header))
 }

@@ -43,6 +43,7 @@ impl Files {
             directory: &self.directory,
             journal: self.journal,
             segment_size: SEGMENT_SIZE_MIN,
+            end: None,
         }
     }
 

@@ -2,9 +2,11 @@
 
 use std::ops::ControlFlow;
 
-use crate::archive::{SegmentMarks, SegmentSource, archive_segment};
+use crate::archive::{SegmentMarks, SegmentReader, SegmentSource, archive_segment};
 use crate::backwards::BackwardReader;
+use crate::damage::{FileDamage, FileError, FileFault};
 use crate::directory::{Directory, NewDirectory};
+use crate::framing::{CrcFraming, Framing};
 use crate::history::{HistoryRange, HistoryReader};
 use crate::identifier::{Lsn, SegmentNumber};
 use crate::journal::{Journal, Priority};
@@ -51,6 +53,32 @@ impl Fixture {
             directory: &entry.directory,
             journal: entry.id,
             segment_size: SEGMENT_SIZE,
+            end: None,
+        }
+    }
+
+    fn path(&self, number: u64, is_archived: bool) -> std::path::PathBuf {
+        let place = crate::HistoryPlace {
+            segment: SegmentNumber(number),
+            is_archived,
+            offset: 0,
+        };
+        place.path(self.source().directory)
+    }
+
+    /// What is wrong with the file that reading from this record on meets first.
+    fn damage(&self, from: u64) -> FileDamage {
+        let range = HistoryRange {
+            from: Lsn(from),
+            ..HistoryRange::ALL
+        };
+        let read = HistoryReader::open(&self.source(), range, &self.marks).and_then(|mut reader| {
+            while reader.next(|_, _| ())?.is_some() {}
+            Ok(())
+        });
+        match read {
+            Err(FileError::Damaged(damage)) => damage,
+            other => panic!("{other:?}"),
         }
     }
 
@@ -163,4 +191,101 @@ fn of_archives_only_the_frames_with_the_keys_are_read() {
         assert!(found.len() < 300, "{} records were read for one", found.len());
     }
     assert!(fixture.backwards(u64::MAX, Some(7..=7)).len() < 3);
+}
+
+#[test]
+fn the_file_that_is_damaged_is_named() {
+    let mut fixture = Fixture::new();
+    fill_up_to(&mut fixture.journal, 4);
+    let second = fixture.path(2, false);
+    let whole = std::fs::read(&second).expect("it is there");
+    let mut bytes = whole.clone();
+    bytes[500_000] ^= 1;
+    std::fs::write(&second, &bytes).expect("written");
+    let damage = fixture.damage(1);
+    assert_eq!((damage.path, damage.fault), (second.clone(), FileFault::Record));
+    assert!(damage.offset <= 500_000 && damage.offset > 490_000, "{}", damage.offset);
+    std::fs::write(&second, &whole).expect("written");
+    std::fs::remove_file(&second).expect("it was there");
+    assert_eq!(fixture.damage(1).fault, FileFault::Missing);
+}
+
+#[test]
+fn a_file_that_is_gone_hides_nothing_but_itself() {
+    let mut fixture = Fixture::new();
+    fill_up_to(&mut fixture.journal, 6);
+    let firsts: Vec<u64> = (1..=6)
+        .map(|number| {
+            let reader = SegmentReader::open(&fixture.source(), SegmentNumber(number)).expect("it can be read");
+            reader.expect("it is there").first_lsn().0
+        })
+        .collect();
+    let all = fixture.forwards(1);
+    for number in 1..=5 {
+        archive_segment(&fixture.source(), SegmentNumber(number), keys, |_| {
+            ControlFlow::Continue(())
+        })
+        .expect("it is sealed")
+        .expect("nobody stops it");
+        std::fs::remove_file(fixture.path(number, false)).expect("it was there");
+    }
+    // Two in the middle, where looking for a segment begins.
+    for number in [3, 4] {
+        std::fs::remove_file(fixture.path(number, true)).expect("it was there");
+    }
+    for from in [
+        firsts[4],
+        firsts[4] + 20,
+        firsts[5],
+        fixture.journal.durable_lsn().0 + 1,
+    ] {
+        let place = all.partition_point(|record| *record < from);
+        assert_eq!(fixture.forwards(from), all[place..], "from {from}");
+    }
+    // In what is gone, and before it: the first that is gone is named.
+    for from in [1, firsts[1], firsts[1] + 20, firsts[2], firsts[3] + 20] {
+        let damage = fixture.damage(from);
+        assert_eq!(
+            (damage.path, damage.fault),
+            (fixture.path(3, false), FileFault::Missing),
+            "from {from}"
+        );
+    }
+    let range = HistoryRange {
+        from: Lsn(firsts[1] + 20),
+        upto: Lsn(firsts[2] - 1),
+        ..HistoryRange::ALL
+    };
+    assert!(HistoryReader::open(&fixture.source(), range, &fixture.marks).is_ok());
+}
+
+#[test]
+fn records_of_an_unknown_kind_of_the_journals_own_are_refused() {
+    let mut fixture = Fixture::new();
+    fill_up_to(&mut fixture.journal, 2);
+    // The first record, as a newer program might have written it.
+    let first = fixture.path(1, false);
+    let mut bytes = std::fs::read(&first).expect("it is there");
+    bytes[4096 + 24..4096 + 26].copy_from_slice(&0xFF01u16.to_le_bytes());
+    let size = crate::bytes::u32_at(&bytes, 4096 + 4) as usize;
+    let seed = CrcFraming::seed(
+        fixture.source().journal,
+        crate::bytes::u64_at(&bytes, 40),
+        SegmentNumber(1),
+    );
+    let crc = CrcFraming::checksum(seed, &bytes[4096 + 4..4096 + crate::record::padded(size)]);
+    bytes[4096..4100].copy_from_slice(&crc.to_le_bytes());
+    std::fs::write(&first, &bytes).expect("written");
+    let expected = FileFault::UnknownKind(0xFF01);
+    assert_eq!(fixture.damage(1).fault, expected);
+    let mut reader =
+        BackwardReader::open(&fixture.source(), Lsn(u64::MAX), None, &fixture.marks).expect("it can be read");
+    let fault = loop {
+        match reader.next_block(|_, _| ()) {
+            Ok(Some(_)) => {}
+            Err(FileError::Damaged(damage)) => break damage.fault,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(fault, expected);
 }

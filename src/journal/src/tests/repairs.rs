@@ -5,11 +5,13 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use crate::archive::{archive_path, check_history};
+use crate::archive::{SegmentMarks, archive_path, check_end, check_history};
 use crate::control::ControlField;
-use crate::directory::{Directory, DirectoryError};
+use crate::damage::{FileError, FileFault};
+use crate::directory::{Directory, DirectoryError, DirectoryView, JournalEnd, Switch, SwitchedJournal};
 use crate::error::Action;
 use crate::framing::CrcFraming;
+use crate::history::{HistoryRange, HistoryReader};
 use crate::identifier::{Lsn, SegmentNumber};
 use crate::journal::Journal;
 use crate::limits::SEGMENT_SIZE_MIN;
@@ -305,6 +307,80 @@ fn an_archive_is_made_again_from_its_segment() {
 }
 
 #[test]
+fn what_lies_behind_damage_is_judged_by_its_archive() {
+    // A start begins behind all of it. Of segment 3 nothing is whole, so nothing but the archive of segment 2 tells where that ends.
+    let damage = |killed: &Killed| {
+        flip(&killed.segment(3), 20);
+        flip(&killed.archive(3), 200);
+    };
+    let killed = Killed::new(3, &[4, 5]);
+    damage(&killed);
+    flip(&killed.segment(2), 30_000);
+    let archive = fs::read(killed.archive(2)).expect("a file");
+    let backup = [Remedy::Backup; 2];
+    assert_eq!(killed.remedies(), [&backup[..], &[Remedy::FromArchive]].concat());
+    let mut directory = killed.open();
+    let plan = find_damage(&directory).expect("it can be read");
+    repair(&mut directory, &plan).expect("what can be is repaired");
+    drop(directory);
+    assert_eq!(fs::read(killed.archive(2)).expect("it stays"), archive);
+    assert_eq!(killed.remedies(), backup);
+    // Without it nobody knows.
+    let killed = Killed::new(3, &[4, 5]);
+    damage(&killed);
+    fs::remove_file(killed.archive(2)).expect("it was there");
+    assert_eq!(killed.remedies(), [Remedy::Backup; 3]);
+    let plan = killed.plan();
+    let last = plan.journals[0].findings.last().expect("a finding");
+    assert_eq!(last.fault, crate::Fault::File(crate::FileFault::EndUnknown));
+}
+
+#[test]
+fn archives_behind_the_end_are_put_aside() {
+    // Those of another life of the journal, over which a backup was copied.
+    let damage = |killed: &Killed| {
+        let other = Killed::new(5, &[]);
+        for number in [7, 9] {
+            fs::copy(other.archive(5), killed.archive(number)).expect("copied");
+        }
+    };
+    check(3, damage, &[Remedy::NotOfJournal; 2], |_| None);
+}
+
+#[test]
+fn a_cut_makes_it_another_directory() {
+    let killed = Killed::new(3, &[]);
+    let id = killed.open().id();
+    // What is mended without a loss leaves it the same.
+    flip(&killed.segment(2), 4096 + 30);
+    killed.repair();
+    assert_eq!(killed.open().id(), id);
+    flip(&killed.segment(5), 4096 + 30);
+    killed.repair();
+    assert_ne!(killed.open().id(), id);
+}
+
+#[test]
+fn looking_leaves_what_no_manifest_names() {
+    let killed = Killed::new(3, &[]);
+    let header = SnapshotHeader {
+        journal: killed.files.journal,
+        lsn: Lsn(2),
+        segment: SegmentNumber(1),
+        time: 0,
+    };
+    let mut writer = SnapshotWriter::create(&killed.data(), header).expect("a snapshot");
+    writer.put(b"state").expect("there is room");
+    let finished = writer.finish().expect("there is room");
+    let directory = Directory::open_as_it_is(&killed.data()).expect("nobody else has it");
+    assert!(find_damage(&directory).expect("it can be read").is_whole());
+    assert!(finished.path().exists());
+    drop(directory);
+    killed.open();
+    assert!(!finished.path().exists());
+}
+
+#[test]
 fn a_control_page_is_made_anew() {
     let damages: [fn(&Path); 3] = [
         |control| fs::remove_file(control).expect("it was there"),
@@ -341,6 +417,7 @@ fn snapshots_ahead_of_the_cut_go_and_the_one_before_takes_over() {
     let plan = killed.repair();
     let cut = plan.journals[0].cut.as_ref().expect("a cut");
     assert_eq!((cut.last_kept, cut.snapshots.len()), (killed.before[&5], 1));
+    assert!(cut.snapshots[0].is_whole);
     assert_eq!(killed.open().snapshots(0).len(), 1);
     killed.holds(killed.before[&5]);
 
@@ -461,4 +538,87 @@ fn a_crash_at_any_step_leaves_what_a_repair_or_a_start_handles() {
             }
         }
     }
+}
+
+/// The journal stays as history, and another one goes on.
+fn ended(killed: &Killed, lsn: Lsn, segment: u64) {
+    let directory = killed.open();
+    let made = directory.create_journals(1).expect("they are made");
+    let end = JournalEnd {
+        lsn,
+        segment: SegmentNumber(segment),
+    };
+    let switch = Switch {
+        journals: vec![SwitchedJournal {
+            id: made[0].id,
+            snapshot: None,
+        }],
+        owners: [0; crate::limits::PARTITION_COUNT],
+        ends: vec![(killed.files.journal, end)],
+    };
+    directory.switch(&switch).expect("it is switched");
+}
+
+#[test]
+fn the_manifest_says_where_a_journal_without_a_core_ends() {
+    let killed = Killed::new(3, &[]);
+    ended(&killed, killed.durable, SEALED + 1);
+    assert_eq!(killed.remedies(), []);
+    let control = killed.files.directory.join("control");
+    let mut page = fs::read(&control).expect("a file");
+    page[ControlField::DurableLsn.offset()] ^= 1;
+    fs::write(&control, &page).expect("written");
+    let view = DirectoryView::read(&killed.data()).expect("a manifest");
+    let read = || {
+        let (mut reader, mut last) = (
+            HistoryReader::open(&view.source(0), HistoryRange::ALL, &SegmentMarks::default()).expect("it can be read"),
+            Lsn(0),
+        );
+        while let Some(lsn) = reader.next(|record, _| record.lsn).expect("it is whole") {
+            last = lsn;
+        }
+        last
+    };
+    assert_eq!(read(), Lsn(killed.durable.0 - 1));
+    let Err(FileError::Damaged(damage)) = check_end(&view.source(0)) else {
+        panic!("the page says something else");
+    };
+    assert_eq!((damage.path, damage.fault), (control.clone(), FileFault::OtherEnd));
+    assert_eq!(killed.remedies(), [Remedy::ControlAnew]);
+    fs::remove_file(&control).expect("it was there");
+    assert_eq!(read(), Lsn(killed.durable.0 - 1));
+    killed.repair();
+    check_end(&view.source(0)).expect("it is as the manifest says");
+}
+
+#[test]
+fn a_journal_that_ended_without_a_record_is_looked_at_too() {
+    let parent = tempfile::tempdir().expect("a directory for the test");
+    let files = Files::of(&files::directory(&parent.path().join("data")));
+    let killed = Killed {
+        parent,
+        files,
+        durable: Lsn(0),
+        before: BTreeMap::new(),
+    };
+    ended(&killed, Lsn(0), 0);
+    assert_eq!(killed.remedies(), []);
+    let control = killed.files.directory.join("control");
+    let whole = fs::read(&control).expect("a file");
+    let mut page = whole.clone();
+    page[8] = 2;
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&page[..12]), &page[16..64]);
+    page[12..16].copy_from_slice(&crc.to_le_bytes());
+    fs::write(&control, &page).expect("written");
+    let error = find_damage(&killed.open()).expect_err("it is newer");
+    assert!(matches!(error, crate::RepairError::Newer(_)), "{error}");
+    fs::remove_file(&control).expect("it was there");
+    let view = DirectoryView::read(&killed.data()).expect("a manifest");
+    assert_eq!(
+        view.durable(0).expect("the manifest says it"),
+        (Lsn(0), SegmentNumber(0))
+    );
+    assert_eq!(killed.remedies(), [Remedy::ControlAnew]);
+    killed.repair();
+    assert_eq!(fs::read(&control).expect("it is there"), whole);
 }

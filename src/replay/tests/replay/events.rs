@@ -209,3 +209,32 @@ fn nothing_beyond_the_durable_lsn_is_read() {
     std::fs::write(journal.join("control"), page).unwrap();
     assert_eq!(kinds(&copied, &EventRange::ALL).len(), count);
 }
+
+#[test]
+fn what_was_applied_is_not_taken_back() {
+    let mut written = Written::new();
+    let pool = written.put("slot", 100);
+    written.fill(pool, 20);
+    let of = |lsn| plimsoll_replay::Moment::Lsn {
+        core: 0,
+        lsn: plimsoll_journal::Lsn(lsn),
+    };
+    let time = plimsoll_replay::Moment::Time(plimsoll_domain::Timestamp(crate::written::BEGIN + crate::written::STEP));
+    for has_snapshot in [false, true] {
+        if has_snapshot {
+            written.snapshot();
+            written.fill(pool, 20);
+        }
+        let history = plimsoll_replay::History::read(written.path()).unwrap();
+        let mut replayer = plimsoll_replay::Replayer::near(&history, of(43))
+            .unwrap_or_else(|_| plimsoll_replay::Replayer::new(&history).unwrap());
+        let last = if has_snapshot { 43 } else { 41 };
+        replayer.advance(of(last), |_, _| ()).unwrap();
+        for earlier in [of(11), time] {
+            let result = replayer.advance(earlier, |_, _| panic!("nothing is given"));
+            assert!(matches!(result, Err(plimsoll_replay::ReplayError::Backwards)));
+        }
+        // Nothing lies between a record and its commit record.
+        replayer.advance(of(last), |_, _| panic!("nothing is left")).unwrap();
+    }
+}

@@ -1,7 +1,7 @@
 //! What is whole is found whole; each kind of damage is named.
 
 use plimsoll_domain::{Event, PoolRetired, ReservationParts, Timestamp};
-use plimsoll_journal::{HEADER_SIZE, Tag};
+use plimsoll_journal::{ControlField, HEADER_SIZE, Tag};
 use plimsoll_replay::{History, ReplayError, VerifyReport, verify};
 
 use crate::written::{Written, flip};
@@ -189,4 +189,80 @@ fn a_time_that_goes_back_is_named() {
     written.now = Timestamp(0);
     written.reserve(pool, 1, 0, "second");
     assert!(verified(&written).is_ok());
+}
+
+/// Replaces a field of the control page.
+fn set_control(written: &Written, field: ControlField, value: u64) {
+    let path = written.journal_directory().join("control");
+    let mut page = std::fs::read(&path).unwrap();
+    page[field.offset()..][..8].copy_from_slice(&value.to_le_bytes());
+    std::fs::write(&path, &page).unwrap();
+}
+
+#[test]
+fn a_control_page_that_says_less_is_named() {
+    let mut written = Written::new();
+    let pool = written.put("slot", 100_000);
+    written.fill(pool, 1_500);
+    assert!(verified(&written).is_ok());
+    let path = written.journal_directory().join("control");
+    let whole = std::fs::read(&path).unwrap();
+    set_control(&written, ControlField::DurableLsn, 2_950);
+    names(
+        &written,
+        "control is damaged at offset 64: the journal goes on behind what it says",
+    );
+    set_control(&written, ControlField::DurableLsn, 0);
+    set_control(&written, ControlField::NewestDurableSegment, 0);
+    names(&written, "control is damaged at offset 64");
+    std::fs::write(&path, &whole).unwrap();
+    set_control(&written, ControlField::NewestDurableSegment, 2);
+    names(&written, "control is damaged at offset 136");
+}
+
+#[test]
+fn an_archive_behind_the_end_is_named() {
+    let mut written = Written::new();
+    let pool = written.put("slot", 100_000);
+    written.fill(pool, 1_500);
+    let archive = written.archive();
+    std::fs::copy(&archive, archive.with_file_name("0000000099.archive")).unwrap();
+    names(
+        &written,
+        "0000000099.archive is damaged at offset 0: the journal ends before it",
+    );
+}
+
+#[test]
+fn an_index_that_leads_nowhere_is_named() {
+    let mut written = Written::new();
+    let pool = written.put("slot", 100_000);
+    written.fill(pool, 1_500);
+    written.archive_with(|event, keys| {
+        plimsoll_replay::put_keys(event, keys);
+        keys.retain(|key| *key != pool.0 || !matches!(event, Event::Reserved(_)));
+    });
+    names(&written, "is not where the archive's index leads");
+}
+
+#[test]
+fn snapshots_that_a_server_replaces_meanwhile_are_no_damage() {
+    let mut written = Written::new();
+    let pool = written.put("slot", 100_000);
+    written.fill(pool, 1_500);
+    let path = written.snapshot();
+    written.archive();
+    // Gone when their turn comes.
+    let history = History::read(written.path()).unwrap();
+    let report = verify(&history, |_| drop(std::fs::remove_file(&path))).unwrap();
+    assert!(!path.exists());
+    assert_eq!(report.cores[0].snapshots.len(), 1);
+    // Gone before the first record: damage as long as the manifest names it.
+    names(&written, ".snapshot");
+    for _ in 0..2 {
+        written.fill(pool, 10);
+        written.snapshot();
+    }
+    assert!(verify(&history, |_| ()).unwrap().cores[0].snapshots.is_empty());
+    assert_eq!(verified(&written).unwrap().cores[0].snapshots.len(), 2);
 }

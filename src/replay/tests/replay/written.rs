@@ -8,8 +8,8 @@ use plimsoll_domain::{
     Reserve, State, StateOptions, Timestamp, Units,
 };
 use plimsoll_journal::{
-    CrcFraming, Directory, Journal, Lsn, MmapStorage, NewDirectory, Priority, RecoveryStart, Ring, Segment,
-    SegmentNumber, SegmentSource, SnapshotHeader, SnapshotWriter, Tag, archive_segment, limits,
+    CrcFraming, Directory, Journal, Lsn, ManifestWriter, MmapStorage, NewDirectory, Priority, RecoveryStart, Ring,
+    Segment, SegmentNumber, SegmentSource, SnapshotHeader, SnapshotWriter, Tag, archive_segment, limits,
 };
 
 /// Microseconds between two batches.
@@ -23,6 +23,7 @@ pub(crate) struct Written {
     pub(crate) state: State,
     pub(crate) now: Timestamp,
     random: u64,
+    manifest: Option<ManifestWriter>,
     _parent: tempfile::TempDir,
 }
 
@@ -50,6 +51,7 @@ impl Written {
             state: State::new(StateOptions::new(1)),
             now: Timestamp(BEGIN),
             random: 0,
+            manifest: None,
             _parent: parent,
         }
     }
@@ -68,6 +70,7 @@ impl Written {
             directory: &entry.directory,
             journal: entry.id,
             segment_size: self.directory.segment_size(),
+            end: None,
         }
     }
 
@@ -93,6 +96,7 @@ impl Written {
             }
         };
         let ticket = self.journal.commit().expect("something was appended");
+        self.journal.write_out(false).unwrap();
         for number in ticket.segments() {
             let path = self.journal.storage().segment_path(number);
             File::open(path).unwrap().sync_data().unwrap();
@@ -176,9 +180,14 @@ impl Written {
 
     /// Archives the sealed segments, and removes the first of them.
     pub(crate) fn archive(&self) -> PathBuf {
+        self.archive_with(plimsoll_replay::put_keys)
+    }
+
+    /// The same, with an index of these keys.
+    pub(crate) fn archive_with(&self, put_keys: impl Fn(&Event, &mut Vec<u64>)) -> PathBuf {
         let source = self.source();
         let keys = |record: &plimsoll_journal::Record<'_>, keys: &mut Vec<u64>| {
-            plimsoll_replay::put_keys(&plimsoll_engine::event_of(record, 1).unwrap(), keys);
+            put_keys(&plimsoll_engine::event_of(record, 1).unwrap(), keys);
         };
         for number in (1..).map(SegmentNumber) {
             if archive_segment(&source, number, keys, |_| std::ops::ControlFlow::Continue(())).is_err() {
@@ -209,10 +218,10 @@ impl Written {
         writer.put(&chunk).unwrap();
         let finished = writer.finish().unwrap();
         let path = finished.path().to_owned();
-        let mut manifest = self
-            .directory
-            .take_writer()
-            .expect("the first snapshot of this directory");
+        let directory = &mut self.directory;
+        let manifest = self
+            .manifest
+            .get_or_insert_with(|| directory.take_writer().expect("nobody else has taken it"));
         manifest.add_snapshot(finished).unwrap();
         path
     }
