@@ -6,6 +6,7 @@ use anyhow::Result;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use crate::figures::Extra;
 use crate::floors::{Floor, Floors};
 use crate::ledger::{Counts, Ledger};
 use crate::preset::{Preset, Settings};
@@ -48,6 +49,8 @@ pub(crate) struct Report {
     pub(crate) sums_are_right: bool,
     /// What the first error was.
     pub(crate) problem: Option<String>,
+    #[serde(flatten)]
+    pub(crate) extra: Extra,
     pub(crate) conditions: Conditions,
 }
 
@@ -145,7 +148,7 @@ pub(crate) const OTHERS_PROCESSORS_MAX: f64 = 0.1;
 const DRIFT_MAX: f64 = 1.2;
 
 /// How long something took at this point of the distribution, in microseconds.
-fn us(histogram: &Histogram<u64>, quantile: f64) -> f64 {
+pub(crate) fn us(histogram: &Histogram<u64>, quantile: f64) -> f64 {
     histogram.value_at_quantile(quantile) as f64 / 1e3
 }
 
@@ -181,6 +184,7 @@ impl Report {
         let sums_are_right = sums.is_ok();
         let count = match settings.preset {
             Preset::Availability => ledger.counts.answered,
+            Preset::Run => ledger.counts.applied() + ledger.counts.answered,
             _ => ledger.counts.applied(),
         };
         let cpu = |(before, after): (Usage, Usage)| after.cpu_seconds - before.cpu_seconds;
@@ -213,6 +217,10 @@ impl Report {
             sums: sums.unwrap_or_else(|wrong| wrong),
             sums_are_right,
             problem: ledger.problem.clone(),
+            extra: match &settings.work {
+                Some(work) => Extra::of_work(work, ledger, used.seconds),
+                None => Extra::default(),
+            },
             conditions,
         })
     }
@@ -279,8 +287,13 @@ impl fmt::Display for Report {
             "{}: {connections} connections x {in_flight} frames of {commands}, {pools} pools{cores}",
             self.preset
         )?;
-        let mut row = |name: &str, value: &str| writeln!(f, "  {name:<11}{value}");
-        row("target", self.target)?;
+        let mut row = |name: &str, value: &str| writeln!(f, "  {name:<12} {value}");
+        if !self.target.is_empty() {
+            row("target", self.target)?;
+        }
+        if let Some(load) = &self.extra.load {
+            row("load", load)?;
+        }
         let what = if conditions.changes.is_some() {
             "answers"
         } else {
@@ -319,8 +332,19 @@ impl fmt::Display for Report {
             .collect();
         row(
             "latency",
-            &format!("{}, from the time of sending", latencies.join("  ")),
+            &format!(
+                "{}, from {}",
+                latencies.join("  "),
+                if self.extra.open_loop.is_some() {
+                    "when they were due"
+                } else {
+                    "the time of sending"
+                }
+            ),
         )?;
+        for (name, value) in self.extra.rows() {
+            row(name, &value)?;
+        }
         if let Some(staleness) = &self.staleness_us {
             row(
                 "staleness",
@@ -429,13 +453,17 @@ mod tests {
     use crate::requirement::parse_requirement;
 
     fn report(sums: Result<String, String>) -> Report {
-        let Command::Preset(arguments) = Arguments::parse_from(["plimsoll-loadtest", "preset", "single"]).command;
+        let parsed = Arguments::parse_from(["plimsoll-loadtest", "preset", "single"]).command;
+        let Command::Preset(arguments) = parsed else {
+            panic!("it is a preset");
+        };
         let settings = Settings::new(&arguments).expect("the defaults are sound");
         let mut ledger = Ledger::new(1, Arc::default()).expect("the bounds are sound");
         let start = std::time::Instant::now();
         ledger.set_window(Window {
             start,
             end: start + Duration::from_secs(1),
+            interval: Duration::from_secs(1),
         });
         ledger.arrived(start);
         ledger.latency(Duration::from_micros(200), 2000);
@@ -515,8 +543,8 @@ mod tests {
             "single: 1 connections x 1 frames of 1 command",
             "1,000/s",
             "p50 200 µs",
-            "snapshots  3 finished, one after each 64MiB",
-            "ratio      1.00",
+            "snapshots    3 finished, one after each 64MiB",
+            "ratio        1.00",
             "WRONG: off by one",
         ] {
             assert!(text.contains(part), "no {part:?} in\n{text}");

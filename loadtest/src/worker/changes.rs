@@ -14,7 +14,8 @@ use tokio::time::MissedTickBehavior;
 
 use super::by_frames::{Answered, answered};
 use super::queries::read_answer;
-use super::socket::{Asked, Socket};
+use super::buffers::Asked;
+use super::socket::Socket;
 use super::{Plan, SharedLedger, client_options};
 use crate::keys::Draws;
 use crate::ledger::{Fate, Window};
