@@ -187,7 +187,16 @@ mod tests {
                 to: seconds(1),
             }),
         );
-        for text in ["", "kill", "kill@", "kill@5", "stop@3s", "stop@4s..3s", "stop@3s..3s", "burn@1s"] {
+        for text in [
+            "",
+            "kill",
+            "kill@",
+            "kill@5",
+            "stop@3s",
+            "stop@4s..3s",
+            "stop@3s..3s",
+            "burn@1s",
+        ] {
             check(text, None);
         }
     }

@@ -148,11 +148,14 @@ impl Extra {
                 max_us: found.latencies.max() as f64 / 1e3,
             });
         }
-        let statuses = detail.statuses.iter().map(|((operation, status), count)| StatusFigures {
-            operation: Operation::ALL[*operation],
-            status: status.to_string(),
-            count: *count,
-        });
+        let statuses = detail
+            .statuses
+            .iter()
+            .map(|((operation, status), count)| StatusFigures {
+                operation: Operation::ALL[*operation],
+                status: status.to_string(),
+                count: *count,
+            });
         self.statuses = statuses.collect();
         self.statuses.sort_by_key(|found| std::cmp::Reverse(found.count));
         self.refused_p99_us = (!detail.refused.is_empty()).then(|| us(&detail.refused, 0.99));
@@ -185,7 +188,10 @@ impl Extra {
             rows.push(("connections", format!("{count} lost and made anew")));
         }
         if let Some(count) = self.skipped {
-            rows.push(("skipped", format!("{} lines that asked for nothing", grouped(count as f64))));
+            rows.push((
+                "skipped",
+                format!("{} lines that asked for nothing", grouped(count as f64)),
+            ));
         }
         if let Some(account) = &self.account {
             rows.push(("account", account.to_string()));
@@ -195,7 +201,10 @@ impl Extra {
             rows.push(("ratio", format!("{ratio:.2} = this rate / that of many pools")));
         }
         if let (Some(share), Some(peak)) = (self.share, self.peak_rate) {
-            rows.push(("peak", format!("{}/s in a closed loop on the same processors", grouped(peak))));
+            rows.push((
+                "peak",
+                format!("{}/s in a closed loop on the same processors", grouped(peak)),
+            ));
             rows.push(("share", format!("{share:.2} of the peak took effect")));
         }
         if let Some(rss) = self.rss_max_bytes {
@@ -239,9 +248,7 @@ fn describe(work: &Work) -> String {
     if work.replay.is_some() {
         return format!("{arrivals}{rate}; pools {limit}");
     }
-    let Work {
-        mix, choice, units, ..
-    } = work;
+    let Work { mix, choice, units, .. } = work;
     format!("{arrivals}{rate}; {mix}; {units} units; pools {choice}, {limit}")
 }
 

@@ -22,7 +22,10 @@ pub(crate) async fn measure_both(setup: &Setup, settings: &Settings, directory: 
     report.extra.uniform_rate = Some(uniform.report.rate);
     report.extra.ratio = Some(report.rate / uniform.report.rate);
     if settings.cores > 1 {
-        let remark = format!("the many pools are spread over {} cores, the one is on one", settings.cores);
+        let remark = format!(
+            "the many pools are spread over {} cores, the one is on one",
+            settings.cores
+        );
         report.extra.remarks.push(remark);
     }
     if !uniform.report.sums_are_right {

@@ -88,7 +88,7 @@ fn figure(line: &str) -> (String, String) {
 
 fn tiles(report: &Report) -> Vec<(&'static str, String)> {
     let mut tiles = vec![
-        ("a second, durable", grouped(report.rate)),
+        ("commands/s", grouped(report.rate)),
         ("p50", time(report.p50_us)),
         ("p99", time(report.p99_us)),
         ("p99.9", time(report.p999_us)),
@@ -136,7 +136,15 @@ fn percentiles(report: &Report, ledger: &Ledger) -> Chart {
     let y = latency_axis(&lines);
     let points = lines.iter().flat_map(|line| line.runs.iter().flatten());
     let most = points.map(|(x, ..)| *x).fold(10.0, f64::max);
-    let ticks = [(1.0, "0"), (2.0, "50"), (10.0, "90"), (100.0, "99"), (1e3, "99.9"), (1e4, "99.99"), (1e5, "99.999")];
+    let ticks = [
+        (1.0, "0"),
+        (2.0, "50"),
+        (10.0, "90"),
+        (100.0, "99"),
+        (1e3, "99.9"),
+        (1e4, "99.99"),
+        (1e5, "99.999"),
+    ];
     Chart {
         title: "Latency by percentile".to_owned(),
         note: counted_from(report).to_owned(),
@@ -208,7 +216,9 @@ fn over_time(report: &Report, ledger: &Ledger) -> Option<[Chart; 2]> {
                 Some(latencies) => {
                     let us = of(latencies) as f64 / 1e3;
                     let said = format!("{} at {:.1} s", time(us), at(index));
-                    runs.last_mut().expect("there is always one").push((at(index), us.max(0.1), said));
+                    runs.last_mut()
+                        .expect("there is always one")
+                        .push((at(index), us.max(0.1), said));
                 }
                 None => runs.push(Vec::new()),
             }
@@ -241,7 +251,11 @@ fn over_time(report: &Report, ledger: &Ledger) -> Option<[Chart; 2]> {
             note: counted_from(report).to_owned(),
             x: x(),
             y: latency_axis(&lines),
-            lines: if lines.iter().all(|line| line.runs.is_empty()) { Vec::new() } else { lines },
+            lines: if lines.iter().all(|line| line.runs.is_empty()) {
+                Vec::new()
+            } else {
+                lines
+            },
             marks: marks(),
         },
         Chart {
@@ -324,8 +338,16 @@ mod tests {
         };
         check("  rate       1,000/s took effect", "rate", "1,000/s took effect");
         check("             3 refused, 0 errors", "", "3 refused, 0 errors");
-        check("  connections  50 lost and made anew", "connections", "50 lost and made anew");
-        check("  availability 7, 0 refused; p50 1 µs  p99 2 µs", "availability", "7, 0 refused; p50 1 µs  p99 2 µs");
+        check(
+            "  connections  50 lost and made anew",
+            "connections",
+            "50 lost and made anew",
+        );
+        check(
+            "  availability 7, 0 refused; p50 1 µs  p99 2 µs",
+            "availability",
+            "7, 0 refused; p50 1 µs  p99 2 µs",
+        );
     }
 
     #[test]

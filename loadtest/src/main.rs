@@ -22,9 +22,9 @@ mod requirement;
 mod run;
 mod schedule;
 mod series;
-mod setup;
 mod server_log;
 mod server_process;
+mod setup;
 mod usage;
 mod worker;
 

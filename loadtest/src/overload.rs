@@ -166,7 +166,8 @@ pub(crate) async fn measure(setup: &Setup, settings: &Settings, directory: &Path
     ));
     if processors.generator.len() == 1 {
         extra.remarks.push(
-            "with one processor the generator may not be able to offer so much: what could not be sent is counted".to_owned(),
+            "with one processor the generator may not be able to offer so much: what could not be sent is counted"
+                .to_owned(),
         );
     }
     Ok(Measured {
@@ -211,6 +212,9 @@ fn rate(driven: &Driven) -> f64 {
 fn normal_after(driven: &Driven, peak_rate: f64) -> Option<Duration> {
     let series = driven.ledger.series.as_ref()?;
     let enough = NORMAL * peak_rate * series.interval().as_secs_f64();
-    let index = series.points().iter().position(|point| point.applied as f64 >= enough)?;
+    let index = series
+        .points()
+        .iter()
+        .position(|point| point.applied as f64 >= enough)?;
     Some(series.interval() * (index as u32 + 1))
 }

@@ -75,7 +75,8 @@ impl Pools {
         let dimensions = client.dimensions().len();
         let definitions: Vec<PoolDefinition> = names
             .iter()
-            .map(|name| PoolDefinition::new(name.as_str(), vec![limit.unwrap_or(LIMIT); dimensions]))
+            .enumerate()
+            .map(|(index, name)| definition(index, name, dimensions, limit.unwrap_or(LIMIT)))
             .collect();
         Self::put(client, names.to_vec(), &definitions).await
     }

@@ -36,11 +36,7 @@ const JOURNAL_SPACE: &str = "4194304GiB";
 const AT_ONCE: &str = "64KiB";
 
 /// Fills a directory, takes a snapshot of each core, and starts a server behind each of the tails.
-pub(crate) async fn measure(
-    arguments: &Setup,
-    settings: &Settings,
-    directory: &Path,
-) -> Result<RecoveryReport> {
+pub(crate) async fn measure(arguments: &Setup, settings: &Settings, directory: &Path) -> Result<RecoveryReport> {
     let data = fresh_directory(directory)?;
     let serve = |snapshot_after| {
         ServerProcess::start(&ServerOptions {

@@ -18,9 +18,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::args::{PresetArguments, Via};
 use crate::faults::{Faults, Running};
 use crate::floors::{Floor, Floors};
-use crate::ledger::{Ledger, Tally, Window};
 use crate::hot;
 use crate::html;
+use crate::ledger::{Ledger, Tally, Window};
 use crate::limits::WARM_UP;
 use crate::load::account::Accountant;
 use crate::load::arguments::RunArguments;
@@ -207,7 +207,11 @@ pub(crate) async fn measure(arguments: &Setup, settings: &Settings, directory: &
         units: &one_unit,
     };
     if settings.work.as_ref().is_some_and(|work| work.account) {
-        records = ledger.detail.as_mut().map(|detail| std::mem::take(&mut detail.records)).unwrap_or_default();
+        records = ledger
+            .detail
+            .as_mut()
+            .map(|detail| std::mem::take(&mut detail.records))
+            .unwrap_or_default();
         account = Some(accountant.settle(&mut records, &mut ledger).await?);
     }
     let sums = pools::compare(&pools.used(&client).await?, &ledger);
@@ -241,7 +245,10 @@ async fn prepare_pools(client: &Client, settings: &Settings, own_server: bool) -
         Some(replay) => {
             let own: Vec<&str> = settings.dimensions.split(',').collect();
             if client.dimensions() != own {
-                bail!("the server's dimensions are {}; name them by --dimensions", client.dimensions().join(","));
+                bail!(
+                    "the server's dimensions are {}; name them by --dimensions",
+                    client.dimensions().join(",")
+                );
             }
             if own_server {
                 Pools::prepare_named(client, &replay.orders.pools, work.limit).await

@@ -309,11 +309,7 @@ mod tests {
 
     #[test]
     fn half_of_a_period_comes_in_its_burst() {
-        let times = times(
-            &plan(Arrivals::Burst, Rate::constant(10_000.0)),
-            ALONE,
-            11 * SECOND,
-        );
+        let times = times(&plan(Arrivals::Burst, Rate::constant(10_000.0)), ALONE, 11 * SECOND);
         let near = |found: f64, expected: f64| {
             assert!((found / expected - 1.0).abs() < 0.05, "{found}, expected {expected}");
         };

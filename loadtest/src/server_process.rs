@@ -74,12 +74,7 @@ impl ServerProcess {
             .arg("--data")
             .arg(options.data)
             .args(["--listen", options.listen, "--dimensions", options.dimensions])
-            .args([
-                "--cores",
-                options.cores,
-                "--key-retention",
-                options.key_retention,
-            ])
+            .args(["--cores", options.cores, "--key-retention", options.key_retention])
             // The log is read, whatever the caller wants to see of it.
             .env("RUST_LOG", "info")
             .stdin(Stdio::null())

@@ -60,8 +60,8 @@ const LEFT: f64 = 64.0;
 const RIGHT: f64 = 16.0;
 const TOP: f64 = 18.0;
 const BOTTOM: f64 = 28.0;
-/// Points of a line that are shown as dots, at most.
-const DOTS_MAX: usize = 120;
+/// A line of more points shows no dots: its points can still be pointed at.
+const DOTS_MAX: usize = 40;
 
 impl Axis {
     /// From 0 to a round number at or above `max`.
@@ -207,13 +207,11 @@ impl Chart {
                 points.join(" ")
             )?;
         }
-        if count > DOTS_MAX {
-            return Ok(());
-        }
+        let (class, radius) = if count > DOTS_MAX { ("hit", 5.0) } else { ("dot", 2.5) };
         for (x, y, said) in line.runs.iter().flatten() {
             write!(
                 out,
-                "<circle class=\"dot c{colour}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"2.5\"><title>{}: {}</title></circle>",
+                "<circle class=\"{class} c{colour}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"{radius}\"><title>{}: {}</title></circle>",
                 self.x(*x),
                 self.y(*y),
                 escaped(&line.name),
@@ -226,7 +224,11 @@ impl Chart {
     /// The chart with its title and legend.
     pub(super) fn write(&self, out: &mut String) -> fmt::Result {
         let title = escaped(&self.title);
-        write!(out, "<figure><figcaption><h2>{title}</h2><p>{}</p></figcaption>", escaped(&self.note))?;
+        write!(
+            out,
+            "<figure><figcaption><h2>{title}</h2><p>{}</p></figcaption>",
+            escaped(&self.note)
+        )?;
         if self.lines.len() > 1 {
             out.push_str("<ul class=\"legend\">");
             for line in &self.lines {

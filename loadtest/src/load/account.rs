@@ -66,10 +66,16 @@ impl Record {
     /// What is wrong with what was found, if anything.
     fn difference(&self, found: Found) -> Option<String> {
         if !found.status.is_ok() {
-            return Some(format!("{} was acknowledged, and now refused with {}", self.id, found.status));
+            return Some(format!(
+                "{} was acknowledged, and now refused with {}",
+                self.id, found.status
+            ));
         }
         if !found.repeated {
-            return Some(format!("{} was acknowledged, and is lost: its key made another", self.id));
+            return Some(format!(
+                "{} was acknowledged, and is lost: its key made another",
+                self.id
+            ));
         }
         if found.id != self.id {
             return Some(format!("{} was acknowledged, its key belongs to {}", self.id, found.id));
@@ -212,7 +218,11 @@ impl Account {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::ledger::Fate;
+    use crate::pools::compare;
 
     fn record(standing: Standing) -> Record {
         Record {
@@ -232,6 +242,24 @@ mod tests {
         assert_eq!(account.problem.is_none(), expected);
     }
 
+    /// What the harness was told, and what the pools say then, must be one: an acknowledgement that is counted twice or not at all
+    /// shows in the sums.
+    #[test]
+    fn an_acknowledgement_counts_once() {
+        let told = |counted: u32| {
+            let mut ledger = Ledger::new(1, Arc::default()).expect("the bounds are sound");
+            for _ in 0..counted {
+                ledger.reserve_units(0, 2, Fate::Applied);
+            }
+            ledger.release_units(0, 2, Fate::Applied);
+            ledger
+        };
+        let pools = [2 * 9];
+        for (counted, right) in [(10, true), (11, false), (9, false)] {
+            assert_eq!(compare(&pools, &told(counted)).is_ok(), right, "{counted}");
+        }
+    }
+
     #[test]
     fn an_acknowledged_reservation_must_be_there() {
         let there = Found {
@@ -242,7 +270,14 @@ mod tests {
         };
         check(Standing::Confirmed, there, true);
         // Lost: the key made it anew.
-        check(Standing::Confirmed, Found { repeated: false, ..there }, false);
+        check(
+            Standing::Confirmed,
+            Found {
+                repeated: false,
+                ..there
+            },
+            false,
+        );
         // The key was acknowledged twice, with two reservations.
         let other = Found {
             id: ReservationId(8),

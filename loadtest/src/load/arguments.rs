@@ -223,11 +223,16 @@ impl RunArguments {
             patience: None,
             accepted_only: false,
             // Longer than the run, so that no hold expires within it.
-            hold_seconds: u32::try_from(seconds).map_or(u32::MAX, |seconds| seconds + HOLD_SECONDS).min(86_400),
+            hold_seconds: u32::try_from(seconds)
+                .map_or(u32::MAX, |seconds| seconds + HOLD_SECONDS)
+                .min(86_400),
             account: !self.fault.is_empty(),
             replay,
         };
-        let pools = work.replay.as_ref().map_or(self.pools as usize, |replay| replay.orders.pools.len());
+        let pools = work
+            .replay
+            .as_ref()
+            .map_or(self.pools as usize, |replay| replay.orders.pools.len());
         Ok(Settings {
             preset: Preset::Run,
             name: "run",
@@ -273,7 +278,10 @@ mod tests {
     fn defaults_and_values() {
         let plain = settings("").expect("nothing is needed");
         let work = plain.work.as_ref().expect("a run has one");
-        assert_eq!((work.arrivals, work.mix, plain.in_flight), (Arrivals::Closed, Mix::RESERVES, 16));
+        assert_eq!(
+            (work.arrivals, work.mix, plain.in_flight),
+            (Arrivals::Closed, Mix::RESERVES, 16)
+        );
         let ramp = settings("--arrivals ramp --rate 1k..2M --seconds 30 --connections 4 --batch 8").expect("it fits");
         let work = ramp.work.as_ref().expect("a run has one");
         assert_eq!((work.rate.from, work.rate.to), (1e3, 2e6));

@@ -50,7 +50,9 @@ impl fmt::Display for Choice {
 /// Draws pools.
 #[derive(Clone, Debug)]
 pub(crate) enum Chooser {
-    Uniform { pools: u64 },
+    Uniform {
+        pools: u64,
+    },
     /// For each pool, the probability that it or one before it is drawn.
     Weighted(Vec<f64>),
     One,
@@ -138,7 +140,11 @@ mod tests {
 
     #[test]
     fn uniform_and_one() {
-        assert!(shares(Choice::Uniform, 100).iter().all(|share| (share - 0.01).abs() < 0.002));
+        assert!(
+            shares(Choice::Uniform, 100)
+                .iter()
+                .all(|share| (share - 0.01).abs() < 0.002)
+        );
         assert_eq!(shares(Choice::One, 3), [1.0, 0.0, 0.0]);
     }
 }

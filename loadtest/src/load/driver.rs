@@ -12,10 +12,9 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
-use plimsoll_client::protocol::frame::Frame;
-use plimsoll_client::protocol::{OutcomesView, Reserve, wire};
-use plimsoll_client::{ReservationId, Status, StatusNumber};
+use anyhow::{Context, Result, bail};
+use plimsoll_client::ReservationId;
+use plimsoll_client::protocol::{Reserve, wire};
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -25,13 +24,14 @@ use super::line::Line;
 use super::mix::Operation;
 use super::orders::ReplayPart;
 use super::source::{Entry, Mixture, Source};
+use super::taking::{Now, Taking, count_fate};
 use super::work::Work;
 use crate::ledger::{Fate, Ledger, Window, nanos};
 use crate::limits::{DRAIN_TIMEOUT, LATE, RECONNECT_PAUSE, TICK, WARM_UP};
 use crate::pools::{ALL_WINDOWS, POOLS_PER_ZONE, zone_name};
 use crate::schedule::{self, Part, Schedule};
+use crate::worker::Plan;
 use crate::worker::buffers::Asked;
-use crate::worker::{Plan, queries};
 
 /// How long the thread waits at most: then it looks at the clock and at lost connections.
 const WAIT_MAX: Duration = Duration::from_millis(10);
@@ -74,16 +74,6 @@ pub(crate) struct Driver {
     /// The connection that is asked first for the next frame.
     turn: usize,
     connect_at: Instant,
-}
-
-/// The time of one round, in both forms.
-#[derive(Clone, Copy)]
-struct Now {
-    instant: Instant,
-    /// Nanoseconds since the load began.
-    nanos: u64,
-    /// Whether it lies in the window.
-    counting: bool,
 }
 
 impl Driver {
@@ -153,13 +143,21 @@ impl Driver {
         let mut source = self.source(window)?;
         let mut detail = Detail::new()?;
         let deadline = window.end + DRAIN_TIMEOUT / 2;
+        let end = nanos(window.end - begun);
+        let is_open = self.work.arrivals != schedule::Arrivals::Closed || self.work.replay.is_some();
+        let mut sending = true;
         let mut events = Vec::with_capacity(self.connections.len());
         loop {
             let now = Now::of(begun, window);
-            let sending = now.instant < window.end;
-            if sending {
+            if sending && now.instant < window.end {
                 self.give_up(&mut source, now, &mut detail);
                 self.send(&mut source, now, &mut detail)?;
+            } else if sending {
+                sending = false;
+                if is_open {
+                    // What came due since the round before.
+                    self.send(&mut source, Now { nanos: end, ..now }, &mut detail)?;
+                }
             } else if !self.is_in_flight() || now.instant >= deadline {
                 break;
             }
@@ -178,8 +176,8 @@ impl Driver {
         for index in 0..self.connections.len() {
             self.lose(index, &mut source, &mut detail, ledger);
         }
-        if self.work.arrivals != schedule::Arrivals::Closed || self.work.replay.is_some() {
-            let unsent = source.give_up_until(nanos(window.end - begun)) + u64::from(self.stash.is_some());
+        if is_open {
+            let unsent = source.give_up_until(end) + u64::from(self.stash.is_some());
             detail.due += unsent;
             detail.unsent += unsent;
         }
@@ -355,7 +353,7 @@ impl Driver {
                 Ok(())
             });
             if let Err(error) = written {
-                ledger.note(|| format!("{error:#}"));
+                self.note(&error, ledger);
                 self.lose(index, source, detail, ledger);
             }
         }
@@ -396,7 +394,7 @@ impl Driver {
         for event in events {
             let index = event.data.u64() as usize;
             if let Err(error) = self.take_answers(index, source, now, detail, ledger) {
-                ledger.note(|| format!("{error:#}"));
+                self.note(&error, ledger);
                 self.lose(index, source, detail, ledger);
             }
         }
@@ -448,6 +446,13 @@ impl Driver {
         Ok(())
     }
 
+    /// Why a connection is lost; in a run with faults that is no problem.
+    fn note(&self, error: &anyhow::Error, ledger: &mut Ledger) {
+        if self.plan.settings.faults.is_empty() {
+            ledger.note(|| format!("{error:#}"));
+        }
+    }
+
     /// A connection is gone: nobody can tell what became of what was in flight on it.
     fn lose(&mut self, index: usize, source: &mut Source, detail: &mut Detail, ledger: &mut Ledger) {
         let commands_max = self.plan.settings.commands_per_frame;
@@ -492,105 +497,5 @@ impl Driver {
 impl Connection {
     fn has_room(&self) -> bool {
         self.line.is_some() && !self.free.is_empty()
-    }
-}
-
-impl Now {
-    fn of(begun: Instant, window: Window) -> Self {
-        let instant = Instant::now();
-        Self {
-            instant,
-            nanos: nanos(instant - begun),
-            counting: window.start <= instant && instant < window.end,
-        }
-    }
-}
-
-/// What answers are counted in.
-struct Taking<'round> {
-    source: &'round mut Source,
-    now: Now,
-    detail: &'round mut Detail,
-    ledger: &'round mut Ledger,
-    accepted_only: bool,
-}
-
-impl Taking<'_> {
-    fn frame(&mut self, frame: Frame<'_>, entries: &[Entry], dimensions: usize) -> Result<()> {
-        let status = frame.header.status;
-        if !status.is_ok() {
-            for entry in entries {
-                self.answer(entry, status, false, ReservationId(0));
-            }
-            return Ok(());
-        }
-        if entries[0].operation == Operation::Availability {
-            queries::read_answer(frame)?;
-            self.answer(&entries[0], status, false, ReservationId(0));
-            return Ok(());
-        }
-        frame.check_payload()?;
-        let view = OutcomesView::new(frame.payload, frame.header.count, dimensions)?;
-        if view.len() != entries.len() {
-            return Err(anyhow!("{} outcomes answer {} commands", view.len(), entries.len()));
-        }
-        for (found, entry) in view.iter().zip(entries) {
-            let outcome = found.outcome;
-            self.answer(
-                entry,
-                outcome.status_number(),
-                outcome.is_repeated(),
-                outcome.reservation_id(),
-            );
-        }
-        Ok(())
-    }
-
-    #[inline]
-    fn answer(&mut self, entry: &Entry, status: StatusNumber, repeated: bool, id: ReservationId) {
-        let fate = fate_of(status, repeated);
-        let latency = self.now.nanos - entry.due;
-        if fate == Fate::Applied || !self.accepted_only {
-            self.ledger.latency(Duration::from_nanos(latency), 1);
-        }
-        if self.now.counting {
-            self.detail.answered(entry.operation, fate, latency);
-            if !status.is_ok() {
-                self.detail.status(entry.operation, status);
-            }
-        }
-        if fate == Fate::Error {
-            let operation = entry.operation.name();
-            self.ledger
-                .note(|| format!("{operation} was answered with {status}, repeated: {repeated}"));
-        }
-        count_fate(self.ledger, entry, fate);
-        self.source.answered(entry, fate, id);
-    }
-}
-
-/// Pools may be closed in a load that somebody else's server gets.
-#[inline]
-fn fate_of(status: StatusNumber, repeated: bool) -> Fate {
-    match Fate::of(status, repeated) {
-        Fate::Error
-            if [Status::PoolClosed, Status::PoolNotOpenYet, Status::PoolPastClosing]
-                .into_iter()
-                .any(|refusal| status == refusal.into()) =>
-        {
-            Fate::Refused
-        }
-        fate => fate,
-    }
-}
-
-fn count_fate(ledger: &mut Ledger, entry: &Entry, fate: Fate) {
-    let units = entry.units;
-    match entry.operation {
-        Operation::Reserve | Operation::Hold => ledger.reserve_units(entry.pool, units, fate),
-        Operation::Confirm => ledger.confirm(fate),
-        Operation::Release => ledger.release_units(entry.pool, units, fate),
-        Operation::Availability if fate == Fate::Applied => ledger.query(),
-        Operation::Availability => ledger.failed_answer(fate),
     }
 }

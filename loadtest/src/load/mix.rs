@@ -179,7 +179,10 @@ mod tests {
         for (count, expected) in counts.iter().zip([1000, 2000, 0, 0, 5000]) {
             assert!(count.abs_diff(expected) <= 2, "{counts:?}");
         }
-        assert_eq!((mix.of(0), mix.of(u32::MAX)), (Operation::Reserve, Operation::Availability));
+        assert_eq!(
+            (mix.of(0), mix.of(u32::MAX)),
+            (Operation::Reserve, Operation::Availability)
+        );
     }
 
     #[test]

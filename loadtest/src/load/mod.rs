@@ -12,4 +12,5 @@ mod line;
 pub(crate) mod mix;
 pub(crate) mod orders;
 mod source;
+mod taking;
 pub(crate) mod work;

@@ -60,17 +60,17 @@ impl Orders {
         } else if name.ends_with(".ndjson") {
             Self::read_ndjson(reader, dimensions)
         } else {
-            bail!("{}: expected a name that ends in .csv or .ndjson, or in .gz behind it", path.display())
+            bail!(
+                "{}: expected a name that ends in .csv or .ndjson, or in .gz behind it",
+                path.display()
+            )
         };
         orders.with_context(|| format!("{} cannot be used", path.display()))
     }
 
     fn read_csv(reader: impl Read, dimensions: &[String]) -> Result<Self> {
         let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(reader);
-        Self::collect(
-            reader.deserialize::<Fields>().map(|row| Ok(row?)),
-            dimensions,
-        )
+        Self::collect(reader.deserialize::<Fields>().map(|row| Ok(row?)), dimensions)
     }
 
     fn read_ndjson(reader: impl Read, dimensions: &[String]) -> Result<Self> {
@@ -145,7 +145,9 @@ impl Orders {
         };
         let units = dimensions.iter().map(|name| match field(name) {
             Ok("") | Err(_) if is_release => Ok(0),
-            Ok(text) => text.parse::<u32>().with_context(|| format!("{name}: {text:?} is no amount")),
+            Ok(text) => text
+                .parse::<u32>()
+                .with_context(|| format!("{name}: {text:?} is no amount")),
             Err(missing) => Err(missing),
         });
         let line = OrderLine {
@@ -257,7 +259,10 @@ impl ReplayPart {
     pub(super) fn due(&self) -> Option<u64> {
         match self.ready.front() {
             Some((_, due)) => Some(*due),
-            None => self.mine.get(self.next).map(|line| self.begins + self.replay.due(*line)),
+            None => self
+                .mine
+                .get(self.next)
+                .map(|line| self.begins + self.replay.due(*line)),
         }
     }
 
@@ -341,7 +346,12 @@ impl ReplayPart {
                 *state = State::Without;
             }
             // Nothing was released; a later line may do it.
-            (_, Fate::Refused) => *state = State::Live { line: entry.tag, id: entry.id },
+            (_, Fate::Refused) => {
+                *state = State::Live {
+                    line: entry.tag,
+                    id: entry.id,
+                }
+            }
             (_, _) => {}
         }
     }
@@ -382,7 +392,15 @@ mod tests {
             .lines
             .iter()
             .enumerate()
-            .map(|(index, line)| (line.at / 1_000_000, line.is_release, line.order, line.pool, orders.units(index as u32)[0]))
+            .map(|(index, line)| {
+                (
+                    line.at / 1_000_000,
+                    line.is_release,
+                    line.order,
+                    line.pool,
+                    orders.units(index as u32)[0],
+                )
+            })
             .collect();
         assert_eq!(
             found,
@@ -406,7 +424,10 @@ mod tests {
             ("at,op,order,pool,rooms\n", "no orders"),
             ("at,op,order,pool\n1,reserve,x,a\n", "there is no rooms"),
             ("at,op,order,pool,rooms\n1,buy,x,a,1\n", "expected reserve or release"),
-            ("at,op,order,pool,rooms\nsoon,reserve,x,a,1\n", "Unix seconds or RFC 3339"),
+            (
+                "at,op,order,pool,rooms\nsoon,reserve,x,a,1\n",
+                "Unix seconds or RFC 3339",
+            ),
             ("at,op,order,pool,rooms\n1,reserve,x,a,-1\n", "is no amount"),
         ] {
             let error = orders(text).map(|_| ()).expect_err(text);

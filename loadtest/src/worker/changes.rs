@@ -12,9 +12,9 @@ use plimsoll_client::{Client, PoolId};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
+use super::buffers::Asked;
 use super::by_frames::{Answered, answered};
 use super::queries::read_answer;
-use super::buffers::Asked;
 use super::socket::Socket;
 use super::{Plan, SharedLedger, client_options};
 use crate::keys::Draws;
