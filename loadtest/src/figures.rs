@@ -195,6 +195,7 @@ impl Extra {
         }
         if let Some(account) = &self.account {
             rows.push(("account", account.to_string()));
+            rows.extend(account.problem.iter().map(|problem| ("missing", problem.clone())));
         }
         if let (Some(ratio), Some(uniform)) = (self.ratio, self.uniform_rate) {
             rows.push(("uniform", format!("{}/s of many pools", grouped(uniform))));

@@ -487,6 +487,7 @@ mod tests {
         let after = Usage {
             cpu_seconds: 1.0,
             rss_bytes: 3 << 20,
+            rss_max_bytes: 4 << 20,
             written_bytes: 8 << 20,
         };
         let used = Used {
