@@ -243,12 +243,16 @@ fn describe(work: &Work) -> String {
         (Arrivals::Ramp, None) => format!(", {} to {}/s", grouped(work.rate.from), grouped(work.rate.to)),
         (_, None) => format!(", {}/s", grouped(work.rate.mean())),
     };
+    if work.replay.is_some() {
+        // Without a limit, pools of a running server are as they were.
+        let limit = work
+            .limit
+            .map_or_else(String::new, |limit| format!("; pools of {limit} units"));
+        return format!("{arrivals}{rate}{limit}");
+    }
     let limit = work
         .limit
         .map_or_else(|| "never full".to_owned(), |limit| format!("of {limit} units"));
-    if work.replay.is_some() {
-        return format!("{arrivals}{rate}; pools {limit}");
-    }
     let Work { mix, choice, units, .. } = work;
     format!("{arrivals}{rate}; {mix}; {units} units; pools {choice}, {limit}")
 }

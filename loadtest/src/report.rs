@@ -568,6 +568,21 @@ mod tests {
     }
 
     #[test]
+    fn requirements_of_hot_and_overload_are_lower_bounds() {
+        let mut report = report(Ok(String::new()));
+        let met = |report: &Report, text: &str| {
+            let requirement = parse_requirement(text).expect(text);
+            requirement.violation(report).is_none()
+        };
+        assert!(!met(&report, "share=0.1"), "there is none");
+        (report.extra.ratio, report.extra.share) = (Some(0.95), Some(0.8));
+        assert!(met(&report, "ratio=0.9") && !met(&report, "ratio=0.99"));
+        assert!(met(&report, "share=0.8") && !met(&report, "share=0.9"));
+        let json = serde_json::to_value(&report).expect("it is plain data");
+        assert_eq!((&json["ratio"], &json["share"]), (&0.95.into(), &0.8.into()));
+    }
+
+    #[test]
     fn groups_of_digits() {
         let check = |value, expected| assert_eq!(grouped(value), expected);
         check(0.0, "0");
