@@ -198,7 +198,10 @@ impl Extra {
             rows.extend(account.problem.iter().map(|problem| ("missing", problem.clone())));
         }
         if let (Some(ratio), Some(uniform)) = (self.ratio, self.uniform_rate) {
-            rows.push(("uniform", format!("{}/s of many pools", grouped(uniform))));
+            rows.push((
+                "uniform",
+                format!("{}/s of many pools, the mean of before and after", grouped(uniform)),
+            ));
             rows.push(("ratio", format!("{ratio:.2} = this rate / that of many pools")));
         }
         if let (Some(share), Some(peak)) = (self.share, self.peak_rate) {

@@ -144,8 +144,8 @@ pub(crate) struct Used {
 /// What the rest of the machine may use before the figures are in doubt.
 pub(crate) const OTHERS_PROCESSORS_MAX: f64 = 0.1;
 
-/// How far apart the floors before and after the load may be before the ratio is in doubt.
-const DRIFT_MAX: f64 = 1.2;
+/// How far apart what is measured before and after the load may be before the ratio is in doubt.
+pub(crate) const DRIFT_MAX: f64 = 1.2;
 
 /// How long something took at this point of the distribution, in microseconds.
 pub(crate) fn us(histogram: &Histogram<u64>, quantile: f64) -> f64 {
