@@ -8,6 +8,7 @@ use crate::limits::{
     CHANGES_MAX, COMMANDS_PER_FRAME_MAX, CONNECTIONS_MAX, IN_FLIGHT_MAX, LIVE_MAX, POOLS_MAX, SECONDS_MAX, TAIL_MAX,
     THREADS_MAX,
 };
+use crate::load::arguments::RunArguments;
 use crate::preset::Preset;
 use crate::requirement::{Requirement, parse_requirement};
 
@@ -19,6 +20,8 @@ Examples:
   plimsoll-loadtest preset single --data /var/lib
   plimsoll-loadtest preset p16 --hold --snapshot-after 64MiB
   plimsoll-loadtest preset availability --changes 1000
+  plimsoll-loadtest preset open100k --html open100k.html
+  plimsoll-loadtest preset overload --seconds 60
   plimsoll-loadtest preset recovery --live 1000000 --tail 500000,1000000,2000000
 
 Exit codes: 0 done and right; 1 failed, or the sums are wrong, or a requirement was not met; 2 wrong usage.";
@@ -34,7 +37,9 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run a load that has a name and a target
-    Preset(PresetArguments),
+    Preset(Box<PresetArguments>),
+    /// Run a load of any mixture, also with faults, in an open or a closed loop
+    Run(Box<RunArguments>),
 }
 
 /// How one command in a frame of its own is sent.
@@ -53,9 +58,9 @@ pub(crate) struct PresetArguments {
     #[arg(value_enum)]
     pub(crate) preset: Preset,
 
-    /// How long it is measured, after a second of warm-up
-    #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u64).range(1..=SECONDS_MAX as u64))]
-    pub(crate) seconds: u64,
+    /// How long it is measured, after a second of warm-up [default: 10, of `overload` 60]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=SECONDS_MAX as u64))]
+    pub(crate) seconds: Option<u64>,
 
     /// Processors of the server [default: what the preset says]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -133,7 +138,12 @@ pub(crate) struct PresetArguments {
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
 
-    /// Fail unless these hold: p50, p90, p99, p999, max (at most a time), rate (at least, with k or M), ratio (at most; `single`)
+    /// Write a page with figures and charts to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+
+    /// Fail unless these hold: p50, p90, p99, p999, max (at most a time), rate (at least, with k or M), ratio (at most; `single`;
+    /// at least; `hot`), share (at least; `overload`)
     #[arg(long, value_name = "NAME=VALUE[,..]", value_delimiter = ',', value_parser = parse_requirement)]
     pub(crate) require: Vec<Requirement>,
 }
@@ -145,8 +155,10 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<PresetArguments, clap::Error> {
-        let Command::Preset(arguments) = Arguments::try_parse_from(line.split(' '))?.command;
-        Ok(arguments)
+        match Arguments::try_parse_from(line.split(' '))?.command {
+            Command::Preset(arguments) => Ok(*arguments),
+            Command::Run(_) => panic!("{line} is no preset"),
+        }
     }
 
     #[test]
@@ -159,7 +171,7 @@ mod tests {
         let plain = parse("plimsoll-loadtest preset p16").expect("a name is enough");
         assert_eq!(
             (plain.preset, plain.seconds, plain.threads, plain.cores),
-            (Preset::P16, 10, 1, None)
+            (Preset::P16, None, 1, None)
         );
         assert_eq!((plain.key_retention.as_str(), plain.via), ("1s", Via::Frames));
         let full = parse(

@@ -12,6 +12,8 @@ use plimsoll_client::{Applied, Status, StatusNumber};
 use serde::Serialize;
 
 use crate::limits::{LATENCY_NS_MAX, LATENCY_NS_MIN};
+use crate::load::detail::Detail;
+use crate::series::Series;
 
 /// An empty histogram of nanoseconds.
 pub(crate) fn latencies() -> Result<Histogram<u64>> {
@@ -27,6 +29,8 @@ pub(crate) fn nanos(time: Duration) -> u64 {
 pub(crate) struct Window {
     pub(crate) start: Instant,
     pub(crate) end: Instant,
+    /// Of the series over time, at least.
+    pub(crate) interval: Duration,
 }
 
 /// What became of a command.
@@ -117,10 +121,16 @@ pub(crate) struct Ledger {
     pub(crate) age: Histogram<u64>,
     /// Units that are reserved, by pool.
     pub(crate) used: Vec<i64>,
+    /// Units of reserves without an answer.
     pub(crate) unknown_reserves: u64,
+    /// Units of releases without an answer.
     pub(crate) unknown_releases: u64,
     /// What the first error was.
     pub(crate) problem: Option<String>,
+    /// How the window went over time; `None` before it is known.
+    pub(crate) series: Option<Series>,
+    /// What is known beyond this of loads that keep it.
+    pub(crate) detail: Option<Box<Detail>>,
     /// Totals of the whole run.
     totals: Counts,
     tally: Arc<Tally>,
@@ -139,6 +149,8 @@ impl Ledger {
             unknown_reserves: 0,
             unknown_releases: 0,
             problem: None,
+            series: None,
+            detail: None,
             totals: Counts::default(),
             tally,
         })
@@ -146,6 +158,7 @@ impl Ledger {
 
     pub(crate) fn set_window(&mut self, window: Window) {
         self.window = Some(window);
+        self.series = Some(Series::new(window));
     }
 
     /// Begins to take what arrived at `now`.
@@ -154,6 +167,9 @@ impl Ledger {
         self.counting = self
             .window
             .is_some_and(|window| window.start <= now && now < window.end);
+        if let Some(series) = self.series.as_mut().filter(|_| self.counting) {
+            series.at(now);
+        }
     }
 
     /// `count` commands that were sent together have been answered.
@@ -161,19 +177,45 @@ impl Ledger {
     pub(crate) fn latency(&mut self, latency: Duration, count: u64) {
         if self.counting {
             self.latencies.saturating_record_n(nanos(latency), count);
+            if let Some(series) = &mut self.series {
+                series.latency(nanos(latency), count);
+            }
         }
     }
 
+    /// Whether what is being taken arrived within the window.
+    #[inline]
+    pub(crate) fn is_counting(&self) -> bool {
+        self.counting
+    }
+
+    /// A command took effect, or a query was answered.
+    #[inline]
+    fn in_series(&mut self) {
+        if let Some(series) = self.series.as_mut().filter(|_| self.counting) {
+            series.applied();
+        }
+    }
+
+    /// A reserve of one unit.
     #[inline]
     pub(crate) fn reserve(&mut self, pool: u16, fate: Fate) {
+        self.reserve_units(pool, 1, fate);
+    }
+
+    #[inline]
+    pub(crate) fn reserve_units(&mut self, pool: u16, units: u32, fate: Fate) {
         match fate {
             Fate::Applied => {
-                self.used[usize::from(pool)] += 1;
+                self.used[usize::from(pool)] += i64::from(units);
                 self.totals.reserved += 1;
                 self.counts.reserved += u64::from(self.counting);
+                self.in_series();
             }
             other => {
-                self.unknown_reserves += u64::from(other == Fate::Unknown);
+                if other == Fate::Unknown {
+                    self.unknown_reserves += u64::from(units);
+                }
                 self.otherwise(other);
             }
         }
@@ -185,6 +227,7 @@ impl Ledger {
             Fate::Applied => {
                 self.totals.confirmed += 1;
                 self.counts.confirmed += u64::from(self.counting);
+                self.in_series();
             }
             other => self.otherwise(other),
         }
@@ -193,11 +236,18 @@ impl Ledger {
     /// A query was answered; `age` is how long before its arrival the answer was true.
     #[inline]
     pub(crate) fn answer(&mut self, age: Duration) {
-        self.totals.answered += 1;
+        self.query();
         if self.counting {
-            self.counts.answered += 1;
             self.age.saturating_record(nanos(age));
         }
+    }
+
+    /// A query was answered, whatever its age.
+    #[inline]
+    pub(crate) fn query(&mut self) {
+        self.totals.answered += 1;
+        self.counts.answered += u64::from(self.counting);
+        self.in_series();
     }
 
     /// A query was not answered as it must be.
@@ -213,16 +263,25 @@ impl Ledger {
         }
     }
 
+    /// A release of one unit.
     #[inline]
     pub(crate) fn release(&mut self, pool: u16, fate: Fate) {
+        self.release_units(pool, 1, fate);
+    }
+
+    #[inline]
+    pub(crate) fn release_units(&mut self, pool: u16, units: u32, fate: Fate) {
         match fate {
             Fate::Applied => {
-                self.used[usize::from(pool)] -= 1;
+                self.used[usize::from(pool)] -= i64::from(units);
                 self.totals.released += 1;
                 self.counts.released += u64::from(self.counting);
+                self.in_series();
             }
             other => {
-                self.unknown_releases += u64::from(other == Fate::Unknown);
+                if other == Fate::Unknown {
+                    self.unknown_releases += u64::from(units);
+                }
                 self.otherwise(other);
             }
         }
@@ -258,9 +317,22 @@ impl Ledger {
             .store(self.totals.errors + self.totals.unknown, Ordering::Relaxed);
     }
 
+    pub(crate) fn set_detail(&mut self, detail: Detail) {
+        self.detail = Some(Box::new(detail));
+    }
+
     /// Totals of the whole run.
     pub(crate) fn totals(&self) -> &Counts {
         &self.totals
+    }
+
+    /// Takes in what a load before or after it has reserved.
+    pub(crate) fn merge_sums(&mut self, other: &Self) {
+        for (own, others) in self.used.iter_mut().zip(&other.used) {
+            *own += others;
+        }
+        self.unknown_reserves += other.unknown_reserves;
+        self.unknown_releases += other.unknown_releases;
     }
 
     /// Takes in what another thread has seen.
@@ -270,12 +342,16 @@ impl Ledger {
         self.latencies.add(&other.latencies)?;
         self.staleness.add(&other.staleness)?;
         self.age.add(&other.age)?;
-        for (own, others) in self.used.iter_mut().zip(&other.used) {
-            *own += others;
-        }
-        self.unknown_reserves += other.unknown_reserves;
-        self.unknown_releases += other.unknown_releases;
+        self.merge_sums(other);
         self.problem = self.problem.take().or_else(|| other.problem.clone());
+        match (&mut self.series, &other.series) {
+            (Some(own), Some(others)) => own.merge(others)?,
+            (own, others) => *own = own.take().or_else(|| others.clone()),
+        }
+        match (&mut self.detail, &other.detail) {
+            (Some(own), Some(others)) => own.merge(others)?,
+            (own, others) => *own = own.take().or_else(|| others.clone()),
+        }
         Ok(())
     }
 }
@@ -307,6 +383,7 @@ mod tests {
         ledger.set_window(Window {
             start: start + second,
             end: start + 2 * second,
+            interval: second,
         });
         for (at, fate) in [
             (0, Fate::Applied),

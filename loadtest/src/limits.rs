@@ -18,6 +18,20 @@ pub(crate) const THREADS_MAX: i64 = 64;
 pub(crate) const CHANGES_MAX: i64 = 100_000;
 /// Most events of a tail that is replayed.
 pub(crate) const TAIL_MAX: u64 = 100_000_000;
+/// Most points of a series over time.
+pub(crate) const SERIES_POINTS_MAX: u32 = 600;
+/// Most commands in flight of a free load, all connections together.
+pub(crate) const COMMANDS_IN_FLIGHT_MAX: usize = 4 << 20;
+/// Most reservations that one thread keeps in mind to confirm or to release them.
+pub(crate) const OWNED_MAX: usize = 4 << 20;
+/// Most lines of a file of orders.
+pub(crate) const ORDER_LINES_MAX: usize = 50_000_000;
+/// A command that is sent so long after it was due is late: less than what the server takes, more than a wake-up.
+pub(crate) const LATE: Duration = Duration::from_millis(1);
+/// How long what is due is gathered, at least.
+pub(crate) const TICK: Duration = Duration::from_micros(50);
+/// Between two attempts to connect to a server that failed.
+pub(crate) const RECONNECT_PAUSE: Duration = Duration::from_millis(20);
 /// Longest run.
 pub(crate) const SECONDS_MAX: i64 = 24 * 3600;
 

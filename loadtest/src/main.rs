@@ -3,10 +3,16 @@
 //! How the figures come about is written in `README.md` beside this crate.
 
 mod args;
+mod faults;
+mod figures;
 mod floors;
+mod hot;
+mod html;
 mod keys;
 mod ledger;
 mod limits;
+mod load;
+mod overload;
 mod pools;
 mod preset;
 mod progress;
@@ -14,8 +20,11 @@ mod recovery;
 mod report;
 mod requirement;
 mod run;
+mod schedule;
+mod series;
 mod server_log;
 mod server_process;
+mod setup;
 mod usage;
 mod worker;
 
@@ -27,8 +36,11 @@ use clap::Parser;
 use args::{Arguments, Command};
 
 fn main() -> ExitCode {
-    let Command::Preset(arguments) = Arguments::parse().command;
-    match run::run(&arguments) {
+    let passed = match Arguments::parse().command {
+        Command::Preset(arguments) => run::run(&arguments),
+        Command::Run(arguments) => run::run_free(&arguments),
+    };
+    match passed {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {

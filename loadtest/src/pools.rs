@@ -28,14 +28,21 @@ pub(crate) fn zone_name(index: usize) -> String {
     format!("loadtest-{index:04}")
 }
 
-fn definition(index: usize, name: &str, dimensions: usize) -> PoolDefinition {
+fn pool_name(index: usize, limit: Option<u32>) -> String {
+    match limit {
+        None => format!("loadtest-{index:05}"),
+        Some(limit) => format!("loadtest-{index:05}-of-{limit}"),
+    }
+}
+
+fn definition(index: usize, name: &str, dimensions: usize, limit: u32) -> PoolDefinition {
     let starts_at = WINDOWS_BEGIN_MICROS + (index % POOLS_PER_ZONE) as i64 * HOUR_MICROS;
     PoolDefinition {
         zone: zone_name(index / POOLS_PER_ZONE),
         kind: "loadtest".to_owned(),
         starts_at,
         ends_at: starts_at + HOUR_MICROS,
-        ..PoolDefinition::new(name, vec![LIMIT; dimensions])
+        ..PoolDefinition::new(name, vec![limit; dimensions])
     }
 }
 
@@ -50,19 +57,50 @@ pub(crate) struct Pools {
 
 impl Pools {
     /// Makes the pools, or takes those that are there.
-    pub(crate) async fn prepare(client: &Client, count: usize) -> Result<Self> {
+    ///
+    /// With a limit they are other pools than without, so that a running server keeps each as it is.
+    pub(crate) async fn prepare(client: &Client, count: usize, limit: Option<u32>) -> Result<Self> {
         let dimensions = client.dimensions().len();
-        let names: Vec<String> = (0..count).map(|index| format!("loadtest-{index:05}")).collect();
+        let names: Vec<String> = (0..count).map(|index| pool_name(index, limit)).collect();
         let definitions: Vec<PoolDefinition> = names
             .iter()
             .enumerate()
-            .map(|(index, name)| definition(index, name, dimensions))
+            .map(|(index, name)| definition(index, name, dimensions, limit.unwrap_or(LIMIT)))
             .collect();
+        Self::put(client, names, &definitions).await
+    }
+
+    /// Makes the pools that a file of orders names.
+    pub(crate) async fn prepare_named(client: &Client, names: &[String], limit: Option<u32>) -> Result<Self> {
+        let dimensions = client.dimensions().len();
+        let definitions: Vec<PoolDefinition> = names
+            .iter()
+            .enumerate()
+            .map(|(index, name)| definition(index, name, dimensions, limit.unwrap_or(LIMIT)))
+            .collect();
+        Self::put(client, names.to_vec(), &definitions).await
+    }
+
+    /// Finds pools that exist.
+    pub(crate) async fn find(client: &Client, names: &[String]) -> Result<Self> {
+        let texts: Vec<&str> = names.iter().map(String::as_str).collect();
+        let found = client.resolve(&texts).await.context("cannot find the pools")?;
+        let ids = found.iter().zip(names).map(|(id, name)| {
+            id.with_context(|| format!("there is no pool {name}; `plimsoll pool import` makes pools"))
+        });
+        Ok(Self {
+            ids: ids.collect::<Result<_>>()?,
+            names: names.to_vec(),
+            used_before: used(client, names).await?,
+        })
+    }
+
+    async fn put(client: &Client, names: Vec<String>, definitions: &[PoolDefinition]) -> Result<Self> {
         let results = client
-            .put_pools(&definitions, false)
+            .put_pools(definitions, false)
             .await
             .context("cannot make the pools")?;
-        let mut ids = Vec::with_capacity(count);
+        let mut ids = Vec::with_capacity(names.len());
         for (name, result) in names.iter().zip(&results) {
             match result.pool {
                 Some(id) if result.status.is_ok() => ids.push(id),

@@ -1,9 +1,14 @@
 //! The presets: loads that have a name, a target and defaults.
 
+use std::sync::Arc;
+
 use clap::ValueEnum;
 
 use crate::args::{PresetArguments, Via};
+use crate::faults::Fault;
 use crate::limits::{FILL_IN_FLIGHT, HOLD_SECONDS};
+use crate::load::work::Work;
+use crate::schedule::Arrivals;
 
 /// A load that has a name and a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -20,12 +25,24 @@ pub(crate) enum Preset {
     /// One connection, one frame in flight, one reserve in a frame.
     /// Target: p50 within 1.3 times of (loopback round trip + store and sync of one page), both measured in the same run
     Single,
+    /// One pool, against 500 pools owned by one core: each as `p16` on a server of one core.
+    /// Target: at least 0.9 of the rate
+    Hot,
+    /// 100,000 reserves a second in an open loop, independent of one another, on 50 connections.
+    /// Target: p99 below 1 ms, p99.9 below 3 ms, from when they were due
+    Open100k,
     /// Queries of one zone, 20 of 500 pools, many in flight, beside reserves that change the numbers.
     /// Target: above 500,000 answers a second
     Availability,
+    /// Ten times the rate of `p16` offered for a minute, generator and server on processors of their own.
+    /// Target: at least 0.9 of the peak, and normal within a second afterwards
+    Overload,
     /// How long a start takes after a kill: 1,000,000 live in a snapshot, and tails of several lengths behind it.
     /// Target: ready within 1 s with a tail of 2 million, above 10 million events a second and core
     Recovery,
+    /// No preset: a load that the command line describes.
+    #[value(skip)]
+    Run,
 }
 
 /// What a preset is unless the command line says otherwise.
@@ -41,7 +58,10 @@ struct Defaults {
 }
 
 const POOLS: u32 = 500;
+const SECONDS: u64 = 10;
 const CHANGES: u32 = 1000;
+/// Reserves a second of `open100k`.
+const OPEN_RATE: f64 = 100_000.0;
 const TAILS: [u64; 3] = [500_000, 1_000_000, 2_000_000];
 
 impl Preset {
@@ -80,6 +100,42 @@ impl Preset {
                 cores: 1,
                 connections: 1,
                 in_flight: 1,
+                commands_per_frame: 1,
+                live: 0,
+            },
+            Self::Hot => Defaults {
+                name: "hot",
+                target: "at least 0.9 of the rate of 500 pools",
+                cores: 1,
+                connections: 50,
+                in_flight: 16,
+                commands_per_frame: 1,
+                live: 0,
+            },
+            Self::Open100k => Defaults {
+                name: "open100k",
+                target: "p99 below 1 ms, p99.9 below 3 ms",
+                cores: 2,
+                connections: 50,
+                in_flight: 256,
+                commands_per_frame: 1,
+                live: 0,
+            },
+            Self::Overload => Defaults {
+                name: "overload",
+                target: "at least 0.9 of the peak, p99 and memory bounded, normal within 1 s afterwards",
+                cores: 1,
+                connections: 50,
+                in_flight: 4096,
+                commands_per_frame: 1,
+                live: 0,
+            },
+            Self::Run => Defaults {
+                name: "run",
+                target: "",
+                cores: 2,
+                connections: 50,
+                in_flight: 16,
                 commands_per_frame: 1,
                 live: 0,
             },
@@ -126,7 +182,19 @@ pub(crate) struct Settings {
     pub(crate) changes: u32,
     /// Events behind the snapshot, rising.
     pub(crate) tails: Vec<u64>,
+    /// What a load of the open driver consists of; `None`: the preset has a driver of its own.
+    pub(crate) work: Option<Arc<Work>>,
+    /// Dimensions of the harness's own server, separated by commas.
+    pub(crate) dimensions: String,
+    /// What happens to the server within the window.
+    pub(crate) faults: Vec<Fault>,
 }
+
+/// The dimension of the harness's own server.
+const DIMENSIONS: &str = "units";
+
+/// How long `overload` is measured unless the command line says otherwise.
+const OVERLOAD_SECONDS: u64 = 60;
 
 impl Settings {
     pub(crate) fn new(arguments: &PresetArguments) -> Result<Self, &'static str> {
@@ -153,7 +221,11 @@ impl Settings {
             live: arguments.live.unwrap_or(live) as usize,
             threads: (arguments.threads as usize).min(connections),
             via: arguments.via,
-            seconds: arguments.seconds,
+            seconds: arguments.seconds.unwrap_or(if arguments.preset == Preset::Overload {
+                OVERLOAD_SECONDS
+            } else {
+                SECONDS
+            }),
             hold: arguments.hold,
             changes: arguments.changes.unwrap_or(CHANGES),
             tails: if arguments.tail.is_empty() {
@@ -161,6 +233,10 @@ impl Settings {
             } else {
                 arguments.tail.clone()
             },
+            work: (arguments.preset == Preset::Open100k)
+                .then(|| Arc::new(Work::reserves(Arrivals::Poisson, OPEN_RATE))),
+            dimensions: DIMENSIONS.to_owned(),
+            faults: Vec::new(),
         })
     }
 
@@ -194,6 +270,16 @@ fn check(arguments: &PresetArguments) -> Result<(), &'static str> {
     if matches!(preset, Preset::Availability | Preset::Recovery) && arguments.hold {
         return Err("--hold belongs to the presets that reserve");
     }
+    let is_driven = matches!(preset, Preset::Open100k | Preset::Overload);
+    if is_driven && (arguments.hold || arguments.via == Via::Client) {
+        return Err("an open loop sends reserves in frames: --hold and --via client have no meaning");
+    }
+    if matches!(preset, Preset::Hot | Preset::Overload) && arguments.engine.is_some() {
+        return Err("the presets hot and overload start servers of their own");
+    }
+    if preset == Preset::Hot && arguments.pools.is_some_and(|pools| pools < 2) {
+        return Err("the preset hot compares one pool with several");
+    }
     if arguments.hold && arguments.batch.is_some_and(|batch| batch < 3) {
         return Err("a frame of --hold has at least 3 commands: a release, a confirmation and a reserve");
     }
@@ -223,10 +309,10 @@ mod tests {
     use crate::args::{Arguments, Command};
 
     fn settings(line: &str) -> Result<Settings, &'static str> {
-        let Command::Preset(arguments) =
-            Arguments::try_parse_from(format!("plimsoll-loadtest preset {line}").split(' '))
-                .expect(line)
-                .command;
+        let parsed = Arguments::try_parse_from(format!("plimsoll-loadtest preset {line}").split(' ')).expect(line);
+        let Command::Preset(arguments) = parsed.command else {
+            panic!("{line} is a preset");
+        };
         Settings::new(&arguments)
     }
 
@@ -250,6 +336,9 @@ mod tests {
         );
         assert_eq!(changed.threads, 3, "a thread without a connection has nothing to do");
         assert_eq!(settings("batched").map(|settings| settings.live), Ok(1_000_000));
+        assert_eq!(settings("overload").map(|settings| settings.seconds), Ok(60));
+        assert_eq!(settings("overload --seconds 5").map(|settings| settings.seconds), Ok(5));
+        assert!(settings("open100k").is_ok_and(|settings| settings.work.is_some()));
     }
 
     #[test]
@@ -267,6 +356,11 @@ mod tests {
             "recovery --snapshot-after 1MiB",
             "recovery --connections 2",
             "recovery --require rate=1",
+            "open100k --hold",
+            "overload --via client",
+            "overload --engine 127.0.0.1:7440",
+            "hot --engine 127.0.0.1:7440",
+            "hot --pools 1",
         ] {
             assert!(settings(line).is_err(), "{line}");
         }

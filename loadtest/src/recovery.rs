@@ -13,7 +13,6 @@ use plimsoll_client::{Batch, BatchOutcome, Client, PoolId, ReservationId};
 use tokio::task::JoinSet;
 
 use self::report::{RecoveryReport, Start, Used};
-use crate::args::PresetArguments;
 use crate::keys::Draws;
 use crate::ledger::{Fate, Ledger};
 use crate::limits::LOG_TIMEOUT;
@@ -22,7 +21,8 @@ use crate::preset::Settings;
 use crate::progress::Progress;
 use crate::report::grouped;
 use crate::server_log::CoreRecovery;
-use crate::server_process::{ServerOptions, ServerProcess, fresh_directory};
+use crate::server_process::{ANY_PORT, ServerOptions, ServerProcess, fresh_directory};
+use crate::setup::Setup;
 use crate::usage::{Usage, machine_cpu_seconds};
 use crate::worker::client_options;
 
@@ -36,17 +36,15 @@ const JOURNAL_SPACE: &str = "4194304GiB";
 const AT_ONCE: &str = "64KiB";
 
 /// Fills a directory, takes a snapshot of each core, and starts a server behind each of the tails.
-pub(crate) async fn measure(
-    arguments: &PresetArguments,
-    settings: &Settings,
-    directory: &Path,
-) -> Result<RecoveryReport> {
+pub(crate) async fn measure(arguments: &Setup, settings: &Settings, directory: &Path) -> Result<RecoveryReport> {
     let data = fresh_directory(directory)?;
     let serve = |snapshot_after| {
         ServerProcess::start(&ServerOptions {
             program: arguments.server.as_deref(),
             data: data.path(),
-            cores: settings.cores,
+            cores: &settings.cores.to_string(),
+            dimensions: &settings.dimensions,
+            listen: ANY_PORT,
             key_retention: &arguments.key_retention,
             snapshot_after: Some(snapshot_after),
             // The server wants room for what comes before a snapshot.
@@ -57,7 +55,7 @@ pub(crate) async fn measure(
     let progress = Progress::new();
     let server = serve(NEVER)?;
     let client = connect(&server).await?;
-    let pools = Pools::prepare(&client, settings.pools).await?;
+    let pools = Pools::prepare(&client, settings.pools, None).await?;
     let seed = arguments.seed.unwrap_or(1);
     let mut traffic = Traffic::new(settings, &pools, seed)?;
     progress.show(format!("filling, {} live", grouped(settings.live as f64)));

@@ -6,6 +6,7 @@ use anyhow::Result;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use crate::figures::Extra;
 use crate::floors::{Floor, Floors};
 use crate::ledger::{Counts, Ledger};
 use crate::preset::{Preset, Settings};
@@ -48,6 +49,8 @@ pub(crate) struct Report {
     pub(crate) sums_are_right: bool,
     /// What the first error was.
     pub(crate) problem: Option<String>,
+    #[serde(flatten)]
+    pub(crate) extra: Extra,
     pub(crate) conditions: Conditions,
 }
 
@@ -141,11 +144,11 @@ pub(crate) struct Used {
 /// What the rest of the machine may use before the figures are in doubt.
 pub(crate) const OTHERS_PROCESSORS_MAX: f64 = 0.1;
 
-/// How far apart the floors before and after the load may be before the ratio is in doubt.
-const DRIFT_MAX: f64 = 1.2;
+/// How far apart what is measured before and after the load may be before the ratio is in doubt.
+pub(crate) const DRIFT_MAX: f64 = 1.2;
 
 /// How long something took at this point of the distribution, in microseconds.
-fn us(histogram: &Histogram<u64>, quantile: f64) -> f64 {
+pub(crate) fn us(histogram: &Histogram<u64>, quantile: f64) -> f64 {
     histogram.value_at_quantile(quantile) as f64 / 1e3
 }
 
@@ -181,6 +184,7 @@ impl Report {
         let sums_are_right = sums.is_ok();
         let count = match settings.preset {
             Preset::Availability => ledger.counts.answered,
+            Preset::Run => ledger.counts.applied() + ledger.counts.answered,
             _ => ledger.counts.applied(),
         };
         let cpu = |(before, after): (Usage, Usage)| after.cpu_seconds - before.cpu_seconds;
@@ -213,6 +217,10 @@ impl Report {
             sums: sums.unwrap_or_else(|wrong| wrong),
             sums_are_right,
             problem: ledger.problem.clone(),
+            extra: match &settings.work {
+                Some(work) => Extra::of_work(work, ledger, used.seconds),
+                None => Extra::default(),
+            },
             conditions,
         })
     }
@@ -279,8 +287,13 @@ impl fmt::Display for Report {
             "{}: {connections} connections x {in_flight} frames of {commands}, {pools} pools{cores}",
             self.preset
         )?;
-        let mut row = |name: &str, value: &str| writeln!(f, "  {name:<11}{value}");
-        row("target", self.target)?;
+        let mut row = |name: &str, value: &str| writeln!(f, "  {name:<12} {value}");
+        if !self.target.is_empty() {
+            row("target", self.target)?;
+        }
+        if let Some(load) = &self.extra.load {
+            row("load", load)?;
+        }
         let what = if conditions.changes.is_some() {
             "answers"
         } else {
@@ -319,8 +332,19 @@ impl fmt::Display for Report {
             .collect();
         row(
             "latency",
-            &format!("{}, from the time of sending", latencies.join("  ")),
+            &format!(
+                "{}, from {}",
+                latencies.join("  "),
+                if self.extra.open_loop.is_some() {
+                    "when they were due"
+                } else {
+                    "the time of sending"
+                }
+            ),
         )?;
+        for (name, value) in self.extra.rows() {
+            row(name, &value)?;
+        }
         if let Some(staleness) = &self.staleness_us {
             row(
                 "staleness",
@@ -429,13 +453,17 @@ mod tests {
     use crate::requirement::parse_requirement;
 
     fn report(sums: Result<String, String>) -> Report {
-        let Command::Preset(arguments) = Arguments::parse_from(["plimsoll-loadtest", "preset", "single"]).command;
+        let parsed = Arguments::parse_from(["plimsoll-loadtest", "preset", "single"]).command;
+        let Command::Preset(arguments) = parsed else {
+            panic!("it is a preset");
+        };
         let settings = Settings::new(&arguments).expect("the defaults are sound");
         let mut ledger = Ledger::new(1, Arc::default()).expect("the bounds are sound");
         let start = std::time::Instant::now();
         ledger.set_window(Window {
             start,
             end: start + Duration::from_secs(1),
+            interval: Duration::from_secs(1),
         });
         ledger.arrived(start);
         ledger.latency(Duration::from_micros(200), 2000);
@@ -459,6 +487,7 @@ mod tests {
         let after = Usage {
             cpu_seconds: 1.0,
             rss_bytes: 3 << 20,
+            rss_max_bytes: 4 << 20,
             written_bytes: 8 << 20,
         };
         let used = Used {
@@ -515,8 +544,8 @@ mod tests {
             "single: 1 connections x 1 frames of 1 command",
             "1,000/s",
             "p50 200 µs",
-            "snapshots  3 finished, one after each 64MiB",
-            "ratio      1.00",
+            "snapshots    3 finished, one after each 64MiB",
+            "ratio        1.00",
             "WRONG: off by one",
         ] {
             assert!(text.contains(part), "no {part:?} in\n{text}");
@@ -536,6 +565,21 @@ mod tests {
         check("rate=1.1k", false);
         check("ratio=1.3", true);
         check("ratio=0.5", false);
+    }
+
+    #[test]
+    fn requirements_of_hot_and_overload_are_lower_bounds() {
+        let mut report = report(Ok(String::new()));
+        let met = |report: &Report, text: &str| {
+            let requirement = parse_requirement(text).expect(text);
+            requirement.violation(report).is_none()
+        };
+        assert!(!met(&report, "share=0.1"), "there is none");
+        (report.extra.ratio, report.extra.share) = (Some(0.95), Some(0.8));
+        assert!(met(&report, "ratio=0.9") && !met(&report, "ratio=0.99"));
+        assert!(met(&report, "share=0.8") && !met(&report, "share=0.9"));
+        let json = serde_json::to_value(&report).expect("it is plain data");
+        assert_eq!((&json["ratio"], &json["share"]), (&0.95.into(), &0.8.into()));
     }
 
     #[test]

@@ -12,8 +12,10 @@ pub(crate) enum Requirement {
     Latency(Quantile, Duration),
     /// At least so many commands a second.
     Rate(f64),
-    /// The median is at most so many times the floors added up.
+    /// The median is at most so many times the floors added up; of `hot`, the rate is at least so many times the other one.
     Ratio(f64),
+    /// At least this share of the peak took effect under overload.
+    Share(f64),
 }
 
 /// A point of the distribution of latencies.
@@ -35,13 +37,23 @@ pub(crate) fn parse_requirement(text: &str) -> Result<Requirement, String> {
         "p99" => Quantile::P99,
         "p999" | "p99.9" => Quantile::P999,
         "max" => Quantile::Max,
-        "rate" => return number(value, &[("", 1.0), ("k", 1e3), ("M", 1e6)]).map(Requirement::Rate),
+        "rate" => return parse_rate(value).map(Requirement::Rate),
         "ratio" => return number(value, &[("", 1.0)]).map(Requirement::Ratio),
-        _ => return Err("expected one of p50, p90, p99, p999, max, rate, ratio".to_owned()),
+        "share" => return number(value, &[("", 1.0)]).map(Requirement::Share),
+        _ => return Err("expected one of p50, p90, p99, p999, max, rate, ratio, share".to_owned()),
     };
-    let seconds = number(value, &[("us", 1e-6), ("µs", 1e-6), ("ms", 1e-3), ("s", 1.0)])?;
-    let time = Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?;
-    Ok(Requirement::Latency(quantile, time))
+    parse_time(value).map(|time| Requirement::Latency(quantile, time))
+}
+
+/// Reads `100k`.
+pub(crate) fn parse_rate(text: &str) -> Result<f64, String> {
+    number(text, &[("", 1.0), ("k", 1e3), ("M", 1e6)])
+}
+
+/// Reads `300us`, `2.5ms`, `5s`.
+pub(crate) fn parse_time(text: &str) -> Result<Duration, String> {
+    let seconds = number(text, &[("us", 1e-6), ("µs", 1e-6), ("ms", 1e-3), ("s", 1.0)])?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
 /// A number above 0 with one of these units.
@@ -78,7 +90,11 @@ impl Requirement {
         let met = match self {
             Self::Latency(quantile, most) => report.latency_us(quantile) <= most.as_secs_f64() * 1e6,
             Self::Rate(least) => report.rate >= least,
-            Self::Ratio(most) => report.floors.as_ref().is_some_and(|floors| floors.ratio <= most),
+            Self::Ratio(bound) => match (report.extra.ratio, &report.floors) {
+                (Some(ratio), _) => ratio >= bound,
+                (None, floors) => floors.as_ref().is_some_and(|floors| floors.ratio <= bound),
+            },
+            Self::Share(least) => report.extra.share.is_some_and(|share| share >= least),
         };
         (!met).then(|| format!("required: {self}"))
     }
@@ -89,7 +105,8 @@ impl fmt::Display for Requirement {
         match self {
             Self::Latency(quantile, most) => write!(f, "{quantile:?} at most {most:?}"),
             Self::Rate(least) => write!(f, "at least {least:.0} commands a second"),
-            Self::Ratio(most) => write!(f, "p50 at most {most} times the floors"),
+            Self::Ratio(bound) => write!(f, "ratio {bound}"),
+            Self::Share(least) => write!(f, "at least {least} of the peak"),
         }
     }
 }
@@ -120,6 +137,7 @@ mod tests {
         check("rate=1.5M", Some(Requirement::Rate(1_500_000.0)));
         check("rate=7", Some(Requirement::Rate(7.0)));
         check("ratio=1.3", Some(Requirement::Ratio(1.3)));
+        check("share=0.9", Some(Requirement::Share(0.9)));
         for text in [
             "p99",
             "p99=",
@@ -130,6 +148,7 @@ mod tests {
             "rate=-1",
             "rate=nan",
             "ratio=0",
+            "share=1k",
             "max=1e300s",
         ] {
             check(text, None);

@@ -16,16 +16,23 @@ use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{PresetArguments, Via};
+use crate::faults::{Faults, Running};
 use crate::floors::{Floor, Floors};
+use crate::hot;
+use crate::html;
 use crate::ledger::{Ledger, Tally, Window};
 use crate::limits::WARM_UP;
+use crate::load::account::Accountant;
+use crate::load::arguments::RunArguments;
+use crate::overload;
 use crate::pools::{self, Pools};
 use crate::preset::{Preset, Settings};
 use crate::progress::Progress;
 use crate::recovery;
 use crate::report::{Conditions, Report, Used, grouped};
 use crate::server_log::ServerLog;
-use crate::server_process::{ServerOptions, ServerProcess, fresh_directory};
+use crate::server_process::{ANY_PORT, ServerOptions, ServerProcess, fresh_directory};
+use crate::setup::Setup;
 use crate::usage::{Usage, machine_cpu_seconds};
 use crate::worker::{Plan, Worker};
 
@@ -36,29 +43,72 @@ const TMPFS_MAGIC: u64 = 0x0102_1994;
 pub(crate) fn run(arguments: &PresetArguments) -> Result<bool> {
     let settings = match Settings::new(arguments) {
         Ok(settings) => settings,
-        Err(wrong) => clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, format!("{wrong}\n")).exit(),
+        Err(wrong) => wrong_usage(wrong),
     };
-    let directory = arguments.data.clone().unwrap_or_else(std::env::temp_dir);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start a runtime")?;
+    let setup = Setup::from(arguments);
+    let directory = setup.data.clone().unwrap_or_else(std::env::temp_dir);
+    let runtime = runtime()?;
     if settings.preset == Preset::Recovery {
-        let report = runtime.block_on(unless_stopped(recovery::measure(arguments, &settings, &directory)))?;
-        tell(&report, arguments)?;
+        let report = runtime.block_on(unless_stopped(recovery::measure(&setup, &settings, &directory)))?;
+        tell(&report, &setup)?;
+        tell_page(&html::Page::of_text(settings.name, &report.to_string()), &setup)?;
         return Ok(true);
     }
-    let report = runtime.block_on(unless_stopped(measure(arguments, &settings, &directory)))?;
-    tell(&report, arguments)?;
-    let violations: Vec<String> = arguments
+    let measured = runtime.block_on(unless_stopped(async {
+        match settings.preset {
+            Preset::Hot => hot::measure_both(&setup, &settings, &directory).await,
+            Preset::Overload => overload::measure(&setup, &settings, &directory).await,
+            _ => measure(&setup, &settings, &directory).await,
+        }
+    }))?;
+    conclude(&measured, &setup)
+}
+
+/// Runs a free load, prints its report, and says whether it passed.
+pub(crate) fn run_free(arguments: &RunArguments) -> Result<bool> {
+    let settings = match arguments.settings() {
+        Ok(settings) => settings,
+        Err(Ok(wrong)) => wrong_usage(&wrong),
+        Err(Err(error)) => return Err(error),
+    };
+    let setup = Setup::from(arguments);
+    let directory = setup.data.clone().unwrap_or_else(std::env::temp_dir);
+    let measured = runtime()?.block_on(unless_stopped(measure(&setup, &settings, &directory)))?;
+    conclude(&measured, &setup)
+}
+
+fn wrong_usage(wrong: &str) -> ! {
+    clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, format!("{wrong}\n")).exit()
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start a runtime")
+}
+
+/// A load that was measured.
+pub(crate) struct Measured {
+    pub(crate) report: Report,
+    pub(crate) ledger: Ledger,
+}
+
+/// Prints a report, writes what was asked for, and says whether the load passed.
+fn conclude(measured: &Measured, setup: &Setup) -> Result<bool> {
+    let report = &measured.report;
+    tell(report, setup)?;
+    tell_page(&html::Page::of_load(measured), setup)?;
+    let violations: Vec<String> = setup
         .require
         .iter()
-        .filter_map(|wanted| wanted.violation(&report))
+        .filter_map(|wanted| wanted.violation(report))
         .collect();
     for violation in &violations {
         writeln!(std::io::stderr(), "plimsoll-loadtest: {violation}").context("cannot write the report")?;
     }
-    Ok(violations.is_empty() && report.sums_are_right)
+    let missing = report.extra.account.as_ref().map_or(0, |account| account.missing);
+    Ok(violations.is_empty() && report.sums_are_right && missing == 0)
 }
 
 async fn unless_stopped<R>(run: impl Future<Output = Result<R>>) -> Result<R> {
@@ -71,7 +121,14 @@ async fn unless_stopped<R>(run: impl Future<Output = Result<R>>) -> Result<R> {
     }
 }
 
-fn tell(report: &(impl fmt::Display + Serialize), arguments: &PresetArguments) -> Result<()> {
+fn tell_page(page: &html::Page, setup: &Setup) -> Result<()> {
+    match &setup.html {
+        Some(path) => fs::write(path, page.to_string()).with_context(|| format!("cannot write {}", path.display())),
+        None => Ok(()),
+    }
+}
+
+fn tell(report: &(impl fmt::Display + Serialize), arguments: &Setup) -> Result<()> {
     write!(std::io::stdout(), "{report}").context("cannot write the report")?;
     if let Some(path) = &arguments.json {
         let json = serde_json::to_string_pretty(report)?;
@@ -80,31 +137,33 @@ fn tell(report: &(impl fmt::Display + Serialize), arguments: &PresetArguments) -
     Ok(())
 }
 
-async fn measure(arguments: &PresetArguments, settings: &Settings, directory: &Path) -> Result<Report> {
+/// Runs a load on a server of its own, or on a running one.
+pub(crate) async fn measure(arguments: &Setup, settings: &Settings, directory: &Path) -> Result<Measured> {
     let floor_before = settings.has_floors().then(|| Floor::measure(directory)).transpose()?;
     // Made before the server, so that it is removed when the server has ended.
     let data = match &arguments.engine {
         Some(_) => None,
         None => Some(fresh_directory(directory)?),
     };
-    let mut server = match &data {
-        Some(data) => Some(ServerProcess::start(&ServerOptions {
-            program: arguments.server.as_deref(),
-            data: data.path(),
-            cores: settings.cores,
-            key_retention: &arguments.key_retention,
-            snapshot_after: arguments.snapshot_after.as_deref(),
-            journal_space: arguments.journal_space.as_deref(),
-        })?),
-        None => None,
-    };
+    let cores = settings.cores.to_string();
+    let options = data.as_ref().map(|data| ServerOptions {
+        program: arguments.server.as_deref(),
+        data: data.path(),
+        cores: &cores,
+        dimensions: &settings.dimensions,
+        listen: ANY_PORT,
+        key_retention: &arguments.key_retention,
+        snapshot_after: arguments.snapshot_after.as_deref(),
+        journal_space: arguments.journal_space.as_deref(),
+    });
+    let mut server = options.as_ref().map(ServerProcess::start).transpose()?;
     let address = match (&arguments.engine, &server) {
         (Some(address), _) => address.clone(),
         (None, Some(server)) => server.address().to_owned(),
         (None, None) => unreachable!("a run without --engine has a server of its own"),
     };
     let client = Client::connect(address.as_str(), Options::default()).await?;
-    let pools = Pools::prepare(&client, settings.pools).await?;
+    let pools = prepare_pools(&client, settings, server.is_some()).await?;
     let seed = match arguments.seed {
         Some(seed) => seed,
         // A running server may remember the keys of a former run.
@@ -119,21 +178,49 @@ async fn measure(arguments: &PresetArguments, settings: &Settings, directory: &P
         seed,
     });
     let watched = server.as_ref().map(|server| Watched {
-        process: server.process(),
+        running: Arc::new(Running::new(server.process())),
         log: Arc::clone(server.log()),
     });
-    let load = drive(&plan, watched.as_ref()).await;
-    let (ledger, used) = match load {
+    let faults = match (&watched, options) {
+        (Some(watched), Some(options)) if !settings.faults.is_empty() => Some(Faults {
+            faults: &settings.faults,
+            server: &mut server,
+            options,
+            running: Arc::clone(&watched.running),
+        }),
+        _ => None,
+    };
+    let load = drive(&plan, watched.as_ref(), faults, Timing::default()).await;
+    let Driven { mut ledger, used, .. } = match load {
         Ok(load) => load,
         Err(error) => {
             let ended = server.as_mut().and_then(ServerProcess::ended);
             return Err(ended.map_or(error, |status| anyhow!("the server ended during the run: {status}")));
         }
     };
+    let mut account = None;
+    let mut records = Vec::new();
+    let one_unit = plan.units();
+    let accountant = Accountant {
+        client: &client,
+        pools: &plan.pools,
+        units: &one_unit,
+    };
+    if settings.work.as_ref().is_some_and(|work| work.account) {
+        records = ledger
+            .detail
+            .as_mut()
+            .map(|detail| std::mem::take(&mut detail.records))
+            .unwrap_or_default();
+        account = Some(accountant.settle(&mut records, &mut ledger).await?);
+    }
     let sums = pools::compare(&pools.used(&client).await?, &ledger);
+    if let Some(account) = &mut account {
+        accountant.check(&records, account).await?;
+    }
     let conditions = conditions(arguments, settings, seed, client.welcome().server.clone(), directory);
     drop(client);
-    if let Some(server) = server {
+    if let Some(server) = server.take() {
         server.stop()?;
     }
     let floors = match floor_before {
@@ -143,18 +230,73 @@ async fn measure(arguments: &PresetArguments, settings: &Settings, directory: &P
         }),
         None => None,
     };
-    Report::new(settings, &ledger, &used, floors.as_ref(), sums, conditions)
+    let mut report = Report::new(settings, &ledger, &used, floors.as_ref(), sums, conditions)?;
+    report.extra.account = account;
+    report.extra.faults.clone_from(&settings.faults);
+    Ok(Measured { report, ledger })
+}
+
+/// Makes the pools of a load; those of a file exist on a running server.
+async fn prepare_pools(client: &Client, settings: &Settings, own_server: bool) -> Result<Pools> {
+    let Some(work) = &settings.work else {
+        return Pools::prepare(client, settings.pools, None).await;
+    };
+    match &work.replay {
+        Some(replay) => {
+            let own: Vec<&str> = settings.dimensions.split(',').collect();
+            if client.dimensions() != own {
+                bail!(
+                    "the server's dimensions are {}; name them by --dimensions",
+                    client.dimensions().join(",")
+                );
+            }
+            if own_server {
+                Pools::prepare_named(client, &replay.orders.pools, work.limit).await
+            } else {
+                Pools::find(client, &replay.orders.pools).await
+            }
+        }
+        None => Pools::prepare(client, settings.pools, work.limit).await,
+    }
 }
 
 /// What is watched of a server of the harness's own.
-struct Watched {
-    /// Its number under `/proc`.
-    process: String,
-    log: Arc<ServerLog>,
+pub(crate) struct Watched {
+    pub(crate) running: Arc<Running>,
+    pub(crate) log: Arc<ServerLog>,
+}
+
+/// How a load begins, and how finely it is looked at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timing {
+    pub(crate) warm_up: Duration,
+    /// Of the series over time, at least.
+    pub(crate) interval: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            warm_up: WARM_UP,
+            interval: Duration::from_secs(1),
+        }
+    }
+}
+
+/// A load that was driven.
+pub(crate) struct Driven {
+    pub(crate) ledger: Ledger,
+    pub(crate) used: Used,
+    pub(crate) window: Window,
 }
 
 /// Runs the threads of the generator through warm-up and window.
-async fn drive(plan: &Arc<Plan>, server: Option<&Watched>) -> Result<(Ledger, Used)> {
+pub(crate) async fn drive(
+    plan: &Arc<Plan>,
+    server: Option<&Watched>,
+    faults: Option<Faults<'_>>,
+    timing: Timing,
+) -> Result<Driven> {
     let mut starts = Vec::new();
     let mut results = Vec::new();
     let mut tallies = Vec::new();
@@ -183,14 +325,21 @@ async fn drive(plan: &Arc<Plan>, server: Option<&Watched>) -> Result<(Ledger, Us
     let now = Instant::now();
     let seconds = plan.settings.seconds;
     let window = Window {
-        start: now + WARM_UP,
-        end: now + WARM_UP + Duration::from_secs(seconds),
+        start: now + timing.warm_up,
+        end: now + timing.warm_up + Duration::from_secs(seconds),
+        interval: timing.interval,
     };
     for start in starts {
         // One that has ended meanwhile says so in its result.
         let _ = start.send(window);
     }
-    let used = watch(window, seconds, server, &tallies).await?;
+    let faults = async {
+        match faults {
+            Some(faults) => faults.run(window.start).await,
+            None => Ok(()),
+        }
+    };
+    let (used, ()) = tokio::try_join!(watch(window, seconds, server, &tallies), faults)?;
     let mut all: Option<Ledger> = None;
     for result in results {
         let ledger = result.await.context("a thread of the generator panicked")??;
@@ -199,13 +348,17 @@ async fn drive(plan: &Arc<Plan>, server: Option<&Watched>) -> Result<(Ledger, Us
             None => all = Some(ledger),
         }
     }
-    Ok((all.context("a run has at least one thread")?, used))
+    Ok(Driven {
+        ledger: all.context("a run has at least one thread")?,
+        used,
+        window,
+    })
 }
 
 /// Samples what the processes use at both ends of the window, and shows progress in between.
 async fn watch(window: Window, seconds: u64, server: Option<&Watched>, tallies: &[Arc<Tally>]) -> Result<Used> {
     let usage = || -> Result<(Option<Usage>, Usage)> {
-        let used = server.map(|server| Usage::of(&server.process)).transpose();
+        let used = server.map(|server| server.running.usage()).transpose();
         Ok((used.context("the server is gone")?, Usage::of("self")?))
     };
     let snapshots = || server.map(|server| server.log.snapshots());
@@ -260,8 +413,8 @@ pub(crate) fn command_line() -> String {
     std::env::args().collect::<Vec<_>>().join(" ")
 }
 
-fn conditions(
-    arguments: &PresetArguments,
+pub(crate) fn conditions(
+    arguments: &Setup,
     settings: &Settings,
     seed: u64,
     server: String,

@@ -23,12 +23,20 @@ pub(crate) struct ServerOptions<'run> {
     pub(crate) program: Option<&'run Path>,
     /// Its data directory.
     pub(crate) data: &'run Path,
-    pub(crate) cores: u32,
+    /// A count, or processors such as `0-0`.
+    pub(crate) cores: &'run str,
+    /// Their names, separated by commas.
+    pub(crate) dimensions: &'run str,
+    /// Where it listens; port 0 is any that is free.
+    pub(crate) listen: &'run str,
     pub(crate) key_retention: &'run str,
     /// As the server's option says; `None`: what the server does by itself.
     pub(crate) snapshot_after: Option<&'run str>,
     pub(crate) journal_space: Option<&'run str>,
 }
+
+/// As [`ServerOptions::listen`]: any free port of the loopback.
+pub(crate) const ANY_PORT: &str = "127.0.0.1:0";
 
 /// A fresh directory in `parent`, which is removed with the value.
 pub(crate) fn fresh_directory(parent: &Path) -> Result<TempDir> {
@@ -65,13 +73,8 @@ impl ServerProcess {
             .arg("serve")
             .arg("--data")
             .arg(options.data)
-            .args(["--listen", "127.0.0.1:0", "--dimensions", "units"])
-            .args([
-                "--cores",
-                &options.cores.to_string(),
-                "--key-retention",
-                options.key_retention,
-            ])
+            .args(["--listen", options.listen, "--dimensions", options.dimensions])
+            .args(["--cores", options.cores, "--key-retention", options.key_retention])
             // The log is read, whatever the caller wants to see of it.
             .env("RUST_LOG", "info")
             .stdin(Stdio::null())
@@ -123,6 +126,11 @@ impl ServerProcess {
         self.child.kill().context("cannot send SIGKILL to the server")?;
         self.child.wait().context("cannot wait for the server")?;
         Ok(())
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        kill_process(Pid::from_child(&self.child), signal).context("cannot send a signal to the server")
     }
 
     /// Its number under `/proc`.
@@ -223,7 +231,9 @@ mod tests {
         let options = ServerOptions {
             program: Some(Path::new("/nonexistent/plimsoll")),
             data: Path::new("/nonexistent"),
-            cores: 1,
+            cores: "1",
+            dimensions: "units",
+            listen: ANY_PORT,
             key_retention: "1s",
             snapshot_after: None,
             journal_space: None,

@@ -14,6 +14,8 @@ pub(crate) struct Usage {
     pub(crate) cpu_seconds: f64,
     /// Resident memory now.
     pub(crate) rss_bytes: u64,
+    /// Most resident memory so far.
+    pub(crate) rss_max_bytes: u64,
     /// Bytes that it caused to be written to a disk (`write_bytes` of `/proc/PID/io`): each page that it made dirty counts
     /// as a whole, and again when it is made dirty after a sync.
     pub(crate) written_bytes: u64,
@@ -28,13 +30,25 @@ impl Usage {
         };
         let cpu_seconds =
             cpu_seconds(&read("stat")?).with_context(|| format!("/proc/{process}/stat has another form"))?;
-        let rss_bytes = value(&read("status")?, "VmRSS:").unwrap_or(0) * 1024;
+        let status = read("status")?;
+        let size = |name: &str| value(&status, name).unwrap_or(0) * 1024;
         let written_bytes = value(&read("io")?, "write_bytes:").unwrap_or(0);
         Ok(Self {
             cpu_seconds,
-            rss_bytes,
+            rss_bytes: size("VmRSS:"),
+            rss_max_bytes: size("VmHWM:"),
             written_bytes,
         })
+    }
+
+    /// Together with what a process before it has used.
+    pub(crate) fn after(self, before: &Self) -> Self {
+        Self {
+            cpu_seconds: self.cpu_seconds + before.cpu_seconds,
+            rss_bytes: self.rss_bytes,
+            rss_max_bytes: self.rss_max_bytes.max(before.rss_max_bytes),
+            written_bytes: self.written_bytes + before.written_bytes,
+        }
     }
 }
 

@@ -1,11 +1,12 @@
 //! The threads of the generator: each has a runtime, connections and a ledger of its own.
 
 mod batched;
+pub(crate) mod buffers;
 mod by_client;
 mod by_frames;
 mod changes;
 mod live;
-mod queries;
+pub(crate) mod queries;
 mod socket;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +20,7 @@ use tokio::task::JoinSet;
 use crate::args::Via;
 use crate::ledger::{Ledger, Tally, Window};
 use crate::limits::DRAIN_TIMEOUT;
+use crate::load::driver::Driver;
 use crate::preset::{Preset, Settings};
 
 /// What every thread of the generator knows.
@@ -33,9 +35,16 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// One unit of the first dimension.
-    fn one_unit(&self) -> Vec<u32> {
+    pub(crate) fn one_unit(&self) -> Vec<u32> {
         let mut units = vec![0; self.dimensions];
         units[0] = 1;
+        units
+    }
+
+    /// What a reserve takes, for each dimension.
+    pub(crate) fn units(&self) -> Vec<u32> {
+        let mut units = self.one_unit();
+        units[0] = self.settings.work.as_ref().map_or(1, |work| work.units);
         units
     }
 
@@ -106,7 +115,9 @@ fn run(
         .context("cannot start a runtime")?;
     let shared = SharedLedger(Arc::new(Mutex::new(ledger)));
     runtime.block_on(async {
-        let load = if index < plan.settings.threads {
+        let load = if let Some(work) = &plan.settings.work {
+            Load::Driven(Box::new(Driver::open(plan, work, index)?))
+        } else if index < plan.settings.threads {
             // Connections are dealt out in turn.
             let connections = (index..plan.settings.connections).step_by(plan.settings.threads);
             Load::prepare(plan, connections, &shared).await?
@@ -143,6 +154,7 @@ enum Load {
     Client(Vec<by_client::Connection>),
     Queries(Vec<queries::Connection>),
     Changes(Box<changes::Changes>),
+    Driven(Box<Driver>),
 }
 
 impl Load {
@@ -209,6 +221,11 @@ impl Load {
                 }
             }
             Self::Changes(changes) => changes.start(window, ledger, &mut tasks),
+            Self::Driven(driver) => {
+                let ledger = ledger.clone();
+                // It has the thread for itself: nothing else runs on it.
+                tasks.spawn(async move { driver.run(window, &mut ledger.lock()) });
+            }
         }
         tasks
     }

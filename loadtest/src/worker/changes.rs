@@ -12,9 +12,10 @@ use plimsoll_client::{Client, PoolId};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
+use super::buffers::Asked;
 use super::by_frames::{Answered, answered};
 use super::queries::read_answer;
-use super::socket::{Asked, Socket};
+use super::socket::Socket;
 use super::{Plan, SharedLedger, client_options};
 use crate::keys::Draws;
 use crate::ledger::{Fate, Window};

@@ -10,7 +10,8 @@ use anyhow::{Result, anyhow, bail};
 use plimsoll_client::protocol::frame::Frame;
 use plimsoll_client::protocol::{payload, wire};
 
-use super::socket::{Asked, Socket};
+use super::buffers::Asked;
+use super::socket::Socket;
 use super::{Plan, SharedLedger};
 use crate::ledger::{Fate, Ledger, Window};
 use crate::pools::{ALL_WINDOWS, POOLS_PER_ZONE, zone_name};
@@ -145,7 +146,7 @@ fn as_of(frame: Frame<'_>, pool_count: usize) -> Result<Duration> {
 }
 
 /// Checks an answer.
-pub(super) fn read_answer(frame: Frame<'_>) -> Result<wire::Availability<'_>> {
+pub(crate) fn read_answer(frame: Frame<'_>) -> Result<wire::Availability<'_>> {
     if !frame.header.status.is_ok() {
         bail!("refused with {}", frame.header.status);
     }
