@@ -99,6 +99,9 @@ pub enum RecordFault {
     /// It has a key that does not lead to it: whoever looks for it by that will not find it.
     #[error("is not where the archive's index leads")]
     NotIndexed,
+    /// The events of a reset are not one batch.
+    #[error("stands where an event of the reset before it belongs")]
+    ResetNotWhole,
     /// Another LSN belongs there.
     #[error("stands where LSN {0} belongs")]
     OutOfOrder(Lsn),

@@ -3,13 +3,13 @@
 //! For each journal, the oldest first: every archive and every sealed segment is read in full, with all checksums (`check_history`); then every durable
 //! record is read once more in order, decoded, held against the state that those before it lead to, and applied. What that shows: LSNs and the
 //! sequences of partitions without gaps, times that do not go back, no enforcing pool above its ceiling by an event that adds units, each reservation's
-//! life in its order, counters equal to the sums of reservations, and that the archives' indexes lead to each record by all its keys. Where the journal has a
+//! life in its order, counters equal to the sums of reservations, resets in one piece, and that the archives' indexes lead to each record by all its keys. Where the journal has a
 //! snapshot, the state at its LSN is the snapshot's. Control pages are held against the records behind what they say, and archives against the journal's end.
 
 use std::io::ErrorKind;
 use std::ops::ControlFlow;
 
-use plimsoll_domain::{State, StateOptions, Timestamp};
+use plimsoll_domain::{Event, PoolId, State, StateOptions, Timestamp};
 use plimsoll_journal::{
     DirectorySnapshot, DirectoryView, FileError, HistoryRange, HistorySummary, Lsn, SegmentNumber, SnapshotReader,
     StorageError, check_end, check_history,
@@ -169,6 +169,7 @@ fn apply(
         snapshots: Vec::new(),
     };
     let mut keys = Vec::new();
+    let mut reset = None;
     let bytes_before = now.bytes;
     while let Some(recorded) = events.next(&entry.directory, |_| ControlFlow::Continue(true))? {
         // The oldest is last, so that it is taken first.
@@ -184,6 +185,9 @@ fn apply(
         put_keys(&recorded.event, &mut keys);
         if keys.iter().any(|key| !events.reader.is_indexed(*key)) {
             return Err(fault(RecordFault::NotIndexed));
+        }
+        if !belongs(&mut reset, recorded.lsn, &recorded.event) {
+            return Err(fault(RecordFault::ResetNotWhole));
         }
         state
             .check_fits(&recorded.event)
@@ -207,16 +211,49 @@ fn apply(
         }
         report.snapshots.push(compare(history, journal, snapshot, state)?);
     }
-    if let Err(partition) = state.check_counters() {
+    let wrong_counters = state.check_counters().err().map(RecordFault::Counters);
+    if let Some(fault) = reset.map(|_| RecordFault::ResetNotWhole).or(wrong_counters) {
         let lsn = report.last_lsn;
         let place = plimsoll_journal::HistoryPlace {
             segment: history.view().durable(journal)?.1,
             is_archived: false,
             offset: 0,
         };
-        return Err(history.fault(journal, lsn, place, RecordFault::Counters(partition)));
+        return Err(history.fault(journal, lsn, place, fault));
     }
     Ok(report)
+}
+
+/// The events of a reset that are still to come.
+struct RestOfReset {
+    pool: PoolId,
+    next: Lsn,
+    left: u32,
+}
+
+/// Whether the event may stand there: those of a reset follow it at once, in its batch, whose end would take an LSN.
+fn belongs(reset: &mut Option<RestOfReset>, lsn: Lsn, event: &Event) -> bool {
+    match reset {
+        Some(rest) => {
+            if rest.next != lsn || event.pool() != Some(rest.pool) {
+                return false;
+            }
+            (rest.next, rest.left) = (Lsn(lsn.0 + 1), rest.left - 1);
+        }
+        None => {
+            if let Event::PoolReset(begun) = event {
+                *reset = Some(RestOfReset {
+                    pool: begun.pool,
+                    next: Lsn(lsn.0 + 1),
+                    left: begun.change_count,
+                });
+            }
+        }
+    }
+    if reset.as_ref().is_some_and(|rest| rest.left == 0) {
+        *reset = None;
+    }
+    true
 }
 
 /// Holds a snapshot against the state that the journal up to its LSN leads to.

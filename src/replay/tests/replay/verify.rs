@@ -1,6 +1,6 @@
 //! What is whole is found whole; each kind of damage is named.
 
-use plimsoll_domain::{Event, PoolRetired, ReservationParts, Timestamp};
+use plimsoll_domain::{Event, PoolReset, PoolRetired, ReservationParts, Timestamp};
 use plimsoll_journal::{ControlField, HEADER_SIZE, Tag};
 use plimsoll_replay::{History, ReplayError, VerifyReport, verify};
 
@@ -165,6 +165,29 @@ fn a_gap_in_a_partitions_sequence_is_named() {
     let event = Event::PoolRetired(PoolRetired { sequence: 3, pool });
     written.write(&event);
     names(&written, "its sequence does not follow the last one of its partition");
+}
+
+#[test]
+fn a_reset_in_two_batches_is_named() {
+    for is_cut in [false, true] {
+        let mut written = Written::new();
+        let pool = written.put("slot", 10);
+        let reservation = written.reserve(pool, 1, 0, "first");
+        let reset = PoolReset {
+            sequence: 3,
+            at: written.now,
+            pool,
+            to: written.now,
+            change_count: 1,
+            released_count: 1,
+            restored_count: 0,
+        };
+        written.happen(&Event::PoolReset(reset));
+        if !is_cut {
+            written.release(reservation);
+        }
+        names(&written, "stands where an event of the reset before it belongs");
+    }
 }
 
 #[test]
