@@ -195,9 +195,13 @@ impl Extra {
         }
         if let Some(account) = &self.account {
             rows.push(("account", account.to_string()));
+            rows.extend(account.problem.iter().map(|problem| ("missing", problem.clone())));
         }
         if let (Some(ratio), Some(uniform)) = (self.ratio, self.uniform_rate) {
-            rows.push(("uniform", format!("{}/s of many pools", grouped(uniform))));
+            rows.push((
+                "uniform",
+                format!("{}/s of many pools, the mean of before and after", grouped(uniform)),
+            ));
             rows.push(("ratio", format!("{ratio:.2} = this rate / that of many pools")));
         }
         if let (Some(share), Some(peak)) = (self.share, self.peak_rate) {
@@ -242,12 +246,16 @@ fn describe(work: &Work) -> String {
         (Arrivals::Ramp, None) => format!(", {} to {}/s", grouped(work.rate.from), grouped(work.rate.to)),
         (_, None) => format!(", {}/s", grouped(work.rate.mean())),
     };
+    if work.replay.is_some() {
+        // Without a limit, pools of a running server are as they were.
+        let limit = work
+            .limit
+            .map_or_else(String::new, |limit| format!("; pools of {limit} units"));
+        return format!("{arrivals}{rate}{limit}");
+    }
     let limit = work
         .limit
         .map_or_else(|| "never full".to_owned(), |limit| format!("of {limit} units"));
-    if work.replay.is_some() {
-        return format!("{arrivals}{rate}; pools {limit}");
-    }
     let Work { mix, choice, units, .. } = work;
     format!("{arrivals}{rate}; {mix}; {units} units; pools {choice}, {limit}")
 }

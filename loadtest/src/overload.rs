@@ -148,7 +148,9 @@ pub(crate) async fn measure(setup: &Setup, settings: &Settings, directory: &Path
     sums.merge_sums(&after.ledger);
 
     let found = pools::compare(&pools.used(&client).await?, &sums);
-    let conditions = conditions(setup, &open, phase.seed, client.welcome().server.clone(), directory);
+    let mut conditions = conditions(setup, &open, phase.seed, client.welcome().server.clone(), directory);
+    // Those that the generator was held on are not all.
+    conditions.processors = processors.server.len() + processors.generator.len();
     drop(client);
     let mut report = Report::new(&open, &overload.ledger, &overload.used, None, found, conditions)?;
     server.stop()?;

@@ -92,7 +92,7 @@ impl Pools {
         let texts: Vec<&str> = names.iter().map(String::as_str).collect();
         let found = client.resolve(&texts).await.context("cannot find the pools")?;
         let ids = found.iter().zip(names).map(|(id, name)| {
-            id.with_context(|| format!("there is no pool {name}; `plimsoll pool set --file` makes pools"))
+            id.with_context(|| format!("there is no pool {name}; `plimsoll pool import` makes pools"))
         });
         Ok(Self {
             ids: ids.collect::<Result<_>>()?,

@@ -25,7 +25,7 @@ pub(crate) enum Preset {
     /// One connection, one frame in flight, one reserve in a frame.
     /// Target: p50 within 1.3 times of (loopback round trip + store and sync of one page), both measured in the same run
     Single,
-    /// One pool, against 500 pools owned by one core: two runs, each as `p16` on a server of one core.
+    /// One pool, against 500 pools owned by one core: each as `p16` on a server of one core.
     /// Target: at least 0.9 of the rate
     Hot,
     /// 100,000 reserves a second in an open loop, independent of one another, on 50 connections.

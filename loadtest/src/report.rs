@@ -144,8 +144,8 @@ pub(crate) struct Used {
 /// What the rest of the machine may use before the figures are in doubt.
 pub(crate) const OTHERS_PROCESSORS_MAX: f64 = 0.1;
 
-/// How far apart the floors before and after the load may be before the ratio is in doubt.
-const DRIFT_MAX: f64 = 1.2;
+/// How far apart what is measured before and after the load may be before the ratio is in doubt.
+pub(crate) const DRIFT_MAX: f64 = 1.2;
 
 /// How long something took at this point of the distribution, in microseconds.
 pub(crate) fn us(histogram: &Histogram<u64>, quantile: f64) -> f64 {
@@ -487,6 +487,7 @@ mod tests {
         let after = Usage {
             cpu_seconds: 1.0,
             rss_bytes: 3 << 20,
+            rss_max_bytes: 4 << 20,
             written_bytes: 8 << 20,
         };
         let used = Used {
@@ -564,6 +565,21 @@ mod tests {
         check("rate=1.1k", false);
         check("ratio=1.3", true);
         check("ratio=0.5", false);
+    }
+
+    #[test]
+    fn requirements_of_hot_and_overload_are_lower_bounds() {
+        let mut report = report(Ok(String::new()));
+        let met = |report: &Report, text: &str| {
+            let requirement = parse_requirement(text).expect(text);
+            requirement.violation(report).is_none()
+        };
+        assert!(!met(&report, "share=0.1"), "there is none");
+        (report.extra.ratio, report.extra.share) = (Some(0.95), Some(0.8));
+        assert!(met(&report, "ratio=0.9") && !met(&report, "ratio=0.99"));
+        assert!(met(&report, "share=0.8") && !met(&report, "share=0.9"));
+        let json = serde_json::to_value(&report).expect("it is plain data");
+        assert_eq!((&json["ratio"], &json["share"]), (&0.95.into(), &0.8.into()));
     }
 
     #[test]

@@ -315,6 +315,7 @@ mod tests {
         };
         near(count_between(&times, 1.0, 1.5), 25_000.0);
         near(count_between(&times, 1.5, 6.0), 25_000.0);
+        near(count_between(&times, 1.5, 3.75), 12_500.0);
         near(count_between(&times, 6.0, 6.5), 25_000.0);
         near(count_between(&times, 1.0, 11.0), 100_000.0);
         near(count_between(&times, 0.0, 1.0), 10_000.0 * CALM_FACTOR);

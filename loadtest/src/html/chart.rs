@@ -60,6 +60,8 @@ const LEFT: f64 = 64.0;
 const RIGHT: f64 = 16.0;
 const TOP: f64 = 18.0;
 const BOTTOM: f64 = 28.0;
+/// Half of the widest text below the axis of x, less the margin.
+const EDGE: f64 = 12.0;
 /// A line of more points shows no dots: its points can still be pointed at.
 const DOTS_MAX: usize = 40;
 
@@ -159,10 +161,16 @@ impl Chart {
         for tick in &self.x.ticks {
             let x = self.x(tick.at);
             let text = escaped(&tick.text);
+            // At the edge the text would be cut in its middle.
+            let (anchor, text_x) = if x > right - EDGE {
+                ("end", WIDTH)
+            } else {
+                ("middle", x)
+            };
             write!(
                 out,
                 "<line class=\"axis\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{bottom}\" y2=\"{}\"/>\
-                 <text class=\"tick\" x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{text}</text>",
+                 <text class=\"tick\" x=\"{text_x:.1}\" y=\"{}\" text-anchor=\"{anchor}\">{text}</text>",
                 bottom + 4.0,
                 bottom + 18.0,
             )?;
