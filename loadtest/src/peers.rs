@@ -3,6 +3,7 @@
 //! - A system is looked for before anything runs, so that nobody waits for a run only to read that a program is missing.
 //! - One system runs at a time, and Plimsoll's server has ended before.
 
+mod connection;
 mod load;
 mod postgres;
 mod process;

@@ -103,7 +103,7 @@ pub(crate) struct Measured {
 fn conclude(measured: &Measured, beside: &Beside, setup: &Setup) -> Result<bool> {
     let report = &measured.report;
     tell(&beside.behind(report), setup)?;
-    tell_page(&html::Page::of_load(measured), setup)?;
+    tell_page(&html::Page::of_load(measured, beside.to_string()), setup)?;
     let violations: Vec<String> = setup
         .require
         .iter()

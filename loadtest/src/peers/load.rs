@@ -1,9 +1,5 @@
 //! How a peer is driven: threads, connections and window as Plimsoll is, whatever the peer's protocol.
-//!
-//! - What is due to be released goes before a reserve, but never twice in a row, so that the number of live reservations
-//!   settles as in the preset `batched`.
 
-use std::iter;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -13,21 +9,16 @@ use anyhow::{Context, Result, anyhow, bail};
 use plimsoll_client::ReservationId;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
 
 use super::Work;
-use crate::keys::Draws;
+use super::connection::Connection;
 use crate::ledger::{Fate, Ledger, Tally, Window};
-use crate::limits::{
-    CHANGES_INTERVAL, DRAIN_TIMEOUT, PEER_COMMANDS_PER_FILL, POSTGRES_CONNECTIONS, REDIS_BATCH_CONNECTIONS,
-    REDIS_PIPELINE, RESERVATION_LIFE, WARM_UP,
-};
+use crate::limits::{DRAIN_TIMEOUT, POSTGRES_CONNECTIONS, REDIS_BATCH_CONNECTIONS, REDIS_PIPELINE, WARM_UP};
 use crate::pools::POOLS_PER_ZONE;
 use crate::preset::Settings;
 use crate::progress::Progress;
 use crate::report::grouped;
 use crate::usage::Usage;
-use crate::worker::live::Live;
 
 /// The load, in the peer's terms.
 #[derive(Clone, Debug)]
@@ -46,7 +37,7 @@ pub(super) struct Plan {
     pub(super) seconds: u64,
     /// Reserves a second beside queries.
     pub(super) changes: u32,
-    seed: u64,
+    pub(super) seed: u64,
 }
 
 impl Plan {
@@ -97,17 +88,36 @@ impl Plan {
         }
     }
 
+    /// A load of one connection, for tests.
+    #[cfg(test)]
+    pub(super) fn of_test(work: Work, pools: usize) -> Self {
+        Self {
+            work,
+            servers: 1,
+            connections: 1,
+            in_flight: 1,
+            commands: 1,
+            pools,
+            live: 0,
+            threads: 1,
+            seconds: 2,
+            changes: 0,
+            seed: 1,
+        }
+    }
+
     /// The server of a connection, or of a pool.
     pub(super) fn server_of(&self, index: usize) -> usize {
         index % self.servers
     }
 
-    fn zones(&self) -> usize {
+    /// How many zones the pools make.
+    pub(super) fn zones(&self) -> usize {
         self.pools.div_ceil(POOLS_PER_ZONE)
     }
 
     /// How many pools a zone has.
-    fn pools_of_zone(&self, zone: usize) -> usize {
+    pub(super) fn pools_of_zone(&self, zone: usize) -> usize {
         POOLS_PER_ZONE.min(self.pools - zone * POOLS_PER_ZONE)
     }
 
@@ -140,6 +150,8 @@ pub(super) trait System {
     fn usage(&self) -> Result<Usage>;
     /// Memory, what processes share counted once.
     fn memory_bytes(&self) -> u64;
+    /// Bytes that its log has taken since the server began.
+    async fn log_bytes(&self) -> Result<u64>;
     /// Units that are reserved of each pool; what is wrong when its records say something else than its counters.
     async fn used(&self, plan: &Plan) -> Result<Result<Vec<i64>, String>>;
     fn stop(self) -> Result<()>;
@@ -176,12 +188,15 @@ pub(super) struct Used {
     pub(super) server_cpu: f64,
     pub(super) server_rss_bytes: u64,
     pub(super) written_bytes: u64,
+    pub(super) log_bytes: u64,
     pub(super) generator_cpu: f64,
 }
 
-type SharedLedger = Arc<Mutex<Ledger>>;
+/// A ledger that the connections of one thread share.
+pub(super) type SharedLedger = Arc<Mutex<Ledger>>;
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+/// What a thread that panicked has left is taken as it is.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -245,6 +260,7 @@ async fn watch<S: System>(
     let progress = Progress::new();
     tokio::time::sleep_until(window.start.into()).await;
     let (before, own_before) = (system.usage()?, Usage::of("self")?);
+    let log_before = system.log_bytes().await?;
     let mut done_then = done();
     for second in 1..=seconds {
         tokio::time::sleep_until((window.start + Duration::from_secs(second)).into()).await;
@@ -254,11 +270,13 @@ async fn watch<S: System>(
         done_then = done_now;
     }
     let (after, own_after) = (system.usage()?, Usage::of("self")?);
+    let log_after = system.log_bytes().await?;
     progress.finish();
     Ok(Used {
         server_cpu: after.cpu_seconds - before.cpu_seconds,
         server_rss_bytes: system.memory_bytes(),
         written_bytes: after.written_bytes.saturating_sub(before.written_bytes),
+        log_bytes: log_after.saturating_sub(log_before),
         generator_cpu: own_after.cpu_seconds - own_before.cpu_seconds,
     })
 }
@@ -331,239 +349,4 @@ fn run<C: Connector>(
     drop(runtime);
     let ledger = Arc::into_inner(shared).context("a task of the generator has outlived its runtime")?;
     Ok(ledger.into_inner().unwrap_or_else(PoisonError::into_inner))
-}
-
-/// Where the commands of a connection come from.
-#[derive(Debug)]
-struct Source {
-    draws: Draws,
-    /// The pools of its server are this one and every so many after it.
-    pool_first: usize,
-    pool_step: usize,
-    live: Live,
-    released_last: bool,
-}
-
-impl Source {
-    fn new(plan: &Plan, index: usize) -> Self {
-        let pool_first = plan.server_of(index);
-        let pool_count = (plan.pools - pool_first).div_ceil(plan.servers);
-        Self {
-            draws: Draws::new(plan.seed, index as u64, pool_count),
-            pool_first,
-            pool_step: plan.servers,
-            live: Live::default(),
-            released_last: false,
-        }
-    }
-
-    fn reserve(&mut self) -> Asked {
-        let pool = self.pool_first + usize::from(self.draws.pool()) * self.pool_step;
-        Asked::Reserve {
-            id: ReservationId(self.draws.key().0),
-            pool: pool as u16,
-        }
-    }
-
-    fn next(&mut self, now: Instant) -> Asked {
-        let mut due = None;
-        if !self.released_last {
-            self.live
-                .take_due(now, 1, |id, pool| due = Some(Asked::Release { id, pool }));
-        }
-        self.released_last = due.is_some();
-        due.unwrap_or_else(|| self.reserve())
-    }
-}
-
-/// A connection with its live reservations.
-#[derive(Clone, Debug)]
-struct Connection<S> {
-    plan: Arc<Plan>,
-    session: S,
-    source: Arc<Mutex<Source>>,
-    index: usize,
-}
-
-impl<S: Session> Connection<S> {
-    async fn open<C: Connector<Session = S>>(
-        plan: &Arc<Plan>,
-        connector: &C,
-        index: usize,
-        ledger: &SharedLedger,
-    ) -> Result<Self> {
-        let mut session = connector.connect(plan.server_of(index)).await?;
-        let mut source = Source::new(plan, index);
-        let share = plan.live / plan.connections;
-        let mut rest = share + usize::from(index < plan.live % plan.connections);
-        while rest > 0 {
-            let count = rest.min(PEER_COMMANDS_PER_FILL);
-            let reserves: Vec<Asked> = iter::repeat_with(|| source.reserve()).take(count).collect();
-            session.fill(&reserves).await.context("cannot fill the pools")?;
-            source.live.begin(Instant::now());
-            let made = iter::repeat(Ok(Fate::Applied));
-            take(&reserves, made, &mut lock(ledger), Some(&mut source.live));
-            rest -= count;
-        }
-        Ok(Self {
-            plan: Arc::clone(plan),
-            session,
-            source: Arc::new(Mutex::new(source)),
-            index,
-        })
-    }
-
-    /// Starts a task for each request that may be in flight.
-    fn start(self, window: Window, ledger: &SharedLedger, tasks: &mut JoinSet<Result<()>>) {
-        lock(&self.source).live.spread(Instant::now(), RESERVATION_LIFE);
-        if self.index == self.plan.connections {
-            tasks.spawn(self.change(window, Arc::clone(ledger)));
-            return;
-        }
-        for slot in 0..self.plan.in_flight {
-            if self.plan.work == Work::Queries {
-                tasks.spawn(self.clone().query(slot, window, Arc::clone(ledger)));
-            } else {
-                tasks.spawn(self.clone().reserve(window, Arc::clone(ledger)));
-            }
-        }
-    }
-
-    /// Reserves, and releases what is due, until the window ends.
-    async fn reserve(mut self, window: Window, ledger: SharedLedger) -> Result<()> {
-        let mut commands = Vec::with_capacity(self.plan.commands);
-        loop {
-            let sent_at = Instant::now();
-            if sent_at >= window.end {
-                return Ok(());
-            }
-            commands.clear();
-            {
-                let mut source = lock(&self.source);
-                commands.extend(iter::repeat_with(|| source.next(sent_at)).take(self.plan.commands));
-            }
-            if !self.ask(&commands, sent_at, true, &ledger).await {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Sends commands and takes the answers; false when there is no connection any more.
-    async fn ask(&mut self, commands: &[Asked], sent_at: Instant, timed: bool, ledger: &SharedLedger) -> bool {
-        let answers = self.session.execute(commands).await;
-        let now = Instant::now();
-        let mut ledger = lock(ledger);
-        ledger.arrived(now);
-        if timed {
-            ledger.latency(now - sent_at, commands.len() as u64);
-        }
-        let live = &mut lock(&self.source).live;
-        let releases = self.plan.work == Work::ReservesAndReleases;
-        let mut live = releases.then(|| {
-            live.begin(now + RESERVATION_LIFE);
-            live
-        });
-        let connected = answers.is_ok();
-        match answers {
-            Ok(answers) => take(commands, answers, &mut ledger, live.as_deref_mut()),
-            Err(error) => {
-                ledger.note(|| format!("{error:#}"));
-                take(commands, iter::repeat(Ok(Fate::Unknown)), &mut ledger, live);
-            }
-        }
-        ledger.publish();
-        connected
-    }
-
-    /// Asks for zones in turn until the window ends.
-    async fn query(mut self, slot: usize, window: Window, ledger: SharedLedger) -> Result<()> {
-        let count = self.plan.commands;
-        let first = (self.index * self.plan.in_flight + slot) * count;
-        let zones: Vec<usize> = (first..first + count).map(|zone| zone % self.plan.zones()).collect();
-        loop {
-            let sent_at = Instant::now();
-            if sent_at >= window.end {
-                return Ok(());
-            }
-            let answers = self.session.query(&zones).await;
-            let now = Instant::now();
-            let mut ledger = lock(&ledger);
-            ledger.arrived(now);
-            ledger.latency(now - sent_at, count as u64);
-            match answers {
-                Ok(found) => {
-                    for (found, &zone) in found.into_iter().zip(&zones) {
-                        let expected = self.plan.pools_of_zone(zone);
-                        if found == expected {
-                            ledger.query();
-                        } else {
-                            ledger.failed_answer(Fate::Error);
-                            ledger.note(|| format!("a query: expected {expected} pools, found {found}"));
-                        }
-                    }
-                    ledger.publish();
-                }
-                Err(error) => {
-                    for _ in &zones {
-                        ledger.failed_answer(Fate::Unknown);
-                    }
-                    ledger.note(|| format!("a query: {error:#}"));
-                    ledger.publish();
-                    return Ok(());
-                }
-            }
-        }
-    }
-
-    /// Reserves beside the queries, as often as the plan says. What is due while an answer is on its way goes together.
-    async fn change(mut self, window: Window, ledger: SharedLedger) -> Result<()> {
-        let rate = f64::from(self.plan.changes);
-        let mut ticks = tokio::time::interval(CHANGES_INTERVAL);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let begun = Instant::now();
-        let mut sent = 0;
-        loop {
-            let now = ticks.tick().await.into_std();
-            if now >= window.end {
-                return Ok(());
-            }
-            let due = ((now - begun).as_secs_f64() * rate) as usize;
-            let count = (due - sent).min(PEER_COMMANDS_PER_FILL);
-            if count == 0 {
-                continue;
-            }
-            sent += count;
-            let commands: Vec<Asked> = {
-                let mut source = lock(&self.source);
-                iter::repeat_with(|| source.reserve()).take(count).collect()
-            };
-            if !self.ask(&commands, now, false, &ledger).await {
-                return Ok(());
-            }
-        }
-    }
-}
-
-/// Counts answers, and keeps in mind what is to be released.
-fn take(
-    commands: &[Asked],
-    answers: impl IntoIterator<Item = Answer>,
-    ledger: &mut Ledger,
-    mut live: Option<&mut Live>,
-) {
-    for (command, answer) in commands.iter().zip(answers) {
-        let fate = answer.unwrap_or_else(|error| {
-            ledger.note(|| error);
-            Fate::Error
-        });
-        match *command {
-            Asked::Reserve { id, pool } => {
-                ledger.reserve(pool, fate);
-                if let Some(live) = live.as_deref_mut().filter(|_| fate == Fate::Applied) {
-                    live.push(id, pool);
-                }
-            }
-            Asked::Release { pool, .. } => ledger.release(pool, fate),
-        }
-    }
 }

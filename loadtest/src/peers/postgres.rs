@@ -87,6 +87,7 @@ const OPTIONS: [&str; 13] = [
 #[derive(Debug)]
 pub(super) struct Postgres {
     process: PeerProcess,
+    control: Client,
     connector: PostgresConnector,
     version: String,
 }
@@ -195,6 +196,7 @@ impl Postgres {
         let number = version.split(' ').next().unwrap_or_default();
         Ok(Self {
             process,
+            control: client,
             connector: PostgresConnector { config },
             version: format!("PostgreSQL {number}"),
         })
@@ -252,9 +254,15 @@ impl System for Postgres {
         self.process.memory_bytes()
     }
 
+    async fn log_bytes(&self) -> Result<u64> {
+        let position = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint";
+        let position: i64 = self.control.query_one(position, &[]).await?.get(0);
+        Ok(position.unsigned_abs())
+    }
+
     async fn used(&self, plan: &Plan) -> Result<Result<Vec<i64>, String>> {
-        let client = connect(&self.connector.config).await?;
-        let rows = client
+        let rows = self
+            .control
             .query(
                 "SELECT pools.reserved, coalesce(counted.units, 0)::bigint FROM pools LEFT JOIN \
                  (SELECT pool, sum(units) AS units FROM reservations GROUP BY pool) AS counted \
@@ -279,6 +287,7 @@ impl System for Postgres {
     }
 
     fn stop(self) -> Result<()> {
+        drop(self.control);
         self.process.stop()
     }
 }

@@ -6,6 +6,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::str::FromStr;
 
 use anyhow::{Context, Result, anyhow, bail};
 use redis::aio::MultiplexedConnection;
@@ -51,6 +52,8 @@ return found";
 #[derive(Debug)]
 pub(super) struct Redis {
     servers: Vec<PeerProcess>,
+    /// A connection to each.
+    controls: Vec<MultiplexedConnection>,
     connector: RedisConnector,
     version: String,
 }
@@ -104,6 +107,7 @@ impl Redis {
     /// Starts the servers and makes the pools.
     pub(super) async fn start(program: &Path, directory: &Path, plan: &Plan) -> Result<Self> {
         let mut servers = Vec::with_capacity(plan.servers);
+        let mut controls = Vec::with_capacity(plan.servers);
         let mut connector = RedisConnector {
             clients: Vec::with_capacity(plan.servers),
             reserve: String::new(),
@@ -120,10 +124,10 @@ impl Redis {
                 abort: Signal::KILL,
             };
             let mut process = PeerProcess::start(&mut command, signals, directory)?;
-            let info = (address.ip().to_string(), address.port())
+            let address = (address.ip().to_string(), address.port())
                 .into_connection_info()?
                 .set_tcp_settings(TcpSettings::default().set_nodelay(true));
-            let client = Client::open(info)?;
+            let client = Client::open(address)?;
             let mut connection = process.until_ready(async || connect(&client).await).await?;
             for (script, digest) in [
                 (RESERVE, &mut connector.reserve),
@@ -138,12 +142,15 @@ impl Redis {
             }
             let pools = (0..plan.pools).filter(|pool| plan.server_of(*pool) == index);
             make_pools(&mut connection, pools).await?;
-            version = version_of(&mut connection).await?;
+            let number: Option<String> = info(&mut connection, "server", "redis_version").await?;
+            version = format!("Redis {}", number.as_deref().unwrap_or("of an unknown version"));
             servers.push(process);
+            controls.push(connection);
             connector.clients.push(client);
         }
         Ok(Self {
             servers,
+            controls,
             connector,
             version,
         })
@@ -164,10 +171,16 @@ async fn make_pools(connection: &mut MultiplexedConnection, pools: impl Iterator
     pipeline.exec_async(connection).await.context("cannot make the pools")
 }
 
-async fn version_of(connection: &mut MultiplexedConnection) -> Result<String> {
-    let info: String = cmd("INFO").arg("server").query_async(connection).await?;
-    let version = info.lines().find_map(|line| line.strip_prefix("redis_version:"));
-    Ok(format!("Redis {}", version.unwrap_or("of an unknown version")))
+/// A value of what the server says of itself.
+async fn info<V: FromStr>(connection: &mut MultiplexedConnection, section: &str, name: &str) -> Result<Option<V>> {
+    let text: String = cmd("INFO").arg(section).query_async(connection).await?;
+    Ok(info_value(&text, name))
+}
+
+fn info_value<V: FromStr>(text: &str, name: &str) -> Option<V> {
+    let mut pairs = text.lines().filter_map(|line| line.split_once(':'));
+    let (_, value) = pairs.find(|(found, _)| *found == name)?;
+    value.trim_end().parse().ok()
 }
 
 impl System for Redis {
@@ -212,10 +225,19 @@ impl System for Redis {
         self.servers.iter().map(PeerProcess::memory_bytes).sum()
     }
 
+    async fn log_bytes(&self) -> Result<u64> {
+        let mut total = 0;
+        for control in &self.controls {
+            let size: Option<u64> = info(&mut control.clone(), "persistence", "aof_current_size").await?;
+            total += size.context("the server does not say how large its log is")?;
+        }
+        Ok(total)
+    }
+
     async fn used(&self, plan: &Plan) -> Result<Result<Vec<i64>, String>> {
         let mut used = vec![0; plan.pools];
-        for (index, client) in self.connector.clients.iter().enumerate() {
-            let mut connection = connect(client).await?;
+        for (index, control) in self.controls.iter().enumerate() {
+            let mut connection = control.clone();
             let pools: Vec<usize> = (index..plan.pools).step_by(plan.servers).collect();
             let mut pipeline = Pipeline::new();
             for &pool in &pools {
@@ -346,6 +368,11 @@ mod tests {
         assert!(answer(&reserve, &Value::Int(2)).is_err(), "an id is used once");
         assert!(answer(&release, &Value::Int(0)).is_err(), "what is released is there");
         assert!(answer(&release, &Value::Nil).is_err());
+        assert_eq!(
+            info_value("# Server\r\nredis_version:7.0.15\r\n", "redis_version"),
+            Some("7.0.15".to_owned())
+        );
+        assert_eq!(info_value::<u64>("aof_current_size:x\r\n", "aof_current_size"), None);
         assert!(check_count(&[Value::Nil], 2).is_err());
     }
 }

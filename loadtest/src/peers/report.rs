@@ -42,6 +42,8 @@ pub(crate) struct PeerReport {
     server_rss_bytes: u64,
     /// Bytes that it caused to be written to the disk within the window.
     journal_bytes: u64,
+    /// By how much its log grew within the window, as it says itself.
+    log_bytes: u64,
     generator_cpu: f64,
     connections: usize,
     in_flight: usize,
@@ -84,6 +86,7 @@ impl PeerReport {
             server_cpu: used.server_cpu,
             server_rss_bytes: used.server_rss_bytes,
             journal_bytes: used.written_bytes,
+            log_bytes: used.log_bytes,
             generator_cpu: used.generator_cpu,
             connections: plan.connections,
             in_flight: plan.in_flight * plan.commands,
@@ -122,12 +125,16 @@ impl PeerReport {
         row(
             "server",
             &format!(
-                "{:.2} processors, {} MiB resident, {} MiB written, {:.0} bytes a command",
+                "{:.2} processors, {} MiB resident, {} MiB written (/proc/PID/io, whole pages)",
                 self.server_cpu / seconds,
                 self.server_rss_bytes >> 20,
                 self.journal_bytes >> 20,
-                self.journal_bytes as f64 / counts.applied().max(1) as f64,
             ),
+        )?;
+        let each = self.log_bytes as f64 / counts.applied().max(1) as f64;
+        row(
+            "log",
+            &format!("{} MiB, {each:.0} bytes a command", self.log_bytes >> 20),
         )?;
         row("generator", &format!("{:.2} processors", self.generator_cpu / seconds))?;
         if let Some(problem) = &self.problem {
@@ -181,15 +188,105 @@ pub(crate) struct WithPeers<'run, R> {
     peers: &'run Beside,
 }
 
-impl<R: fmt::Display> fmt::Display for WithPeers<'_, R> {
+impl fmt::Display for Beside {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.report.fmt(f)?;
-        for (name, report) in &self.peers.measured {
+        for (name, report) in &self.measured {
             report.show(name, f)?;
         }
-        for remark in &self.peers.remarks {
+        for remark in &self.remarks {
             writeln!(f, "{remark}")?;
         }
         Ok(())
+    }
+}
+
+impl<R: fmt::Display> fmt::Display for WithPeers<'_, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.report.fmt(f)?;
+        self.peers.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::ledger::{Fate, Window};
+
+    fn beside(sums: Result<String, String>) -> Beside {
+        let mut ledger = Ledger::new(2, Arc::default()).expect("the bounds are sound");
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        ledger.set_window(Window {
+            start,
+            end: start + 2 * second,
+            interval: second,
+        });
+        ledger.arrived(start);
+        for _ in 0..2000 {
+            ledger.latency(Duration::from_micros(200), 1);
+            ledger.reserve(0, Fate::Applied);
+        }
+        let used = Used {
+            server_cpu: 1.0,
+            server_rss_bytes: 3 << 20,
+            written_bytes: 8 << 20,
+            log_bytes: 354_000,
+            generator_cpu: 0.5,
+        };
+        let measured = Measured {
+            version: "Redis 7".to_owned(),
+            how: "by hand".to_owned(),
+            plan: Plan::of_test(Work::Reserves, 2),
+            ledger,
+            used,
+            sums,
+        };
+        let mut beside = Beside::default();
+        beside.add("redis", PeerReport::new(measured, 5000.0));
+        beside.not_driven("postgres", "open100k");
+        beside
+    }
+
+    #[test]
+    fn json_has_the_names_that_scripts_read() {
+        let beside = beside(Ok("right".to_owned()));
+        let report = serde_json::json!({ "preset": "p16" });
+        let json = serde_json::to_value(beside.behind(&report)).expect("it is plain data");
+        assert_eq!(json["preset"], "p16");
+        let redis = &json["peers"]["redis"];
+        assert_eq!((&redis["rate"], &redis["ratio"]), (&1000.0.into(), &5.0.into()));
+        assert_eq!((&redis["errors"], &redis["server_cpu"]), (&0.into(), &1.0.into()));
+        assert_eq!(
+            (&redis["server_rss_bytes"], &redis["journal_bytes"]),
+            (&(3 << 20).into(), &(8 << 20).into())
+        );
+        for name in ["p50_us", "p99_us", "p999_us", "max_us"] {
+            let us = redis[name].as_f64().expect(name);
+            assert!((199.0..=201.0).contains(&us), "{name}: {us}");
+        }
+        assert!(json["peers"]["postgres"].is_null(), "nothing was measured");
+        let alone = serde_json::to_value(Beside::default().behind(&report)).expect("it is plain data");
+        assert_eq!(alone["peers"], serde_json::json!({}));
+    }
+
+    #[test]
+    fn the_text_shows_ratio_and_wrong_sums() {
+        let wrong = beside(Err("off by one".to_owned()));
+        let text = wrong.behind(&"p16\n").to_string();
+        for part in [
+            "p16\nredis: Redis 7, by hand",
+            "1,000/s",
+            "ratio      5.00",
+            "177 bytes a command",
+            "WRONG: off by one",
+            "postgres: not driven",
+        ] {
+            assert!(text.contains(part), "no {part:?} in\n{text}");
+        }
+        assert!(!wrong.sums_are_right());
+        assert!(beside(Ok(String::new())).sums_are_right());
     }
 }
