@@ -9,6 +9,7 @@ use crate::limits::{
     THREADS_MAX,
 };
 use crate::load::arguments::RunArguments;
+use crate::peers::Peer;
 use crate::preset::Preset;
 use crate::requirement::{Requirement, parse_requirement};
 
@@ -22,6 +23,7 @@ Examples:
   plimsoll-loadtest preset availability --changes 1000
   plimsoll-loadtest preset open100k --html open100k.html
   plimsoll-loadtest preset overload --seconds 60
+  plimsoll-loadtest preset p16 --against redis,postgres --data /var/lib
   plimsoll-loadtest preset recovery --live 1000000 --tail 500000,1000000,2000000
 
 Exit codes: 0 done and right; 1 failed, or the sums are wrong, or a requirement was not met; 2 wrong usage.";
@@ -146,6 +148,24 @@ pub(crate) struct PresetArguments {
     /// at least; `hot`), share (at least; `overload`)
     #[arg(long, value_name = "NAME=VALUE[,..]", value_delimiter = ',', value_parser = parse_requirement)]
     pub(crate) require: Vec<Requirement>,
+
+    /// Measure these systems beside it with the same work, each started by the harness in a directory of its own below --data
+    #[arg(
+        long,
+        value_enum,
+        value_name = "NAME[,..]",
+        value_delimiter = ',',
+        conflicts_with = "hold"
+    )]
+    pub(crate) against: Vec<Peer>,
+
+    /// The program `redis-server` [default: the one in PATH]
+    #[arg(long, value_name = "PATH", requires = "against")]
+    pub(crate) redis_server: Option<PathBuf>,
+
+    /// The directory of PostgreSQL's programs [default: that in PATH, or the newest of /usr/lib/postgresql]
+    #[arg(long, value_name = "DIR", requires = "against")]
+    pub(crate) postgres_bin: Option<PathBuf>,
 }
 
 #[cfg(test)]
@@ -189,6 +209,9 @@ mod tests {
             .expect("all options are known");
         assert_eq!((recovery.tail.as_slice(), recovery.live), (&[5, 10][..], Some(9)));
         assert_eq!(recovery.journal_space.as_deref(), Some("1GiB"));
+        let beside = parse("plimsoll-loadtest preset p16 --against redis,postgres --redis-server /opt/redis-server")
+            .expect("all options are known");
+        assert_eq!(beside.against, [Peer::Redis, Peer::Postgres]);
     }
 
     #[test]
@@ -204,6 +227,9 @@ mod tests {
             "plimsoll-loadtest preset p1 --engine 127.0.0.1:7440 --snapshot-after 1GiB",
             "plimsoll-loadtest preset recovery --tail 0",
             "plimsoll-loadtest preset p1 --require p98=1ms",
+            "plimsoll-loadtest preset p1 --against oracle",
+            "plimsoll-loadtest preset p1 --against redis --hold",
+            "plimsoll-loadtest preset p1 --redis-server redis-server",
         ] {
             let error = parse(line).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}");

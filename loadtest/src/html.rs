@@ -44,7 +44,8 @@ impl Page {
         }
     }
 
-    pub(crate) fn of_load(measured: &Measured) -> Self {
+    /// `text` stands below the figures.
+    pub(crate) fn of_load(measured: &Measured, text: String) -> Self {
         let Measured { report, ledger } = measured;
         let figures = report.to_string();
         let mut lines = figures.lines();
@@ -66,7 +67,7 @@ impl Page {
                     (name.replace('_', " "), text)
                 })
                 .collect(),
-            text: String::new(),
+            text,
         }
     }
 }

@@ -69,3 +69,16 @@ pub(crate) const FLOOR_ROUND_TRIPS: usize = 10_000;
 pub(crate) const FLOOR_SYNCS: usize = 3000;
 /// Size of the file that the syncs of a floor go to.
 pub(crate) const FLOOR_FILE_SIZE_BYTES: usize = 16 << 20;
+
+/// How long a peer's server is waited for between two looks.
+pub(crate) const PEER_POLL: Duration = Duration::from_millis(20);
+/// How long a peer's server may take to end when the run is given up.
+pub(crate) const PEER_STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Reservations that are made together before the clock starts.
+pub(crate) const PEER_COMMANDS_PER_FILL: usize = 4096;
+/// Connections to Redis for many commands at once, and how many commands are in a pipeline.
+pub(crate) const REDIS_BATCH_CONNECTIONS: usize = 50;
+/// See [`REDIS_BATCH_CONNECTIONS`].
+pub(crate) const REDIS_PIPELINE: usize = 64;
+/// Most connections to PostgreSQL: each is a process, and more of them on two processors are slower.
+pub(crate) const POSTGRES_CONNECTIONS: usize = 32;

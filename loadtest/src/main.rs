@@ -13,6 +13,7 @@ mod ledger;
 mod limits;
 mod load;
 mod overload;
+mod peers;
 mod pools;
 mod preset;
 mod progress;

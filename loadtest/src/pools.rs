@@ -8,7 +8,7 @@ use plimsoll_client::{Client, Pool, PoolDefinition, PoolId};
 use crate::ledger::Ledger;
 
 /// The most units that one limit grants: more than a run can reserve.
-const LIMIT: u32 = i32::MAX as u32;
+pub(crate) const LIMIT: u32 = i32::MAX as u32;
 
 /// Pools of one zone: what one query of availability finds.
 pub(crate) const POOLS_PER_ZONE: usize = 20;
@@ -28,6 +28,12 @@ pub(crate) fn zone_name(index: usize) -> String {
     format!("loadtest-{index:04}")
 }
 
+/// From when to when the pool with this index can be used, microseconds since 1970.
+pub(crate) fn window(index: usize) -> (i64, i64) {
+    let starts_at = WINDOWS_BEGIN_MICROS + (index % POOLS_PER_ZONE) as i64 * HOUR_MICROS;
+    (starts_at, starts_at + HOUR_MICROS)
+}
+
 fn pool_name(index: usize, limit: Option<u32>) -> String {
     match limit {
         None => format!("loadtest-{index:05}"),
@@ -36,12 +42,12 @@ fn pool_name(index: usize, limit: Option<u32>) -> String {
 }
 
 fn definition(index: usize, name: &str, dimensions: usize, limit: u32) -> PoolDefinition {
-    let starts_at = WINDOWS_BEGIN_MICROS + (index % POOLS_PER_ZONE) as i64 * HOUR_MICROS;
+    let (starts_at, ends_at) = window(index);
     PoolDefinition {
         zone: zone_name(index / POOLS_PER_ZONE),
         kind: "loadtest".to_owned(),
         starts_at,
-        ends_at: starts_at + HOUR_MICROS,
+        ends_at,
         ..PoolDefinition::new(name, vec![limit; dimensions])
     }
 }

@@ -25,6 +25,7 @@ use crate::limits::WARM_UP;
 use crate::load::account::Accountant;
 use crate::load::arguments::RunArguments;
 use crate::overload;
+use crate::peers::{Beside, Peers};
 use crate::pools::{self, Pools};
 use crate::preset::{Preset, Settings};
 use crate::progress::Progress;
@@ -45,23 +46,27 @@ pub(crate) fn run(arguments: &PresetArguments) -> Result<bool> {
         Ok(settings) => settings,
         Err(wrong) => wrong_usage(wrong),
     };
+    let peers = Peers::find(arguments, &settings)?;
     let setup = Setup::from(arguments);
     let directory = setup.data.clone().unwrap_or_else(std::env::temp_dir);
     let runtime = runtime()?;
     if settings.preset == Preset::Recovery {
         let report = runtime.block_on(unless_stopped(recovery::measure(&setup, &settings, &directory)))?;
-        tell(&report, &setup)?;
+        tell(&peers.undriven(&settings).behind(&report), &setup)?;
         tell_page(&html::Page::of_text(settings.name, &report.to_string()), &setup)?;
         return Ok(true);
     }
-    let measured = runtime.block_on(unless_stopped(async {
-        match settings.preset {
+    let (measured, beside) = runtime.block_on(unless_stopped(async {
+        let measured = match settings.preset {
             Preset::Hot => hot::measure_both(&setup, &settings, &directory).await,
             Preset::Overload => overload::measure(&setup, &settings, &directory).await,
             _ => measure(&setup, &settings, &directory).await,
-        }
+        }?;
+        let seed = setup.seed.unwrap_or(1);
+        let beside = peers.measure(&settings, seed, &directory, measured.report.rate).await?;
+        Ok((measured, beside))
     }))?;
-    conclude(&measured, &setup)
+    conclude(&measured, &beside, &setup)
 }
 
 /// Runs a free load, prints its report, and says whether it passed.
@@ -74,7 +79,7 @@ pub(crate) fn run_free(arguments: &RunArguments) -> Result<bool> {
     let setup = Setup::from(arguments);
     let directory = setup.data.clone().unwrap_or_else(std::env::temp_dir);
     let measured = runtime()?.block_on(unless_stopped(measure(&setup, &settings, &directory)))?;
-    conclude(&measured, &setup)
+    conclude(&measured, &Beside::default(), &setup)
 }
 
 fn wrong_usage(wrong: &str) -> ! {
@@ -95,10 +100,10 @@ pub(crate) struct Measured {
 }
 
 /// Prints a report, writes what was asked for, and says whether the load passed.
-fn conclude(measured: &Measured, setup: &Setup) -> Result<bool> {
+fn conclude(measured: &Measured, beside: &Beside, setup: &Setup) -> Result<bool> {
     let report = &measured.report;
-    tell(report, setup)?;
-    tell_page(&html::Page::of_load(measured), setup)?;
+    tell(&beside.behind(report), setup)?;
+    tell_page(&html::Page::of_load(measured, beside.to_string()), setup)?;
     let violations: Vec<String> = setup
         .require
         .iter()
@@ -108,7 +113,8 @@ fn conclude(measured: &Measured, setup: &Setup) -> Result<bool> {
         writeln!(std::io::stderr(), "plimsoll-loadtest: {violation}").context("cannot write the report")?;
     }
     let missing = report.extra.account.as_ref().map_or(0, |account| account.missing);
-    Ok(violations.is_empty() && report.sums_are_right && missing == 0)
+    let sums_are_right = report.sums_are_right && beside.sums_are_right();
+    Ok(violations.is_empty() && sums_are_right && missing == 0)
 }
 
 async fn unless_stopped<R>(run: impl Future<Output = Result<R>>) -> Result<R> {

@@ -5,7 +5,7 @@ pub(crate) mod buffers;
 mod by_client;
 mod by_frames;
 mod changes;
-mod live;
+pub(crate) mod live;
 pub(crate) mod queries;
 mod socket;
 
