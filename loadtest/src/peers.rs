@@ -66,12 +66,15 @@ pub(crate) struct Peers {
 }
 
 impl Peers {
-    /// Looks for the programs. The error says how to come by one that is missing.
-    pub(crate) fn find(arguments: &PresetArguments, settings: &Settings) -> Result<Self> {
+    /// Looks for the programs, and whether they can run in a directory below this one. The error says how to come by one that is missing.
+    pub(crate) fn find(arguments: &PresetArguments, settings: &Settings, directory: &Path) -> Result<Self> {
         let wanted = |peer| arguments.against.contains(&peer);
         let work = Work::of(settings.name);
         let redis = wanted(Peer::Redis).then(|| find_redis(arguments.redis_server.as_deref()));
         let postgres = wanted(Peer::Postgres).then(|| find_postgres(arguments.postgres_bin.as_deref()));
+        if postgres.is_some() && work.is_some() {
+            postgres::check(directory).context("postgres")?;
+        }
         Ok(Self {
             asked_for: arguments.against.clone(),
             work,

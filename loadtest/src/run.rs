@@ -46,9 +46,9 @@ pub(crate) fn run(arguments: &PresetArguments) -> Result<bool> {
         Ok(settings) => settings,
         Err(wrong) => wrong_usage(wrong),
     };
-    let peers = Peers::find(arguments, &settings)?;
     let setup = Setup::from(arguments);
     let directory = setup.data.clone().unwrap_or_else(std::env::temp_dir);
+    let peers = Peers::find(arguments, &settings, &directory)?;
     let runtime = runtime()?;
     if settings.preset == Preset::Recovery {
         let report = runtime.block_on(unless_stopped(recovery::measure(&setup, &settings, &directory)))?;
