@@ -26,6 +26,7 @@ mod series;
 mod server_log;
 mod server_process;
 mod setup;
+mod threads;
 mod usage;
 mod worker;
 

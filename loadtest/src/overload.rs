@@ -18,10 +18,11 @@ use crate::load::work::Work;
 use crate::pools::{self, Pools};
 use crate::preset::Settings;
 use crate::report::Report;
-use crate::run::{Driven, Measured, Timing, Watched, conditions, drive};
+use crate::run::{Driven, Measured, Watched, conditions, drive};
 use crate::schedule::Arrivals;
 use crate::server_process::{ANY_PORT, ServerOptions, ServerProcess, fresh_directory};
 use crate::setup::Setup;
+use crate::threads::Timing;
 use crate::worker::Plan;
 
 /// How many times the peak is offered.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use plimsoll_client::{Client, Key, KeySource, Options};
@@ -21,7 +21,6 @@ use crate::floors::{Floor, Floors};
 use crate::hot;
 use crate::html;
 use crate::ledger::{Ledger, Tally, Window};
-use crate::limits::WARM_UP;
 use crate::load::account::Accountant;
 use crate::load::arguments::RunArguments;
 use crate::overload;
@@ -34,8 +33,9 @@ use crate::report::{Conditions, Report, Used, grouped};
 use crate::server_log::ServerLog;
 use crate::server_process::{ANY_PORT, ServerOptions, ServerProcess, fresh_directory};
 use crate::setup::Setup;
+use crate::threads::{Timing, Workers};
 use crate::usage::{Usage, machine_cpu_seconds};
-use crate::worker::{Plan, Worker};
+use crate::worker::{Plan, spawn};
 
 /// The number that `statfs` gives for a file system in memory.
 const TMPFS_MAGIC: u64 = 0x0102_1994;
@@ -272,23 +272,6 @@ pub(crate) struct Watched {
     pub(crate) log: Arc<ServerLog>,
 }
 
-/// How a load begins, and how finely it is looked at.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Timing {
-    pub(crate) warm_up: Duration,
-    /// Of the series over time, at least.
-    pub(crate) interval: Duration,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        Self {
-            warm_up: WARM_UP,
-            interval: Duration::from_secs(1),
-        }
-    }
-}
-
 /// A load that was driven.
 pub(crate) struct Driven {
     pub(crate) ledger: Ledger,
@@ -303,59 +286,19 @@ pub(crate) async fn drive(
     faults: Option<Faults<'_>>,
     timing: Timing,
 ) -> Result<Driven> {
-    let mut starts = Vec::new();
-    let mut results = Vec::new();
-    let mut tallies = Vec::new();
-    let mut readies = Vec::new();
-    for index in 0..plan.worker_count() {
-        let Worker {
-            ready,
-            start,
-            result,
-            tally,
-        } = Worker::spawn(plan, index)?;
-        readies.push(ready);
-        starts.push(start);
-        results.push(result);
-        tallies.push(tally);
-    }
-    for (index, ready) in readies.into_iter().enumerate() {
-        if ready.await.is_err() {
-            // It has ended, so that its result says why.
-            (&mut results[index])
-                .await
-                .context("a thread of the generator panicked")??;
-            bail!("a thread of the generator ended before the run");
-        }
-    }
-    let now = Instant::now();
+    let workers = (0..plan.worker_count()).map(|index| spawn(plan, index));
     let seconds = plan.settings.seconds;
-    let window = Window {
-        start: now + timing.warm_up,
-        end: now + timing.warm_up + Duration::from_secs(seconds),
-        interval: timing.interval,
-    };
-    for start in starts {
-        // One that has ended meanwhile says so in its result.
-        let _ = start.send(window);
-    }
+    let workers = Workers::begin(workers.collect::<Result<_>>()?, timing, seconds).await?;
+    let window = workers.window;
     let faults = async {
         match faults {
             Some(faults) => faults.run(window.start).await,
             None => Ok(()),
         }
     };
-    let (used, ()) = tokio::try_join!(watch(window, seconds, server, &tallies), faults)?;
-    let mut all: Option<Ledger> = None;
-    for result in results {
-        let ledger = result.await.context("a thread of the generator panicked")??;
-        match &mut all {
-            Some(all) => all.merge(&ledger)?,
-            None => all = Some(ledger),
-        }
-    }
+    let (used, ()) = tokio::try_join!(watch(window, seconds, server, &workers.tallies), faults)?;
     Ok(Driven {
-        ledger: all.context("a run has at least one thread")?,
+        ledger: workers.ledger().await?,
         used,
         window,
     })

@@ -1,4 +1,4 @@
-//! The threads of the generator: each has a runtime, connections and a ledger of its own.
+//! What the threads of the generator drive Plimsoll with.
 
 mod batched;
 pub(crate) mod buffers;
@@ -9,19 +9,17 @@ pub(crate) mod live;
 pub(crate) mod queries;
 mod socket;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::Result;
 use plimsoll_client::{Gather, Options, PoolId};
-use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::args::Via;
-use crate::ledger::{Ledger, Tally, Window};
-use crate::limits::DRAIN_TIMEOUT;
+use crate::ledger::Window;
 use crate::load::driver::Driver;
 use crate::preset::{Preset, Settings};
+use crate::threads::{SharedLedger, Worker};
 
 /// What every thread of the generator knows.
 #[derive(Debug)]
@@ -54,97 +52,21 @@ impl Plan {
     }
 }
 
-/// A ledger that the connections of one thread share. They never wait for it: the thread runs one of them at a time.
-#[derive(Clone, Debug)]
-struct SharedLedger(Arc<Mutex<Ledger>>);
-
-impl SharedLedger {
-    fn lock(&self) -> MutexGuard<'_, Ledger> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A thread of the generator, as the coordinator sees it.
-#[derive(Debug)]
-pub(crate) struct Worker {
-    /// Told when the connections stand and the pools are filled.
-    pub(crate) ready: oneshot::Receiver<()>,
-    /// Takes the window; then the load begins.
-    pub(crate) start: oneshot::Sender<Window>,
-    /// What it has seen, or why it ended early.
-    pub(crate) result: oneshot::Receiver<Result<Ledger>>,
-    pub(crate) tally: Arc<Tally>,
-}
-
-impl Worker {
-    /// Starts thread `index` of those that the plan has.
-    pub(crate) fn spawn(plan: &Arc<Plan>, index: usize) -> Result<Self> {
-        let plan = Arc::clone(plan);
-        let tally = Arc::new(Tally::default());
-        let ledger = Ledger::new(plan.pools.len(), Arc::clone(&tally))?;
-        let (ready_sender, ready) = oneshot::channel();
-        let (start, start_receiver) = oneshot::channel();
-        let (result_sender, result) = oneshot::channel();
-        thread::Builder::new()
-            .name(format!("load-{index}"))
-            .spawn(move || {
-                let outcome = run(&plan, index, ledger, ready_sender, start_receiver);
-                // The coordinator has gone away when it was interrupted.
-                let _ = result_sender.send(outcome);
-            })
-            .context("cannot start a thread")?;
-        Ok(Self {
-            ready,
-            start,
-            result,
-            tally,
-        })
-    }
-}
-
-fn run(
-    plan: &Arc<Plan>,
-    index: usize,
-    ledger: Ledger,
-    ready: oneshot::Sender<()>,
-    start: oneshot::Receiver<Window>,
-) -> Result<Ledger> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start a runtime")?;
-    let shared = SharedLedger(Arc::new(Mutex::new(ledger)));
-    runtime.block_on(async {
+/// Starts thread `index` of those that the plan has.
+pub(crate) fn spawn(plan: &Arc<Plan>, index: usize) -> Result<Worker> {
+    let plan = Arc::clone(plan);
+    Worker::spawn(format!("load-{index}"), plan.pools.len(), async move |ledger| {
         let load = if let Some(work) = &plan.settings.work {
-            Load::Driven(Box::new(Driver::open(plan, work, index)?))
+            Load::Driven(Box::new(Driver::open(&plan, work, index)?))
         } else if index < plan.settings.threads {
             // Connections are dealt out in turn.
             let connections = (index..plan.settings.connections).step_by(plan.settings.threads);
-            Load::prepare(plan, connections, &shared).await?
+            Load::prepare(&plan, connections, &ledger).await?
         } else {
-            Load::Changes(Box::new(changes::Changes::open(plan).await?))
+            Load::Changes(Box::new(changes::Changes::open(&plan).await?))
         };
-        let _ = ready.send(());
-        let window = start.await.context("the run was given up")?;
-        shared.lock().set_window(window);
-        let mut tasks = load.start(plan, window, &shared);
-        // Each task ends by itself: no frame is sent after the window, and every frame has a deadline.
-        let all = async {
-            while let Some(ended) = tasks.join_next().await {
-                ended.context("a task of the generator panicked")??;
-            }
-            anyhow::Ok(())
-        };
-        let deadline = tokio::time::Instant::from_std(window.end + DRAIN_TIMEOUT);
-        tokio::time::timeout_at(deadline, all)
-            .await
-            .map_err(|_| anyhow!("no answers within {DRAIN_TIMEOUT:?} after the last frame"))?
-    })?;
-    drop(runtime);
-    let Some(ledger) = Arc::into_inner(shared.0) else {
-        return Err(anyhow!("a task of the generator has outlived its runtime"));
-    };
-    Ok(ledger.into_inner().unwrap_or_else(PoisonError::into_inner))
+        Ok(move |window| load.start(&plan, window, &ledger))
+    })
 }
 
 /// The connections of one thread, ready to begin.

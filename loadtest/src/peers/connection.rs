@@ -13,10 +13,11 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use super::Work;
-use super::load::{Answer, Asked, Connector, Plan, Session, SharedLedger, lock};
+use super::load::{Answer, Asked, Connector, Plan, Session, lock};
 use crate::keys::Draws;
 use crate::ledger::{Fate, Ledger, Window};
 use crate::limits::{CHANGES_INTERVAL, PEER_COMMANDS_PER_FILL, RESERVATION_LIFE};
+use crate::threads::SharedLedger;
 use crate::worker::live::Live;
 
 /// Where the commands of a connection come from.
@@ -88,7 +89,7 @@ impl<S: Session> Connection<S> {
             session.fill(&reserves).await.context("cannot fill the pools")?;
             source.live.begin(Instant::now());
             let made = iter::repeat(Ok(Fate::Applied));
-            take(&reserves, made, &mut lock(ledger), Some(&mut source.live));
+            take(&reserves, made, &mut ledger.lock(), Some(&mut source.live));
             rest -= count;
         }
         Ok(Self {
@@ -103,14 +104,14 @@ impl<S: Session> Connection<S> {
     pub(super) fn start(self, window: Window, ledger: &SharedLedger, tasks: &mut JoinSet<Result<()>>) {
         lock(&self.source).live.spread(Instant::now(), RESERVATION_LIFE);
         if self.index == self.plan.connections {
-            tasks.spawn(self.change(window, Arc::clone(ledger)));
+            tasks.spawn(self.change(window, ledger.clone()));
             return;
         }
         for slot in 0..self.plan.in_flight {
             if self.plan.work == Work::Queries {
-                tasks.spawn(self.clone().query(slot, window, Arc::clone(ledger)));
+                tasks.spawn(self.clone().query(slot, window, ledger.clone()));
             } else {
-                tasks.spawn(self.clone().reserve(window, Arc::clone(ledger)));
+                tasks.spawn(self.clone().reserve(window, ledger.clone()));
             }
         }
     }
@@ -138,7 +139,7 @@ impl<S: Session> Connection<S> {
     async fn ask(&mut self, commands: &[Asked], sent_at: Instant, timed: bool, ledger: &SharedLedger) -> bool {
         let answers = self.session.execute(commands).await;
         let now = Instant::now();
-        let mut ledger = lock(ledger);
+        let mut ledger = ledger.lock();
         ledger.arrived(now);
         if timed {
             ledger.latency(now - sent_at, commands.len() as u64);
@@ -173,7 +174,7 @@ impl<S: Session> Connection<S> {
             }
             let answers = self.session.query(&zones).await;
             let now = Instant::now();
-            let mut ledger = lock(&ledger);
+            let mut ledger = ledger.lock();
             ledger.arrived(now);
             ledger.latency(now - sent_at, count as u64);
             match answers {

@@ -2,22 +2,21 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::Result;
 use plimsoll_client::ReservationId;
-use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use super::Work;
 use super::connection::Connection;
 use crate::ledger::{Fate, Ledger, Tally, Window};
-use crate::limits::{DRAIN_TIMEOUT, POSTGRES_CONNECTIONS, REDIS_BATCH_CONNECTIONS, REDIS_PIPELINE, WARM_UP};
+use crate::limits::{POSTGRES_CONNECTIONS, REDIS_BATCH_CONNECTIONS, REDIS_PIPELINE};
 use crate::pools::POOLS_PER_ZONE;
 use crate::preset::Settings;
 use crate::progress::Progress;
 use crate::report::grouped;
+use crate::threads::{Timing, Worker, Workers};
 use crate::usage::Usage;
 
 /// The load, in the peer's terms.
@@ -192,56 +191,18 @@ pub(super) struct Used {
     pub(super) generator_cpu: f64,
 }
 
-/// A ledger that the connections of one thread share.
-pub(super) type SharedLedger = Arc<Mutex<Ledger>>;
-
 /// What a thread that panicked has left is taken as it is.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A thread of the generator, as the coordinator sees it.
-struct Worker {
-    ready: oneshot::Receiver<()>,
-    start: oneshot::Sender<Window>,
-    result: oneshot::Receiver<Result<Ledger>>,
-    tally: Arc<Tally>,
-}
-
 /// Runs the threads of the generator through warm-up and window.
 pub(super) async fn drive<S: System>(name: &str, system: &S, plan: &Plan) -> Result<Driven> {
     let plan = Arc::new(plan.clone());
-    let mut workers = Vec::new();
-    for index in 0..plan.workers() {
-        workers.push(spawn(&plan, system.connector(), index)?);
-    }
-    for worker in &mut workers {
-        if (&mut worker.ready).await.is_err() {
-            // It has ended, so that its result says why.
-            (&mut worker.result)
-                .await
-                .context("a thread of the generator panicked")??;
-            bail!("a thread of the generator ended before the run");
-        }
-    }
-    let start = Instant::now() + WARM_UP;
-    let window = Window {
-        start,
-        end: start + Duration::from_secs(plan.seconds),
-        interval: Duration::from_secs(1),
-    };
-    let (mut results, mut tallies) = (Vec::new(), Vec::new());
-    for worker in workers {
-        // One that has ended meanwhile says so in its result.
-        let _ = worker.start.send(window);
-        results.push(worker.result);
-        tallies.push(worker.tally);
-    }
-    let used = watch(name, system, window, plan.seconds, &tallies).await?;
-    let mut ledger = Ledger::new(plan.pools, Arc::default())?;
-    for result in results {
-        ledger.merge(&result.await.context("a thread of the generator panicked")??)?;
-    }
+    let workers = (0..plan.workers()).map(|index| spawn(&plan, system.connector(), index));
+    let workers = Workers::begin(workers.collect::<Result<_>>()?, Timing::default(), plan.seconds).await?;
+    let used = watch(name, system, workers.window, plan.seconds, &workers.tallies).await?;
+    let ledger = workers.ledger().await?;
     Ok(Driven { ledger, used })
 }
 
@@ -283,41 +244,7 @@ async fn watch<S: System>(
 
 fn spawn<C: Connector>(plan: &Arc<Plan>, connector: C, index: usize) -> Result<Worker> {
     let plan = Arc::clone(plan);
-    let tally = Arc::new(Tally::default());
-    let ledger = Ledger::new(plan.pools, Arc::clone(&tally))?;
-    let (ready_sender, ready) = oneshot::channel();
-    let (start, start_receiver) = oneshot::channel();
-    let (result_sender, result) = oneshot::channel();
-    thread::Builder::new()
-        .name(format!("peer-{index}"))
-        .spawn(move || {
-            let outcome = run(&plan, &connector, index, ledger, ready_sender, start_receiver);
-            // The coordinator has gone away when it was interrupted.
-            let _ = result_sender.send(outcome);
-        })
-        .context("cannot start a thread")?;
-    Ok(Worker {
-        ready,
-        start,
-        result,
-        tally,
-    })
-}
-
-fn run<C: Connector>(
-    plan: &Arc<Plan>,
-    connector: &C,
-    index: usize,
-    ledger: Ledger,
-    ready: oneshot::Sender<()>,
-    start: oneshot::Receiver<Window>,
-) -> Result<Ledger> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start a runtime")?;
-    let shared = Arc::new(Mutex::new(ledger));
-    runtime.block_on(async {
+    Worker::spawn(format!("peer-{index}"), plan.pools, async move |ledger| {
         // The connection beside the queries is the one after the load's.
         let connections: Vec<usize> = if index < plan.threads {
             (index..plan.connections).step_by(plan.threads).collect()
@@ -326,27 +253,14 @@ fn run<C: Connector>(
         };
         let mut opened = Vec::new();
         for index in connections {
-            opened.push(Connection::open(plan, connector, index, &shared).await?);
+            opened.push(Connection::open(&plan, &connector, index, &ledger).await?);
         }
-        let _ = ready.send(());
-        let window = start.await.context("the run was given up")?;
-        lock(&shared).set_window(window);
-        let mut tasks = JoinSet::new();
-        for connection in opened {
-            connection.start(window, &shared, &mut tasks);
-        }
-        let all = async {
-            while let Some(ended) = tasks.join_next().await {
-                ended.context("a task of the generator panicked")??;
+        Ok(move |window| {
+            let mut tasks = JoinSet::new();
+            for connection in opened {
+                connection.start(window, &ledger, &mut tasks);
             }
-            anyhow::Ok(())
-        };
-        let deadline = tokio::time::Instant::from_std(window.end + DRAIN_TIMEOUT);
-        tokio::time::timeout_at(deadline, all)
-            .await
-            .map_err(|_| anyhow!("no answers within {DRAIN_TIMEOUT:?} after the last request"))?
-    })?;
-    drop(runtime);
-    let ledger = Arc::into_inner(shared).context("a task of the generator has outlived its runtime")?;
-    Ok(ledger.into_inner().unwrap_or_else(PoisonError::into_inner))
+            tasks
+        })
+    })
 }

@@ -16,10 +16,11 @@ use plimsoll_client::{Applied, Batch, BatchOutcome, Client, ReservationId};
 use tokio::task::JoinSet;
 
 use super::live::Live;
-use super::{Plan, SharedLedger, client_options};
+use super::{Plan, client_options};
 use crate::keys::Draws;
 use crate::ledger::{Fate, Window};
 use crate::limits::RESERVATION_LIFE;
+use crate::threads::SharedLedger;
 
 /// A connection with its live reservations.
 #[derive(Clone, Debug)]

@@ -7,10 +7,11 @@ use anyhow::Result;
 use plimsoll_client::{Applied, Client, Confirming, ReservationId, Reserve, Reserving, Units};
 use tokio::task::JoinSet;
 
-use super::{Plan, SharedLedger, client_options};
+use super::{Plan, client_options};
 use crate::keys::Draws;
 use crate::ledger::{Fate, Ledger, Window};
 use crate::limits::HOLD_SECONDS;
+use crate::threads::SharedLedger;
 
 /// A client with one connection.
 #[derive(Debug)]

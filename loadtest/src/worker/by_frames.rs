@@ -11,10 +11,11 @@ use plimsoll_client::ReservationId;
 use plimsoll_client::protocol::frame::Frame;
 use plimsoll_client::protocol::{OutcomesView, Reserve, wire};
 
+use super::Plan;
 use super::socket::Socket;
-use super::{Plan, SharedLedger};
 use crate::keys::Draws;
 use crate::ledger::{Fate, Ledger, Window};
+use crate::threads::SharedLedger;
 
 /// What a frame in flight asks for.
 #[derive(Clone, Copy, Debug)]

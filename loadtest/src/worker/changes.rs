@@ -16,11 +16,12 @@ use super::buffers::Asked;
 use super::by_frames::{Answered, answered};
 use super::queries::read_answer;
 use super::socket::Socket;
-use super::{Plan, SharedLedger, client_options};
+use super::{Plan, client_options};
 use crate::keys::Draws;
 use crate::ledger::{Fate, Window};
 use crate::limits::{CHANGES_INTERVAL, PROBE_REST, PROBE_TIMEOUT};
 use crate::pools::{ALL_WINDOWS, zone_name};
+use crate::threads::SharedLedger;
 
 /// The connections, ready to begin.
 pub(super) struct Changes {

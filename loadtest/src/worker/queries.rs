@@ -10,11 +10,12 @@ use anyhow::{Result, anyhow, bail};
 use plimsoll_client::protocol::frame::Frame;
 use plimsoll_client::protocol::{payload, wire};
 
+use super::Plan;
 use super::buffers::Asked;
 use super::socket::Socket;
-use super::{Plan, SharedLedger};
 use crate::ledger::{Fate, Ledger, Window};
 use crate::pools::{ALL_WINDOWS, POOLS_PER_ZONE, zone_name};
+use crate::threads::SharedLedger;
 
 /// A frame, and whether it is on its way.
 #[derive(Debug)]
