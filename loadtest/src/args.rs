@@ -11,7 +11,7 @@ use crate::limits::{
 use crate::load::arguments::RunArguments;
 use crate::peers::Peer;
 use crate::preset::Preset;
-use crate::requirement::{Requirement, parse_requirement};
+use crate::setup::Setup;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -65,7 +65,7 @@ pub(crate) struct PresetArguments {
     pub(crate) seconds: Option<u64>,
 
     /// Processors of the server [default: what the preset says]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "engine")]
     pub(crate) cores: Option<u32>,
 
     /// Connections [default: what the preset says]
@@ -108,46 +108,13 @@ pub(crate) struct PresetArguments {
     #[arg(long, value_enum, default_value = "frames")]
     pub(crate) via: Via,
 
-    /// Seed of keys and of the choice of pools [default: 1 for a server of its own, random for a running one]
-    #[arg(long, value_name = "N")]
-    pub(crate) seed: Option<u64>,
-
-    /// Use this running server instead of one of its own; its resources are then not measured
-    #[arg(long, value_name = "ADDR", conflicts_with_all = ["cores", "server", "key_retention", "snapshot_after", "journal_space"])]
-    pub(crate) engine: Option<String>,
-
-    /// The program `plimsoll` [default: the one beside this program]
-    #[arg(long, value_name = "PATH")]
-    pub(crate) server: Option<PathBuf>,
-
-    /// Where the fresh data directory is made, and where the floor of a sync is measured [default: the system's directory for temporary files]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) data: Option<PathBuf>,
-
-    /// How long the server remembers ended reservations
-    #[arg(long, value_name = "TIME", default_value = "1s")]
-    pub(crate) key_retention: String,
-
     /// Bytes of a core's journal from snapshot to snapshot, such as 64MiB [default: the server's]
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", conflicts_with = "engine")]
     pub(crate) snapshot_after: Option<String>,
 
     /// How much disk the journal of each core may take [default: the server's]
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", conflicts_with = "engine")]
     pub(crate) journal_space: Option<String>,
-
-    /// Write the figures to this file as one JSON object
-    #[arg(long, value_name = "FILE")]
-    pub(crate) json: Option<PathBuf>,
-
-    /// Write a page with figures and charts to this file
-    #[arg(long, value_name = "FILE")]
-    pub(crate) html: Option<PathBuf>,
-
-    /// Fail unless these hold: p50, p90, p99, p999, max (at most a time), rate (at least, with k or M), ratio (at most; `single`;
-    /// at least; `hot`), share (at least; `overload`)
-    #[arg(long, value_name = "NAME=VALUE[,..]", value_delimiter = ',', value_parser = parse_requirement)]
-    pub(crate) require: Vec<Requirement>,
 
     /// Measure these systems beside it with the same work, each started by the harness in a directory of its own below --data
     #[arg(
@@ -166,6 +133,19 @@ pub(crate) struct PresetArguments {
     /// The directory of PostgreSQL's programs [default: that in PATH, or the newest of /usr/lib/postgresql]
     #[arg(long, value_name = "DIR", requires = "against")]
     pub(crate) postgres_bin: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) setup: Setup,
+}
+
+impl PresetArguments {
+    pub(crate) fn setup(&self) -> Setup {
+        Setup {
+            snapshot_after: self.snapshot_after.clone(),
+            journal_space: self.journal_space.clone(),
+            ..self.setup.clone()
+        }
+    }
 }
 
 #[cfg(test)]
@@ -193,7 +173,7 @@ mod tests {
             (plain.preset, plain.seconds, plain.threads, plain.cores),
             (Preset::P16, None, 1, None)
         );
-        assert_eq!((plain.key_retention.as_str(), plain.via), ("1s", Via::Frames));
+        assert_eq!((plain.setup.key_retention.as_str(), plain.via), ("1s", Via::Frames));
         let full = parse(
             "plimsoll-loadtest preset batched --seconds 3 --cores 2 --connections 4 --in-flight 8 --batch 100 --pools 7 \
              --live 1000 --threads 2 --require p99=1ms,rate=100k --json out.json",
@@ -204,7 +184,7 @@ mod tests {
             (Some(2), Some(4), Some(8))
         );
         assert_eq!((full.batch, full.pools, full.live), (Some(100), Some(7), Some(1000)));
-        assert_eq!(full.require.len(), 2);
+        assert_eq!(full.setup.require.len(), 2);
         let recovery = parse("plimsoll-loadtest preset recovery --live 9 --tail 5,10 --journal-space 1GiB")
             .expect("all options are known");
         assert_eq!((recovery.tail.as_slice(), recovery.live), (&[5, 10][..], Some(9)));

@@ -274,7 +274,7 @@ fn check(arguments: &PresetArguments) -> Result<(), &'static str> {
     if is_driven && (arguments.hold || arguments.via == Via::Client) {
         return Err("an open loop sends reserves in frames: --hold and --via client have no meaning");
     }
-    if matches!(preset, Preset::Hot | Preset::Overload) && arguments.engine.is_some() {
+    if matches!(preset, Preset::Hot | Preset::Overload) && arguments.setup.engine.is_some() {
         return Err("the presets hot and overload start servers of their own");
     }
     if preset == Preset::Hot && arguments.pools.is_some_and(|pools| pools < 2) {
@@ -289,13 +289,13 @@ fn check(arguments: &PresetArguments) -> Result<(), &'static str> {
     if !arguments.tail.is_sorted() {
         return Err("--tail: expected rising numbers");
     }
-    if is_recovery && (arguments.engine.is_some() || arguments.snapshot_after.is_some()) {
+    if is_recovery && (arguments.setup.engine.is_some() || arguments.snapshot_after.is_some()) {
         return Err("the preset recovery starts servers of its own, and says when they take snapshots");
     }
     if is_recovery && (arguments.connections.is_some() || arguments.in_flight.is_some()) {
         return Err("the preset recovery is no load: --connections and --in-flight have no meaning");
     }
-    if is_recovery && !arguments.require.is_empty() {
+    if is_recovery && !arguments.setup.require.is_empty() {
         return Err("--require has no meaning for the preset recovery");
     }
     Ok(())

@@ -46,7 +46,7 @@ pub(crate) fn run(arguments: &PresetArguments) -> Result<bool> {
         Ok(settings) => settings,
         Err(wrong) => wrong_usage(wrong),
     };
-    let setup = Setup::from(arguments);
+    let setup = arguments.setup();
     let directory = setup.data.clone().unwrap_or_else(std::env::temp_dir);
     let peers = Peers::find(arguments, &settings, &directory)?;
     let runtime = runtime()?;
@@ -76,7 +76,7 @@ pub(crate) fn run_free(arguments: &RunArguments) -> Result<bool> {
         Err(Ok(wrong)) => wrong_usage(&wrong),
         Err(Err(error)) => return Err(error),
     };
-    let setup = Setup::from(arguments);
+    let setup = arguments.setup.clone();
     let directory = setup.data.clone().unwrap_or_else(std::env::temp_dir);
     let measured = runtime()?.block_on(unless_stopped(measure(&setup, &settings, &directory)))?;
     conclude(&measured, &Beside::default(), &setup)

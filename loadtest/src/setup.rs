@@ -2,56 +2,51 @@
 
 use std::path::PathBuf;
 
-use crate::args::PresetArguments;
-use crate::load::arguments::RunArguments;
-use crate::requirement::Requirement;
+use clap::Args;
+
+use crate::requirement::{Requirement, parse_requirement};
 
 /// Which server is used, where, and what is done with the figures.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Setup {
+    /// Seed of arrivals, keys and choices [default: 1 for a server of its own, random for a running one]
+    #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
-    /// A running server instead of one of the harness's own.
+
+    /// Use this running server instead of one of its own; its resources are then not measured
+    #[arg(long, value_name = "ADDR", conflicts_with_all = ["server", "key_retention"])]
     pub(crate) engine: Option<String>,
+
+    /// The program `plimsoll` [default: the one beside this program]
+    #[arg(long, value_name = "PATH")]
     pub(crate) server: Option<PathBuf>,
+
+    /// Where the fresh data directory is made, and where the floor of a sync is measured [default: the system's directory for temporary files]
+    #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
+
+    /// How long the server remembers ended reservations
+    #[arg(long, value_name = "TIME", default_value = "1s")]
     pub(crate) key_retention: String,
-    pub(crate) snapshot_after: Option<String>,
-    pub(crate) journal_space: Option<String>,
+
+    /// Write the figures to this file as one JSON object
+    #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+
+    /// Write a page with figures and charts to this file
+    #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
+
+    /// Fail unless these hold: p50, p90, p99, p999, max (at most a time), rate (at least, with k or M), ratio (at most; `single`;
+    /// at least; `hot`), share (at least; `overload`)
+    #[arg(long, value_name = "NAME=VALUE[,..]", value_delimiter = ',', value_parser = parse_requirement)]
     pub(crate) require: Vec<Requirement>,
-}
 
-impl From<&PresetArguments> for Setup {
-    fn from(arguments: &PresetArguments) -> Self {
-        Self {
-            seed: arguments.seed,
-            engine: arguments.engine.clone(),
-            server: arguments.server.clone(),
-            data: arguments.data.clone(),
-            key_retention: arguments.key_retention.clone(),
-            snapshot_after: arguments.snapshot_after.clone(),
-            journal_space: arguments.journal_space.clone(),
-            json: arguments.json.clone(),
-            html: arguments.html.clone(),
-            require: arguments.require.clone(),
-        }
-    }
-}
+    /// Only presets take it.
+    #[arg(skip)]
+    pub(crate) snapshot_after: Option<String>,
 
-impl From<&RunArguments> for Setup {
-    fn from(arguments: &RunArguments) -> Self {
-        Self {
-            seed: arguments.seed,
-            engine: arguments.engine.clone(),
-            server: arguments.server.clone(),
-            data: arguments.data.clone(),
-            key_retention: arguments.key_retention.clone(),
-            snapshot_after: None,
-            journal_space: None,
-            json: arguments.json.clone(),
-            html: arguments.html.clone(),
-            require: arguments.require.clone(),
-        }
-    }
+    /// Only presets take it.
+    #[arg(skip)]
+    pub(crate) journal_space: Option<String>,
 }

@@ -19,8 +19,9 @@ use crate::limits::{
     SECONDS_MAX, THREADS_MAX,
 };
 use crate::preset::{Preset, Settings};
-use crate::requirement::{Requirement, parse_rate, parse_requirement};
+use crate::requirement::parse_rate;
 use crate::schedule::{Arrivals, Rate};
+use crate::setup::Setup;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -104,37 +105,8 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=THREADS_MAX))]
     pub(crate) threads: u32,
 
-    /// Seed of arrivals, keys and choices [default: 1 for a server of its own, random for a running one]
-    #[arg(long, value_name = "N")]
-    pub(crate) seed: Option<u64>,
-
-    /// Use this running server instead of one of its own; its resources are then not measured
-    #[arg(long, value_name = "ADDR", conflicts_with_all = ["server", "key_retention"])]
-    pub(crate) engine: Option<String>,
-
-    /// The program `plimsoll` [default: the one beside this program]
-    #[arg(long, value_name = "PATH")]
-    pub(crate) server: Option<PathBuf>,
-
-    /// Where the fresh data directory is made [default: the system's directory for temporary files]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) data: Option<PathBuf>,
-
-    /// How long the server remembers ended reservations
-    #[arg(long, value_name = "TIME", default_value = "1s")]
-    pub(crate) key_retention: String,
-
-    /// Write the figures to this file as one JSON object
-    #[arg(long, value_name = "FILE")]
-    pub(crate) json: Option<PathBuf>,
-
-    /// Write a page with figures and charts to this file
-    #[arg(long, value_name = "FILE")]
-    pub(crate) html: Option<PathBuf>,
-
-    /// Fail unless these hold: p50, p90, p99, p999, max (at most a time), rate (at least, with k or M)
-    #[arg(long, value_name = "NAME=VALUE[,..]", value_delimiter = ',', value_parser = parse_requirement)]
-    pub(crate) require: Vec<Requirement>,
+    #[command(flatten)]
+    pub(crate) setup: Setup,
 }
 
 fn parse_speed(text: &str) -> Result<f64, String> {

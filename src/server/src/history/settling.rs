@@ -135,6 +135,7 @@ impl Settling {
             used_at: Instant::now(),
         })
     }
+
     /// Reads on. True when all that is durable now was read: a reset can let one live again that had ended, so an end holds only as long as nothing more
     /// happened.
     fn go_on(&mut self, history: &History, budget: &mut Budget) -> Result<bool, Refused> {
