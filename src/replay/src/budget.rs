@@ -8,7 +8,8 @@ const RECORDS_BETWEEN_LOOKS: u32 = 512;
 /// Bounds a piece of reading in time and in bytes. It is looked at between records and blocks, so that every piece gets somewhere.
 #[derive(Debug)]
 pub struct Budget {
-    until: Instant,
+    /// Nothing when time does not count.
+    until: Option<Instant>,
     bytes: u64,
     records: u32,
     is_spent: bool,
@@ -29,8 +30,18 @@ impl Budget {
     /// So much time, and so many bytes of records.
     pub fn new(time: Duration, bytes: u64) -> Budget {
         Budget {
-            until: Instant::now() + time,
+            until: Some(Instant::now() + time),
             bytes,
+            records: 0,
+            is_spent: false,
+        }
+    }
+
+    /// Never spent.
+    pub fn unlimited() -> Budget {
+        Budget {
+            until: None,
+            bytes: u64::MAX,
             records: 0,
             is_spent: false,
         }
@@ -39,7 +50,7 @@ impl Budget {
     /// A block or a file was looked at.
     pub fn spend(&mut self, bytes: u64) {
         self.bytes = self.bytes.saturating_sub(bytes);
-        self.is_spent |= self.bytes == 0 || Instant::now() >= self.until;
+        self.is_spent |= self.bytes == 0 || self.until.is_some_and(|until| Instant::now() >= until);
     }
 
     /// A record was looked at; now and then the clock is too.

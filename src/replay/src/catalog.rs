@@ -6,7 +6,7 @@ use std::sync::Arc;
 use plimsoll_domain::{Event, PoolDefinition, PoolId, Timestamp};
 
 use crate::error::ReplayError;
-use crate::history::{EventRange, History};
+use crate::history::{History, Selection};
 use crate::keys::keys_of_name;
 
 /// The definitions of the pools that live at a moment, by id.
@@ -19,16 +19,14 @@ impl Catalog {
     /// Those of the pools that were there just before this time, retired ones included: the index leads to the definitions.
     ///
     /// # Errors
-    /// As for [`crate::Events::next`].
+    /// As for [`crate::Forward::next`].
     pub fn before(history: &History, time: Timestamp) -> Result<Catalog, ReplayError> {
         let mut catalog = Catalog::default();
-        let range = EventRange {
-            until: Timestamp(time.0.saturating_sub(1)),
+        let mut events = history.events(Selection {
             keys: Some(keys_of_name(None)),
-            ..EventRange::ALL
-        };
-        let mut events = history.events(&range)?;
-        while let Some(recorded) = events.next()? {
+            ..Selection::until(Timestamp(time.0.saturating_sub(1)))
+        })?;
+        while let Some(recorded) = events.next(history)? {
             if let Event::PoolCreated(defined) | Event::PoolChanged(defined) = &recorded.event {
                 catalog
                     .definitions
@@ -73,16 +71,15 @@ impl History {
     /// The pools that ever had this name, in the order of their lives: a retired one can be followed by another of the same name.
     ///
     /// # Errors
-    /// As for [`crate::Events::next`].
+    /// As for [`crate::Forward::next`].
     pub fn pools_named(&self, name: &str) -> Result<Vec<PoolId>, ReplayError> {
-        let range = EventRange {
+        let mut pools = Vec::new();
+        let mut events = self.events(Selection {
             partition: Some(plimsoll_domain::partition_of(name)),
             keys: Some(keys_of_name(Some(name))),
-            ..EventRange::ALL
-        };
-        let mut pools = Vec::new();
-        let mut events = self.events(&range)?;
-        while let Some(recorded) = events.next()? {
+            ..Selection::ALL
+        })?;
+        while let Some(recorded) = events.next(self)? {
             if let Event::PoolCreated(defined) = &recorded.event
                 && *defined.definition.name == *name
             {

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use plimsoll_domain::{Counters, Event, PastReservation, PoolDefinition, PoolId, ReservationId, Timestamp, Units};
 
+use crate::budget::{Budget, Step};
 use crate::effect::After;
 use crate::error::ReplayError;
-use crate::history::{EventRange, History, RecordedEvent};
+use crate::history::{History, RecordedEvent, Selection};
 use crate::keys::keys_of_pool;
 use crate::kind::reservation_of;
 
@@ -48,31 +49,52 @@ impl PoolLedger {
     /// The pool as of a time: after its last event that is not later.
     ///
     /// # Errors
-    /// As for [`crate::Events::next`].
+    /// As for [`Forward::next`](crate::Forward::next).
     pub fn at(history: &History, pool: PoolId, time: Timestamp) -> Result<PoolLedger, ReplayError> {
         let mut ledger = PoolLedger::new(pool);
         ledger.follow(history, time, |_, _, _| ControlFlow::Continue(()))?;
         Ok(ledger)
     }
 
+    /// The pool as of a time, as [`PoolLedger::at`], read in pieces: `budget` gives what the next piece may take, and nothing when it shall not go on;
+    /// then there is no ledger either.
+    ///
+    /// # Errors
+    /// As for [`Forward::next`](crate::Forward::next).
+    pub fn at_within(
+        history: &History,
+        pool: PoolId,
+        time: Timestamp,
+        mut budget: impl FnMut() -> Option<Budget>,
+    ) -> Result<Option<PoolLedger>, ReplayError> {
+        let mut ledger = PoolLedger::new(pool);
+        let mut events = history.events(events_of(pool, time))?;
+        while let Some(mut piece) = budget() {
+            loop {
+                match events.next_within(history, &mut piece)? {
+                    Step::Next(recorded) if recorded.event.pool() == Some(pool) => ledger.take(&recorded.event),
+                    Step::Next(_) => {}
+                    Step::Paused => break,
+                    Step::End => return Ok(Some(ledger)),
+                }
+            }
+        }
+        Ok(None)
+    }
+
     /// Takes all of the pool's events up to a time, or until `each` breaks off, and gives each to `each`: with the reference of the reservation that it is
     /// about, if that has one, and with what it leaves.
     ///
     /// # Errors
-    /// As for [`crate::Events::next`].
+    /// As for [`Forward::next`](crate::Forward::next).
     pub fn follow(
         &mut self,
         history: &History,
         until: Timestamp,
         mut each: impl FnMut(&RecordedEvent, Option<&str>, &PoolLedger) -> ControlFlow<()>,
     ) -> Result<(), ReplayError> {
-        let mut events = history.events(&EventRange {
-            until,
-            partition: Some(self.pool.partition()),
-            keys: Some(keys_of_pool(self.pool)),
-            ..EventRange::ALL
-        })?;
-        while let Some(recorded) = events.next()? {
+        let mut events = history.events(events_of(self.pool, until))?;
+        while let Some(recorded) = events.next(history)? {
             if recorded.event.pool() == Some(self.pool) {
                 let reference = match (&recorded.event, reservation_of(&recorded.event)) {
                     (Event::Reserved(reserved), _) => reserved.reference.clone(),
@@ -191,5 +213,14 @@ impl PoolLedger {
             Some(_) => &mut self.held,
             None => &mut self.confirmed,
         }
+    }
+}
+
+/// Where the events of a pool up to a time are; others come along.
+fn events_of(pool: PoolId, until: Timestamp) -> Selection {
+    Selection {
+        partition: Some(pool.partition()),
+        keys: Some(keys_of_pool(pool)),
+        ..Selection::until(until)
     }
 }

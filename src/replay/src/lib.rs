@@ -3,11 +3,11 @@
 //! Everything here reads only, takes no lock, and goes no further than what is durable; so a server may run on the directory. Memory is in proportion
 //! to what lives at a time, never to the length of the history.
 //!
-//! - [`History`] gives the events, of all journals that there ever were, one at a time.
+//! - [`History`] gives the events, of all journals that there ever were: [`Forward`] from any [`Positions`] on, [`Newest`] from there back, one at a time or
+//!   in bounded pieces.
 //! - [`Replayer`] applies them to a state of the domain, up to a moment and then further.
 //! - [`PoolLedger`] follows a single pool, which an index leads to.
-//! - [`Catalog`] knows the names of pools.
-//! - [`Forward`] and [`Newest`] give events in pieces, from any [`Positions`] on or back; [`FollowedPools`] keeps the pools' counters along them.
+//! - [`Catalog`] knows the names of pools; [`FollowedPools`] keeps their counters as well.
 //! - [`verify`] checks everything that can be checked.
 //!
 //! ```no_run
@@ -23,6 +23,7 @@
 
 mod budget;
 mod catalog;
+mod cursor;
 mod effect;
 mod error;
 mod forward;
@@ -41,8 +42,8 @@ pub use budget::{Budget, Step};
 pub use catalog::Catalog;
 pub use effect::{After, Effect};
 pub use error::{RecordFault, ReplayError, SnapshotFault};
-pub use forward::{Forward, Selection};
-pub use history::{EventRange, Events, History, RecordedEvent};
+pub use forward::Forward;
+pub use history::{History, RecordedEvent, Selection};
 pub use keys::{keys_of_name, keys_of_pool, keys_of_reference, put_keys};
 pub use kind::{KINDS, kind_of, reservation_of};
 pub use ledger::PoolLedger;

@@ -6,8 +6,7 @@ use plimsoll_journal::{BackwardReader, HistoryPlace, Lsn, Record};
 
 use crate::budget::{Budget, Step};
 use crate::error::{RecordFault, ReplayError};
-use crate::forward::Selection;
-use crate::history::{History, RecordedEvent};
+use crate::history::{History, RecordedEvent, Selection};
 use crate::positions::Positions;
 
 /// Reads events in the reversed order of [`crate::Forward`]. What has no core any more comes after everything that has.

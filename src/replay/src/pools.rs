@@ -11,8 +11,8 @@ use plimsoll_journal::{Lsn, SnapshotReader};
 use crate::budget::{Budget, Step};
 use crate::effect::{After, Effect};
 use crate::error::{ReplayError, SnapshotFault};
-use crate::forward::{Forward, Selection};
-use crate::history::History;
+use crate::forward::Forward;
+use crate::history::{History, Selection};
 use crate::positions::Positions;
 
 /// Of so many retired pools the definitions are kept; past that all are forgotten.
@@ -130,7 +130,7 @@ impl FollowedPools {
     /// Takes what is durable now and not later than `until`, where `upto` is given no further than to there. True when that was all.
     ///
     /// # Errors
-    /// As for [`Forward::next`]; then what was before the fault is taken.
+    /// As for [`Forward::next_within`]; then what was before the fault is taken.
     pub fn advance(
         &mut self,
         history: &History,
@@ -138,13 +138,9 @@ impl FollowedPools {
         until: Timestamp,
         budget: &mut Budget,
     ) -> Result<bool, ReplayError> {
-        let selection = Selection {
-            times: i64::MIN..=until.0,
-            ..Selection::ALL
-        };
-        let mut events = Forward::open(history, &self.positions, upto, selection)?;
+        let mut events = Forward::open(history, &self.positions, upto, Selection::until(until))?;
         let result = loop {
-            match events.next(history, budget) {
+            match events.next_within(history, budget) {
                 Ok(Step::Next(recorded)) => self.take(&recorded.event),
                 Ok(Step::Paused) => break Ok(false),
                 Ok(Step::End) => break Ok(true),

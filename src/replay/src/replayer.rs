@@ -1,12 +1,12 @@
 //! The state at a past moment.
 
-use std::ops::ControlFlow;
-
 use plimsoll_domain::{State, StateOptions, Timestamp};
 use plimsoll_journal::{HistoryRange, Lsn};
 
+use crate::budget::Budget;
+use crate::cursor::JournalCursor;
 use crate::error::{RecordFault, ReplayError};
-use crate::history::{History, JournalEvents, RecordedEvent};
+use crate::history::{History, RecordedEvent, Selection};
 use crate::snapshots::newest_common_base;
 
 /// A moment of the past.
@@ -32,9 +32,7 @@ pub struct Replayer<'history> {
 
 /// A journal that is applied.
 struct Following {
-    events: JournalEvents,
-    /// Read, and beyond the last moment.
-    pending: Option<RecordedEvent>,
+    events: JournalCursor,
     /// The last one that was applied.
     reached: Reached,
 }
@@ -95,13 +93,9 @@ impl<'history> Replayer<'history> {
         let mut journals = Vec::new();
         for journal in 0..history.view().journals().len() {
             if let Some(reached) = reached(journal) {
-                let range = HistoryRange {
-                    from: Lsn(reached.lsn.0 + 1),
-                    ..HistoryRange::ALL
-                };
+                let from = Lsn(reached.lsn.0 + 1);
                 journals.push(Following {
-                    events: history.reader(journal, range)?,
-                    pending: None,
+                    events: JournalCursor::open(history, journal, from, Lsn(u64::MAX))?,
                     reached,
                 });
             }
@@ -126,7 +120,7 @@ impl<'history> Replayer<'history> {
         };
         let journals = self.history.view().journals();
         let until_of = |following: &Following| {
-            let core = journals[following.events.journal].core;
+            let core = journals[following.events.journal()].core;
             let of_this = of_core.filter(|(of, _)| Some(*of) == core);
             Until {
                 time,
@@ -141,7 +135,7 @@ impl<'history> Replayer<'history> {
             return Err(ReplayError::Backwards);
         }
         for following in &mut self.journals {
-            let journal = following.events.journal;
+            let journal = following.events.journal();
             let until = until_of(following);
             while let Some(recorded) = following.next(self.history, until)? {
                 self.state.check_fits(&recorded.event).map_err(|why| {
@@ -168,15 +162,12 @@ impl<'history> Replayer<'history> {
 impl Following {
     /// The next event, if it is not beyond.
     fn next(&mut self, history: &History, until: Until) -> Result<Option<RecordedEvent>, ReplayError> {
-        if self.pending.is_none() {
-            let directory = &history.view().journals()[self.events.journal].directory;
-            self.pending = self.events.next(directory, |_| ControlFlow::Continue(true))?;
-        }
+        self.events.fill(history, &Selection::ALL, &mut Budget::unlimited())?;
         let is_beyond = |recorded: &RecordedEvent| recorded.time > until.time || recorded.lsn > until.lsn;
-        if self.pending.as_ref().is_none_or(is_beyond) {
+        if self.events.peek().is_none_or(is_beyond) {
             return Ok(None);
         }
-        Ok(self.pending.take())
+        Ok(self.events.take())
     }
 }
 
@@ -199,11 +190,10 @@ pub(crate) fn time_of(history: &History, core: u16, lsn: Lsn) -> Result<Timestam
             upto: lsn,
             ..HistoryRange::ALL
         };
-        let mut events = history.reader(journal, range)?;
-        let directory = &journals[journal].directory;
+        let mut records = history.reader(journal, range)?;
         let mut time = None;
-        while let Some(recorded) = events.next(directory, |_| ControlFlow::Continue(true))? {
-            time = Some(recorded.time);
+        while let Some(next) = records.next(|record, _| Timestamp(record.time))? {
+            time = Some(next);
         }
         match time {
             Some(time) => return Ok(time),

@@ -11,12 +11,13 @@ use std::ops::ControlFlow;
 
 use plimsoll_domain::{Event, PoolId, State, StateOptions, Timestamp};
 use plimsoll_journal::{
-    DirectorySnapshot, DirectoryView, FileError, HistoryRange, HistorySummary, Lsn, SegmentNumber, SnapshotReader,
-    StorageError, check_end, check_history,
+    DirectorySnapshot, DirectoryView, FileError, HistorySummary, Lsn, SegmentNumber, SnapshotReader, StorageError,
+    check_end, check_history,
 };
 
+use crate::cursor::JournalCursor;
 use crate::error::{RecordFault, ReplayError, SnapshotFault};
-use crate::history::History;
+use crate::history::{History, Selection};
 use crate::keys::put_keys;
 use crate::snapshots::{partition_digests, restore_open};
 
@@ -158,20 +159,20 @@ fn apply(
     progress: &mut impl FnMut(VerifyProgress),
 ) -> Result<CoreReport, ReplayError> {
     let entry = &history.view().journals()[journal];
-    let mut events = history.reader(journal, HistoryRange::ALL)?;
+    let mut events = JournalCursor::open(history, journal, Lsn(1), Lsn(u64::MAX))?;
     let mut report = CoreReport {
         journal,
         core: entry.core,
         files,
         records: 0,
-        last_lsn: events.reader.upto(),
+        last_lsn: events.last(),
         times: None,
         snapshots: Vec::new(),
     };
     let mut keys = Vec::new();
     let mut reset = None;
     let bytes_before = now.bytes;
-    while let Some(recorded) = events.next(&entry.directory, |_| ControlFlow::Continue(true))? {
+    while let Some(recorded) = events.next(history, &Selection::ALL)? {
         // The oldest is last, so that it is taken first.
         while let Some(snapshot) = snapshots.pop_if(|(snapshot, _)| snapshot.lsn < recorded.lsn) {
             // A snapshot is of the end of a batch: no record has its LSN, and the next one's is the next.
@@ -183,7 +184,7 @@ fn apply(
         }
         keys.clear();
         put_keys(&recorded.event, &mut keys);
-        if keys.iter().any(|key| !events.reader.is_indexed(*key)) {
+        if keys.iter().any(|key| !events.is_indexed(*key)) {
             return Err(fault(RecordFault::NotIndexed));
         }
         if !belongs(&mut reset, recorded.lsn, &recorded.event) {
@@ -197,11 +198,11 @@ fn apply(
         now.records += 1;
         report.times = Some((report.times.map_or(recorded.time, |(first, _)| first), recorded.time));
         if report.records.is_multiple_of(PROGRESS_RECORD_COUNT) {
-            now.bytes = bytes_before + events.reader.bytes();
+            now.bytes = bytes_before + events.bytes();
             progress(*now);
         }
     }
-    now.bytes = bytes_before + events.reader.bytes();
+    now.bytes = bytes_before + events.bytes();
     while let Some(snapshot) = snapshots.pop() {
         if snapshot.0.lsn > report.last_lsn {
             return Err(ReplayError::Snapshot {

@@ -6,7 +6,7 @@ use clap::Args;
 use plimsoll_client::{Key, KeySource};
 use plimsoll_domain::{Event, PoolId, ReservationId, Timestamp};
 use plimsoll_replay::{
-    Catalog, EventRange, History, KINDS, Moment, PoolLedger, RecordedEvent, ReplayError, Replayer, keys_of_pool,
+    Catalog, History, KINDS, Moment, PoolLedger, RecordedEvent, ReplayError, Replayer, Selection, keys_of_pool,
     kind_of, reservation_of,
 };
 
@@ -73,26 +73,24 @@ pub(super) fn run(arguments: &DumpArguments) -> Result<(), Failure> {
     let history = open(data)?;
     let failed = |error| failure_of(error, data);
     let mut filter = Filter::new(arguments);
-    let mut range = EventRange {
-        until: arguments.until.unwrap_or(EventRange::ALL.until),
-        ..EventRange::ALL
-    };
+    let until = arguments.until.unwrap_or(Timestamp(i64::MAX));
+    let mut selection = Selection::until(until);
     if let Some(name) = &arguments.pool {
         filter.pools = Some(pools_named(&history, name, data)?);
-        range.partition = Some(plimsoll_domain::partition_of(name));
+        selection.partition = Some(plimsoll_domain::partition_of(name));
         if let Some([pool]) = filter.pools.as_deref() {
-            range.keys = Some(keys_of_pool(*pool));
+            selection.keys = Some(keys_of_pool(*pool));
         }
     }
     if let Some(reservation) = arguments.reservation {
-        range.partition = Some(ReservationId(reservation.0).parts().partition);
+        selection.partition = Some(ReservationId(reservation.0).parts().partition);
     }
     // What made the reservations may lie before.
     let starts_late = arguments.from.filter(|_| !filter.follows_reservations());
     let mut catalog = Catalog::default();
     let mut references = References::default();
     if let Some(from) = starts_late {
-        range.from = from;
+        selection.times = from..=until;
         catalog = Catalog::before(&history, from).map_err(failed)?;
         if filter.needs_references() {
             references = References::before(&history, from, filter.pools.as_deref()).map_err(failed)?;
@@ -101,9 +99,9 @@ pub(super) fn run(arguments: &DumpArguments) -> Result<(), Failure> {
     let dimensions = history.view().dimensions();
     let mut output = Output::new();
     let bar = progress_bar(history.size().map_err(failed)?);
-    let mut events = history.events(&range).map_err(failed)?;
+    let mut events = history.events(selection).map_err(failed)?;
     let mut count = 0u64;
-    while let Some(recorded) = events.next().map_err(failed)? {
+    while let Some(recorded) = events.next(&history).map_err(failed)? {
         count += 1;
         if count.is_multiple_of(PROGRESS_EVENT_COUNT) {
             bar.set_position(events.bytes());

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use clap::Args;
 use plimsoll_domain::{PoolId, ReservationId, Timestamp};
-use plimsoll_replay::{EventRange, History, PoolLedger, ReplayError, reservation_of};
+use plimsoll_replay::{History, PoolLedger, ReplayError, Selection, reservation_of};
 
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
@@ -55,7 +55,7 @@ pub(super) fn run(arguments: &HistoryArguments) -> Result<(), Failure> {
         pools = vec![pool];
     }
     let dimensions = history.view().dimensions();
-    let until = arguments.until.unwrap_or(EventRange::ALL.until);
+    let until = arguments.until.unwrap_or(Timestamp(i64::MAX));
     let mut output = Output::new();
     let mut printed = Ok(());
     for pool in pools {
@@ -87,11 +87,11 @@ pub(super) fn run(arguments: &HistoryArguments) -> Result<(), Failure> {
 
 /// The pool of a reservation: no index leads from one to the other, so its partition's events are read until it is made.
 fn pool_of(history: &History, id: ReservationId) -> Result<Option<PoolId>, ReplayError> {
-    let mut events = history.events(&EventRange {
+    let mut events = history.events(Selection {
         partition: Some(id.parts().partition),
-        ..EventRange::ALL
+        ..Selection::ALL
     })?;
-    while let Some(recorded) = events.next()? {
+    while let Some(recorded) = events.next(history)? {
         if reservation_of(&recorded.event) == Some(id) {
             return Ok(recorded.event.pool());
         }

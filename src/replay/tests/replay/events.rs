@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use plimsoll_domain::{Event, Timestamp};
 use plimsoll_journal::Lsn;
-use plimsoll_replay::{After, Catalog, EventRange, History, Moment, PoolLedger, Replayer, keys_of_reference, kind_of};
+use plimsoll_replay::{After, Catalog, History, Moment, PoolLedger, Replayer, Selection, keys_of_reference, kind_of};
 
 use crate::written::{BEGIN, STEP, Written};
 
@@ -12,10 +12,10 @@ fn history(written: &Written) -> History {
     History::read(written.path()).unwrap()
 }
 
-fn kinds(history: &History, range: &EventRange) -> Vec<&'static str> {
-    let mut events = history.events(range).unwrap();
+fn kinds(history: &History, selection: Selection) -> Vec<&'static str> {
+    let mut events = history.events(selection).unwrap();
     let mut kinds = Vec::new();
-    while let Some(recorded) = events.next().unwrap() {
+    while let Some(recorded) = events.next(history).unwrap() {
         kinds.push(kind_of(&recorded.event));
     }
     kinds
@@ -39,10 +39,10 @@ fn busy() -> (Written, plimsoll_domain::PoolId, plimsoll_domain::PoolId) {
 fn all_events_come_in_order_from_archives_and_segments() {
     let (written, ..) = busy();
     let check = |history: &History| {
-        let mut events = history.events(&EventRange::ALL).unwrap();
+        let mut events = history.events(Selection::ALL).unwrap();
         let mut last = Lsn(0);
         let mut count = 0;
-        while let Some(recorded) = events.next().unwrap() {
+        while let Some(recorded) = events.next(history).unwrap() {
             assert!(recorded.lsn > last);
             last = recorded.lsn;
             count += 1;
@@ -59,12 +59,11 @@ fn a_range_of_times_is_read_alone() {
     let (written, ..) = busy();
     written.archive();
     let at = |step: i64| Timestamp(BEGIN + step * STEP);
-    let range = EventRange {
-        from: at(1_503),
-        until: at(1_504),
-        ..EventRange::ALL
+    let selection = Selection {
+        times: at(1_503)..=at(1_504),
+        ..Selection::ALL
     };
-    assert_eq!(kinds(&history(&written), &range), ["pool_changed", "reserved"]);
+    assert_eq!(kinds(&history(&written), selection), ["pool_changed", "reserved"]);
 }
 
 #[test]
@@ -124,14 +123,14 @@ fn a_pools_history_has_the_counters_after_each_event() {
 fn a_reference_is_found_by_its_key() {
     let (written, ..) = busy();
     written.archive();
-    let range = EventRange {
+    let selection = Selection {
         keys: Some(keys_of_reference("the needle")),
-        ..EventRange::ALL
+        ..Selection::ALL
     };
     let history = history(&written);
-    let mut events = history.events(&range).unwrap();
+    let mut events = history.events(selection).unwrap();
     let (mut found, mut read) = (0, 0);
-    while let Some(recorded) = events.next().unwrap() {
+    while let Some(recorded) = events.next(&history).unwrap() {
         read += 1;
         if let Event::Reserved(reserved) = &recorded.event {
             found += u32::from(reserved.reference.as_deref() == Some("the needle"));
@@ -194,9 +193,9 @@ fn the_catalog_knows_pools_by_their_ids() {
 fn nothing_beyond_the_durable_lsn_is_read() {
     let (mut written, quiet, _) = busy();
     let history = history(&written);
-    let count = kinds(&history, &EventRange::ALL).len();
+    let count = kinds(&history, Selection::ALL).len();
     written.reserve(quiet, 1, 0, "later");
-    assert_eq!(kinds(&history, &EventRange::ALL).len(), count + 1);
+    assert_eq!(kinds(&history, Selection::ALL).len(), count + 1);
     // The control page is what says how far the journal is durable.
     let control = written.journal_directory().join("control");
     let mut page = std::fs::read(&control).unwrap();
@@ -207,7 +206,7 @@ fn nothing_beyond_the_durable_lsn_is_read() {
     let copied = History::read(&copy.path().join("copy")).unwrap();
     let journal = &copied.view().journals()[0].directory;
     std::fs::write(journal.join("control"), page).unwrap();
-    assert_eq!(kinds(&copied, &EventRange::ALL).len(), count);
+    assert_eq!(kinds(&copied, Selection::ALL).len(), count);
 }
 
 #[test]

@@ -85,7 +85,7 @@ impl Reader {
         let mut defined = HashMap::new();
         let selection = Selection {
             partition: question.pool.as_deref().map(partition_of),
-            times: place.since..=i64::MAX,
+            times: Timestamp(place.since)..=Timestamp(i64::MAX),
             ..Selection::ALL
         };
         let mut events = Forward::open(self.history()?, &place.positions, None, selection)?;
@@ -95,7 +95,7 @@ impl Reader {
         while told_count < question.limit && size < HISTORY_ANSWER_SIZE_MAX && passed.len() < FEED_EVENTS_MAX {
             // A label that is not known yet ends the page before its event.
             let before = events.positions();
-            let recorded = match events.next(self.history()?, budget)? {
+            let recorded = match events.next_within(self.history()?, budget)? {
                 Step::Next(recorded) => recorded,
                 Step::Paused => break,
                 Step::End => {

@@ -50,7 +50,7 @@ impl Labels {
             return Ok(Step::End);
         };
         let result = loop {
-            match events.next(history, budget) {
+            match events.next_within(history, budget) {
                 Ok(Step::Next(recorded)) => {
                     if let Event::PoolCreated(defined) | Event::PoolChanged(defined) = &recorded.event {
                         self.known.insert(defined.pool, label_of(&defined.definition));

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use plimsoll_domain::{PoolId, ResetTarget, Timestamp, partition_of};
 use plimsoll_engine::{Answer, Call};
 use plimsoll_protocol::Status;
-use plimsoll_replay::{Forward, History, PoolLedger, ReplayError, Selection, Step, keys_of_pool};
+use plimsoll_replay::PoolLedger;
 
 use super::lookup::unexpected;
 use super::reader::{Page, Reader, work};
@@ -107,7 +107,8 @@ impl Reader {
             kept.used_at = Instant::now();
             return Ok(Arc::clone(&kept.target));
         }
-        let ledger = read_ledger(self.history()?, wanted, goes_on)?.ok_or_else(given_up)?;
+        let budget = || goes_on().then(work);
+        let ledger = PoolLedger::at_within(self.history()?, wanted.pool, wanted.to, budget)?.ok_or_else(given_up)?;
         let Some(definition) = ledger.definition else {
             return Err(Refused(Status::Invalid, "to: the pool did not exist then".into()));
         };
@@ -132,32 +133,6 @@ impl Reader {
 fn given_up() -> Refused {
     let detail = "the server is stopping, or nobody waits for the answer any more; nothing was changed";
     Refused(Status::Unavailable, detail.into())
-}
-
-/// What the pool's events up to that moment leave; nothing when it shall not go on.
-fn read_ledger(
-    history: &History,
-    wanted: Wanted,
-    goes_on: &dyn Fn() -> bool,
-) -> Result<Option<PoolLedger>, ReplayError> {
-    let mut ledger = PoolLedger::new(wanted.pool);
-    let selection = Selection {
-        partition: Some(wanted.pool.partition()),
-        keys: Some(keys_of_pool(wanted.pool)),
-        times: i64::MIN..=wanted.to.0,
-        ..Selection::ALL
-    };
-    let mut events = Forward::open(history, &history.beginning(), None, selection)?;
-    let mut budget = work();
-    loop {
-        match events.next(history, &mut budget)? {
-            Step::Next(recorded) if recorded.event.pool() == Some(wanted.pool) => ledger.take(&recorded.event),
-            Step::Next(_) => {}
-            Step::Paused if goes_on() => budget = work(),
-            Step::Paused => return Ok(None),
-            Step::End => return Ok(Some(ledger)),
-        }
-    }
 }
 
 /// Gives up those that were used longest ago, until no more are left than there may be; the last one stays.

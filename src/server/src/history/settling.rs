@@ -151,7 +151,7 @@ impl Settling {
                 self.upto = end.clone();
                 self.is_read = false;
             }
-            match self.events.next(history, budget)? {
+            match self.events.next_within(history, budget)? {
                 Step::Next(recorded) => self.take(&recorded.event),
                 Step::Paused => return Ok(false),
                 Step::End => self.is_read = true,
@@ -241,7 +241,7 @@ mod tests {
     fn candidates(history: &History) -> Vec<Candidate> {
         let mut events = Forward::open(history, &history.beginning(), None, Selection::ALL).unwrap();
         let mut found: Vec<Candidate> = Vec::new();
-        while let Step::Next(recorded) = events.next(history, &mut hour()).unwrap() {
+        while let Some(recorded) = events.next(history).unwrap() {
             if let Event::Reserved(made) = recorded.event
                 && found
                     .iter()
