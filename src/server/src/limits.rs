@@ -48,8 +48,8 @@ pub(crate) const BYTES_PER_TURN_MAX: usize = 256 * 1024;
 pub(crate) const RARE_FRAME_WEIGHT: usize = 32;
 /// Connections accepted in a row, after which the runtime gets to look at the others.
 pub(crate) const ACCEPTS_IN_A_ROW_MAX: usize = 64;
-/// Connections that are looked at in a row, for what is overdue: 16,384 are then seen within a second.
-pub(crate) const LOOKS_PER_SLICE_MAX: usize = 512;
+/// Connections that are looked at in a row, for what is overdue: 16,384 are then seen within a second, also on an idle server, whose slices are as far apart as beats of the heartbeat.
+pub(crate) const LOOKS_PER_SLICE_MAX: usize = 1024;
 /// What a connection counts in its core's memory beside its buffers: two tasks, their stream and its polls (measured: 1.3 KiB).
 pub(crate) const CONNECTION_SIZE: usize = 4096;
 /// What each connection may hold in buffers whatever the others do.

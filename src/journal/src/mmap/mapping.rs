@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use memmap2::{MmapMut, MmapOptions};
+use memmap2::{Advice, MmapMut, MmapOptions};
 
 use crate::bytes::array_at;
 use crate::control::{CONTROL_HEADER_SIZE, ControlField};
@@ -15,6 +15,7 @@ use crate::error::{Action, StorageError};
 use crate::identifier::SegmentNumber;
 use crate::limits::PAGE_SIZE;
 use crate::mmap::appended::AppendedSegment;
+use crate::mmap::read_through;
 use crate::storage::Segment;
 
 /// A segment's file in memory.
@@ -25,9 +26,10 @@ pub struct MmapSegment {
 }
 
 impl MmapSegment {
-    /// Maps a file that has at least `size` bytes, all of them written, and brings them into memory.
+    /// Maps a file that has at least `size` bytes, all of them written, and brings them into memory: a page that the disk cannot read is an error here,
+    /// and would later be a signal that kills the process.
     pub(super) fn map(
-        file: &File,
+        file: &mut File,
         number: SegmentNumber,
         size: usize,
         path: &Path,
@@ -35,11 +37,13 @@ impl MmapSegment {
         // SAFETY: the mapping is only unsound if the file changes or shrinks below it. It belongs to this process, which holds the lock of the
         // data directory, stores into the file through this mapping alone, and never truncates it; a removed file keeps its pages while it
         // is mapped. All its bytes were written before, so no page of it lacks room on the disk.
-        let map = unsafe { MmapOptions::new().len(size).populate().map_mut(file) };
-        Ok(MmapSegment {
-            number,
-            map: map.map_err(StorageError::io(Action::Map, path))?,
-        })
+        let map = unsafe { MmapOptions::new().len(size).map_mut(&*file) };
+        let map = map.map_err(StorageError::io(Action::Map, path))?;
+        // Kernels before 5.14 do not know this, and others do not say why: reading the file does both.
+        if map.advise(Advice::PopulateRead).is_err() {
+            read_through(file, path, &|| false)?;
+        }
+        Ok(MmapSegment { number, map })
     }
 }
 

@@ -260,9 +260,7 @@ impl Storage for MmapStorage {
         self.recovered_from = Some(self.recovered_from.map_or(number, |first| first.min(number)));
         let path = self.segment_path(number);
         let mut file = self.open_existing(&path)?;
-        // A disk that cannot read a page is an error here, and would be a signal that kills the process in the mapping.
-        read_through(&mut file, &path, &|| false)?;
-        MmapSegment::map(&file, number, self.segment_size, &path).map(SegmentFile::Mapped)
+        MmapSegment::map(&mut file, number, self.segment_size, &path).map(SegmentFile::Mapped)
     }
 
     fn remove(&mut self, number: SegmentNumber) -> Result<(), StorageError> {
