@@ -297,7 +297,7 @@ mod tests {
         check(locked_memory, &line("8388608", "8388608"), Should, &[]);
         let root = line("1048576", "1048576").with_file("/proc/self/status", "CapEff:\t000001ffffffffff\n");
         check(locked_memory, &root, Fine, &["does not count"]);
-        let one = line("8388608", "8388608").with_cores(Cores::Count(1));
+        let one = line("8388608", "8388608").with_cores(&Cores::Count(1));
         check(locked_memory, &one, Fine, &[]);
         check(locked_memory, &limits("nonsense"), Unknown, &["/proc/self/limits"]);
     }

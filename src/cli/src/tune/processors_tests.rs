@@ -24,7 +24,7 @@ fn lists_are_short() {
 #[test]
 fn cores_that_there_are_not() {
     check(cores, &SimHost::new(), Fine, &["2-3"]);
-    let asked = |cores| SimHost::new().with_cores(cores);
+    let asked = |cores: Cores| SimHost::new().with_cores(&cores);
     check(
         cores,
         &asked(Cores::Count(9)),
@@ -116,8 +116,8 @@ fn siblings_as_two_cores() {
         host.with_file(&path(2), "2-3").with_file(&path(3), "2-3")
     };
     check(siblings, &paired(), Should, &["2-3 are siblings", "--cores 0,2"]);
-    check(siblings, &paired().with_cores(Cores::List(vec![1, 2])), Fine, &[]);
-    let one = paired().with_cores(Cores::List(vec![3]));
+    check(siblings, &paired().with_cores(&Cores::List(vec![1, 2])), Fine, &[]);
+    let one = paired().with_cores(&Cores::List(vec![3]));
     check(siblings, &one, Fine, &[]);
     let mut narrow = paired();
     narrow.host.allowed = vec![2, 3];
@@ -131,7 +131,7 @@ fn several_nodes() {
     check(nodes, &SimHost::new(), Fine, &["one node"]);
     let split = || with(&node(0), "0,2").with_file(&node(1), "1,3");
     check(nodes, &split(), Should, &["several NUMA nodes", "--cores 0,2"]);
-    let near = || split().with_cores(Cores::List(vec![0, 2]));
+    let near = || split().with_cores(&Cores::List(vec![0, 2]));
     check(nodes, &near(), Fine, &["one of 2"]);
     for name in ["kernel/numa_balancing", "vm/zone_reclaim_mode"] {
         let path = format!("/proc/sys/{name}");
@@ -163,7 +163,7 @@ fn processors_that_others_run_on() {
         Fine,
         &["control groups"],
     );
-    let all = with(&isolated, "").with_cores(Cores::Count(4));
+    let all = with(&isolated, "").with_cores(&Cores::Count(4));
     check(isolation, &all, Fine, &["no processor is left"]);
     let mut alone = SimHost::new();
     alone.host.allowed = vec![2, 3];
@@ -199,7 +199,7 @@ LOC:   10000000   10000000   10000000  Local timer interrupts";
     check(interrupts, &moved, Should, &["for irq in 41;"]);
     let moved = moved.with_file("/proc/irq/41/smp_affinity_list", "0-1");
     check(interrupts, &moved, Fine, &[]);
-    let all = busy().with_cores(Cores::Count(4));
+    let all = busy().with_cores(&Cores::Count(4));
     check(interrupts, &all, Fine, &["no other is left"]);
     check(interrupts, &SimHost::new().without("/proc/interrupts"), Unknown, &[]);
 }

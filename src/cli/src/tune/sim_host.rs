@@ -118,8 +118,8 @@ impl SimHost {
         self
     }
 
-    pub(super) fn with_cores(mut self, cores: Cores) -> SimHost {
-        self.host.cores = cores_of(&cores, &self.host.data, &self.host.allowed);
+    pub(super) fn with_cores(mut self, cores: &Cores) -> SimHost {
+        self.host.cores = cores_of(cores, &self.host.data, &self.host.allowed);
         self
     }
 
