@@ -142,3 +142,57 @@ fn segments_size(journal: &Path) -> u64 {
     let segments = entries.filter(|entry| entry.file_name().to_string_lossy().contains(".segment"));
     segments.filter_map(|entry| Some(entry.metadata().ok()?.len())).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use plimsoll_journal::{Directory, NewDirectory};
+
+    use super::*;
+
+    #[test]
+    fn a_place_that_is_not_there_yet() {
+        let root = tempfile::tempdir().unwrap();
+        let real = root.path().canonicalize().unwrap();
+        std::os::unix::fs::symlink(&real, real.join("link")).unwrap();
+        let data = Data::at(&real.join("link/new/data"));
+        assert_eq!(data.path, real.join("new/data"));
+        assert!(matches!(data.state, DataState::New));
+        assert!(data.access.is_ok() && data.free.is_ok());
+        // What is there is no directory.
+        std::fs::write(real.join("file"), "dear").unwrap();
+        assert!(matches!(Data::at(&real.join("file")).state, DataState::Unusable(_)));
+        assert!(matches!(
+            Data::at(&real.join("file/data")).state,
+            DataState::Unusable(_)
+        ));
+    }
+
+    #[test]
+    fn an_existing_directory_says_how_many_cores_it_has_and_what_they_take() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("data");
+        let new = NewDirectory {
+            dimensions: vec!["rooms".to_owned()],
+            journal_count: 3,
+            segment_size: 64 * 1024,
+        };
+        let directory = Directory::create(&path, &new).unwrap();
+        for journal in directory.journals() {
+            std::fs::write(journal.directory.join("0000000001.segment"), [0; 1000]).unwrap();
+            std::fs::write(journal.directory.join("0000000002.segment.new"), [0; 24]).unwrap();
+        }
+        let data = Data::at(&path);
+        match &data.state {
+            DataState::Existing {
+                journal_count,
+                segments_size,
+            } => assert_eq!((*journal_count, *segments_size), (3, 3 * 1024)),
+            _ => panic!("a data directory"),
+        }
+        // As many cores as it has, also where there are fewer processors; another number when that is asked for.
+        assert_eq!(cores_of(&Cores::Auto, &data, &[4, 5]), Ok(vec![4, 5, 4]));
+        assert_eq!(cores_of(&Cores::Count(1), &data, &[4, 5]), Ok(vec![4]));
+        std::fs::write(path.join("MANIFEST"), "plimsoll-manifest 1 00000000 2\n{}").unwrap();
+        assert!(matches!(Data::at(&path).state, DataState::Unusable(_)));
+    }
+}

@@ -29,13 +29,15 @@ use report::{Finding, Verdict};
 /// The command line of `plimsoll tune`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Each line says how much it matters, which check found it, what is off, and behind \"do:\" the command that mends it until the next boot:
+Each line says how much it matters, which check found it, what is off, and behind \"do:\" the command that mends it until \
+the next boot:
   must     a server would not start, or could lose what it acknowledged
   should   it costs speed, evenness or room
   unknown  it cannot be read here, as in many containers and on virtual machines
-Nothing is changed, and a server may run meanwhile. Limits are those of this process: run it as the server is run, as its user, in
-its container, or in its unit (ExecStartPre=). What serve would be told otherwise than by --data and --cores counts with its default.
-tuning/README.md says why each setting matters, and how it is kept over a boot.
+
+Nothing is changed, and a server may run meanwhile. Limits are those of this process: run it as the server is run, as its \
+user, in its container, or in its unit (ExecStartPre=). What serve would be told otherwise than by --data and --cores \
+counts with its default. tuning/README.md says why each setting matters, and how it is kept over a boot.
 
 It ends with 0, also when lines say should, and with 1 when one says must.
 

@@ -243,10 +243,25 @@ pub(super) fn isolation(host: &Host) -> Finding {
     if ["system.slice", "user.slice"].into_iter().all(is_kept_away) {
         return check.fine("other programs are kept away by the control groups");
     }
+    // Slices are kept to processors by the second version of control groups alone.
+    let controllers = host.files.text("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
     let list = list_of(&spare);
+    let remedy = match controllers.split(' ').any(|controller| controller == "cpuset") {
+        true => format!(
+            "for slice in system user; do systemctl set-property $slice.slice AllowedCPUs={list}; done (the engine in a slice of its own)"
+        ),
+        false => format!(
+            "boot with isolcpus=managed_irq,domain,{}, and let the server run there: taskset -c {} plimsoll serve (a unit: CPUAffinity=)",
+            list_of(executors),
+            list_of(&[&spare[..], executors].concat())
+        ),
+    };
     check.should(
-        format!("other programs may run on the executors' processors {}", list_of(executors)),
-        format!("for slice in system user; do systemctl set-property $slice.slice AllowedCPUs={list}; done (the engine in a slice of its own)"),
+        format!(
+            "other programs may run on the executors' processors {}",
+            list_of(executors)
+        ),
+        remedy,
     )
 }
 

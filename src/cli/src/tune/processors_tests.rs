@@ -149,10 +149,12 @@ fn processors_that_others_run_on() {
     check(isolation, &SimHost::new(), Fine, &["2-3 are isolated"]);
     check(
         isolation,
-        &with(&isolated, ""),
+        &with(&isolated, "").with_file("/sys/fs/cgroup/cgroup.controllers", "cpuset cpu io"),
         Should,
         &["processors 2-3", "AllowedCPUs=0-1"],
     );
+    let boot = ["isolcpus=managed_irq,domain,2-3", "taskset -c 0-3"];
+    check(isolation, &with(&isolated, ""), Should, &boot);
     check(isolation, &with(&isolated, "3"), Should, &[]);
     let group = |slice: &str| format!("/sys/fs/cgroup/{slice}.slice/cpuset.cpus.effective");
     let kept = with(&isolated, "").with_file(&group("system"), "0-1");

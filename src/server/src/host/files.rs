@@ -57,13 +57,13 @@ impl HostFiles {
 /// The numbers in a list of the kernel's such as `0-3,8`, in the order in which they stand there. What is not understood is left out.
 #[must_use]
 pub fn numbers_in(list: &str) -> Vec<usize> {
-    /// More processors than the kernel can be built for; a range from a damaged file ends here.
+    /// More processors than the kernel can be built for: bounds what a list that is none can bring.
     const NUMBER_MAX: usize = 8192;
     let range = |part: &str| {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         Some(first.trim().parse::<usize>().ok()?..=last.trim().parse::<usize>().ok()?.min(NUMBER_MAX))
     };
-    list.split(',').filter_map(range).flatten().collect()
+    list.split(',').filter_map(range).flatten().take(NUMBER_MAX).collect()
 }
 
 #[cfg(test)]
@@ -78,6 +78,7 @@ mod tests {
         check("0-3,8\n", &[0, 1, 2, 3, 8]);
         check("2,(null),1", &[2, 1]);
         check("3-1", &[]);
+        assert_eq!(numbers_in("0-99999999,0-99999999").len(), 8192);
     }
 
     #[test]
