@@ -176,10 +176,7 @@ mod tests {
                     "/proc/self/cgroup",
                     "4:memory:/docker/abc/inner\n2:cpu,cpuacct:/docker/abc\n",
                 ),
-                (
-                    "/sys/fs/cgroup/memory/inner/memory.limit_in_bytes",
-                    "9223372036854771712\n",
-                ),
+                ("/sys/fs/cgroup/memory/inner/memory.limit_in_bytes", "4096\n"),
                 ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "8192\n"),
                 ("/sys/fs/cgroup/cpu,cpuacct/docker/abc/cpu.cfs_quota_us", "50000\n"),
                 ("/sys/fs/cgroup/cpu,cpuacct/docker/abc/cpu.cfs_period_us", "100000\n"),
@@ -187,10 +184,18 @@ mod tests {
                 ("/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us", "100000\n"),
             ],
             ControlGroup {
-                memory: Some(8192),
+                memory: Some(4096),
                 swap: None,
                 processors: Some(0.5),
             },
+        );
+        check(
+            &[
+                ("/proc/self/mountinfo", V1),
+                ("/proc/self/cgroup", "4:memory:/docker/abc\n"),
+                ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n"),
+            ],
+            ControlGroup::default(),
         );
     }
 
