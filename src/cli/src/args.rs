@@ -21,6 +21,7 @@ use crate::pool_set::{NameArguments, SetArguments};
 use crate::replay::ReplayCommand;
 use crate::resize::ResizeArguments;
 use crate::serve::{parse_connection_memory, parse_timeout};
+use crate::tune::TuneArguments;
 use crate::values::{
     DimensionNames, UnitsByName, parse_cores, parse_dimensions, parse_duration, parse_hold, parse_size, parse_time,
     parse_time_end, parse_units,
@@ -95,6 +96,8 @@ pub(crate) enum Command {
     },
     /// Copy a data directory, also under a running server
     Backup(BackupArguments),
+    /// Say what of this host is off for a server, and the command that mends it
+    Tune(TuneArguments),
     /// Print a completion script for a shell
     Completions(CompletionsArguments),
 }

@@ -30,6 +30,7 @@ mod reserve;
 mod resize;
 mod serve;
 mod show;
+mod tune;
 mod values;
 
 use std::ffi::OsString;
@@ -89,6 +90,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Orders(orders) => orders::run(&orders),
         Command::Replay { command } => replay::run(&command),
         Command::Backup(backup) => backup::run(&backup),
+        Command::Tune(tune) => tune::run(&tune),
         Command::Completions(completions) => completions::run(&completions),
     }
 }

@@ -54,6 +54,7 @@ fn help_teaches_and_offers_only_what_works() {
         "orders",
         "replay",
         "backup",
+        "tune",
         "completions",
         "Examples:",
         "Exit codes:",
@@ -74,6 +75,7 @@ fn help_teaches_and_offers_only_what_works() {
         &["demo"],
         &["replay", "verify"],
         &["replay", "repair"],
+        &["tune"],
         &["completions"],
     ] {
         let help = check(plimsoll(command).arg("--help"), 0, &[]);
@@ -125,6 +127,8 @@ fn wrong_usage_is_2() {
         &["pool", "list", "--used", "--json"],
         &["orders", "a.csv", "--window", "0"],
         &["demo", "--seconds", "0"],
+        &["tune"],
+        &["tune", "--check", "--cores", "0"],
     ] {
         let output = plimsoll(line).output().expect("the binary runs");
         assert_eq!(output.status.code(), Some(2), "{line:?}");
@@ -252,6 +256,8 @@ fn a_command_line_is_completed() {
     };
     assert_eq!(completed(&["conf"]), "confirm");
     assert_eq!(completed(&["pool", "cl"]), "close");
+    assert_eq!(completed(&["tu"]), "tune");
+    assert_eq!(completed(&["tune", "--ch"]), "--check");
     assert_eq!(completed(&["availability", "--zo"]), "--zone");
     // Names of pools, of which there are none when no engine answers.
     assert_eq!(completed(&["pool", "close", "north"]), "");

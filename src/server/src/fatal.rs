@@ -149,7 +149,7 @@ static CATALOGUE: [CatalogueEntry; 14] = [
     CatalogueEntry {
         exit_code: 10,
         meaning: "io_uring is refused",
-        remedy: "allow io_uring_setup: set kernel.io_uring_disabled to 0, or relax the container's seccomp profile (tuning/README.md)",
+        remedy: "see what refuses it with `plimsoll tune --check`: set kernel.io_uring_disabled to 0, or allow io_uring in the container's seccomp profile (tuning/README.md)",
     },
     CatalogueEntry {
         exit_code: 11,

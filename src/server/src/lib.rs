@@ -18,7 +18,7 @@ mod fatal;
 mod frames;
 mod heartbeat;
 mod history;
-mod host;
+pub mod host;
 mod limits;
 mod listen;
 mod mailbox;

@@ -19,6 +19,8 @@ pub(crate) const FRAME_SIZE_BEFORE_HELLO_MAX: u32 = 4096;
 pub(crate) const RESERVED_FILE_COUNT: usize = 64;
 /// The same, for each core.
 pub(crate) const RESERVED_FILE_COUNT_PER_CORE: usize = 64;
+/// So much is read of a file in which the kernel tells of the host; `/proc/interrupts` of a large machine has a megabyte.
+pub(crate) const HOST_FILE_SIZE_MAX: u64 = 4 << 20;
 /// Syncs on the core's own thread in a row, after which the runtime gets to look at its sockets.
 pub(crate) const OWN_SYNCS_IN_A_ROW_MAX: u32 = 8;
 /// The most connections for each core, where the limit of open files allows them.

@@ -7,8 +7,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::patience::try_patiently;
 
-/// Connections that the kernel keeps until they are accepted.
-const BACKLOG: i32 = 4096;
+/// Connections that the kernel is asked to keep on each socket until they are accepted; it keeps no more than `net.core.somaxconn`.
+pub const BACKLOG: i32 = 4096;
 
 /// Listening sockets for so many cores, and the address that they listen on. An address in use is asked for again for a while: the kernel gives
 /// up the sockets of a killed process a little after the process itself, when its rings are torn down.

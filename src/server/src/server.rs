@@ -265,7 +265,7 @@ fn open_directory(options: &Options) -> Result<(Directory, Vec<usize>), Fatal> {
             asked,
         });
     }
-    let processors = host::processors(&options.cores, None)?;
+    let processors = host::processors(&options.cores, None, host::allowed_processors())?;
     // A size that does not fit is out of range as well, and refused as such.
     let segment_size = usize::try_from(options.segment_size).unwrap_or(usize::MAX);
     let new = NewDirectory {
@@ -291,7 +291,7 @@ fn open_existing(
         recovery::refuse_newer_archive(journal)?;
     }
     let core_count = core_count::running(&directory).len();
-    let processors = host::processors(&options.cores, Some(core_count))?;
+    let processors = host::processors(&options.cores, Some(core_count), host::allowed_processors())?;
     if processors.len() == core_count {
         return Ok((directory, processors));
     }

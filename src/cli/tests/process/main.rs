@@ -23,4 +23,5 @@ mod repairs;
 mod resets;
 mod startup;
 mod support;
+mod tune;
 mod versions;
