@@ -38,6 +38,9 @@ pub(super) struct Signals {
 
 /// The file in its directory that a server's output goes to.
 const LOG: &str = "log";
+/// How often the processes of a server are counted until none of them ended meanwhile.
+const ATTEMPTS: usize = 100;
+const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(2);
 
 /// An address on the loopback whose port was free a moment ago.
 pub(super) fn free_address() -> Result<SocketAddr> {
@@ -137,18 +140,32 @@ impl Drop for PeerProcess {
 
 /// What a process and its children have used since they began. What children had used that have ended is the process's own.
 fn usage_of_tree(root: u32) -> Result<Usage> {
-    let stat = fs::read_to_string(format!("/proc/{root}/stat"))?;
-    let mut total = Usage::of(&root.to_string())?;
-    total.cpu_seconds += ended_children_seconds(&stat).context("/proc/PID/stat has another form")?;
-    for child in children(root)? {
-        // It may have ended meanwhile.
-        if let Ok(used) = Usage::of(&child.to_string()) {
-            total.cpu_seconds += used.cpu_seconds;
-            total.rss_bytes += used.rss_bytes;
-            total.written_bytes += used.written_bytes;
+    let ended = || -> Result<f64> {
+        let stat = fs::read_to_string(format!("/proc/{root}/stat"))?;
+        ended_children_seconds(&stat).context("/proc/PID/stat has another form")
+    };
+    for _ in 0..ATTEMPTS {
+        let ended_before = ended()?;
+        let mut total = Usage::of(&root.to_string())?;
+        total.cpu_seconds += ended_before;
+        let mut are_all_read = true;
+        for child in children(root)? {
+            match Usage::of(&child.to_string()) {
+                Ok(used) => {
+                    total.cpu_seconds += used.cpu_seconds;
+                    total.rss_bytes += used.rss_bytes;
+                    total.written_bytes += used.written_bytes;
+                }
+                Err(_) => are_all_read = false,
+            }
         }
+        // A child that ends meanwhile would count twice, or not at all.
+        if are_all_read && ended()? == ended_before {
+            return Ok(total);
+        }
+        thread::sleep(BETWEEN_ATTEMPTS);
     }
-    Ok(total)
+    bail!("its processes come and go too quickly to be counted")
 }
 
 /// The processes that this one has started.

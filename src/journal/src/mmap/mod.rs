@@ -31,9 +31,9 @@ use crate::limits::{
 use crate::storage::{Look, Segment, Storage};
 
 use mapping::MmapControl;
-use prepare::Preparer;
 #[cfg(test)]
 pub(crate) use prepare::prepare_segment;
+use prepare::{PIECE_BYTES, Preparer};
 pub(crate) use ring::try_lock;
 use ring::{Attempt, SegmentFiles};
 
@@ -377,9 +377,9 @@ fn size_of(file: &File, path: &Path) -> Result<u64, StorageError> {
     Ok(file.metadata().map_err(StorageError::io(Action::Read, path))?.len())
 }
 
-/// Reads the file to its end. False when it is to stop before that.
+/// Reads the file to its end. False when it is to stop before that, which it is asked between pieces.
 fn read_through(file: &mut File, path: &Path, is_stopping: &dyn Fn() -> bool) -> Result<bool, StorageError> {
-    let mut buffer = vec![0; 256 * 1024];
+    let mut buffer = vec![0; PIECE_BYTES];
     while !is_stopping() {
         if file.read(&mut buffer).map_err(StorageError::io(Action::Read, path))? == 0 {
             return Ok(true);

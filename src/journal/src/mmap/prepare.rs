@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::fs::{FallocateFlags, RenameFlags, fallocate, renameat_with};
 use rustix::io::Errno;
-use rustix::process::{getpid, nice};
+use rustix::process::getpid;
 use rustix::thread::{sched_getaffinity, sched_setaffinity};
 
 use crate::error::{Action, StorageError, is_out_of_space};
@@ -24,10 +24,13 @@ use crate::mmap::{AppendedSegment, Ring, new_path, segment_path, sync_directory}
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// So much is written between two syncs: a sync of the whole segment at once would make the journal's own syncs wait for it.
 const SYNC_INTERVAL_BYTES: usize = 4 * 1024 * 1024;
-/// As low as it gets.
-const NICENESS: i32 = 19;
+/// So much is written, or read, between two pauses: 64 MiB take about a second then.
+pub(super) const PIECE_BYTES: usize = 256 * 1024;
+/// The pause. The thread has the priority of the others: where all of them share one processor, the lowest one would get next to nothing of it, and the core
+/// would refuse what needs a segment for seconds.
+const PAUSE: Duration = Duration::from_millis(3);
 
-const _: () = assert!(SYNC_INTERVAL_BYTES.is_multiple_of(PAGE_SIZE));
+const _: () = assert!(PIECE_BYTES.is_multiple_of(PAGE_SIZE) && SYNC_INTERVAL_BYTES.is_multiple_of(PIECE_BYTES));
 
 /// What the journal tells the thread.
 enum Notice {
@@ -183,7 +186,7 @@ struct Worker {
 
 impl Worker {
     fn run(mut self) {
-        yield_to_everything();
+        unpin();
         loop {
             let pause = self.fill();
             let notice = match pause {
@@ -212,7 +215,14 @@ impl Worker {
     fn fill(&mut self) -> Option<Duration> {
         while self.shared.prepared_count.load(Ordering::Acquire) < self.ring.segment_count() {
             let newest_sealed = self.newest_sealed();
-            let is_stopping = || self.shared.is_stopping.load(Ordering::Acquire);
+            let is_stopping = || {
+                let prepared = self.shared.prepared_count.load(Ordering::Acquire);
+                // Without pauses when the journal could soon be without a segment.
+                if prepared * 2 >= self.ring.segment_count() {
+                    std::thread::sleep(PAUSE);
+                }
+                self.shared.is_stopping.load(Ordering::Acquire)
+            };
             let attempt = self.files.attempt(self.next, newest_sealed, &is_stopping);
             self.shared.file_count.store(self.files.files.len(), Ordering::Release);
             match attempt {
@@ -265,17 +275,14 @@ impl Worker {
     }
 }
 
-/// Lowest priority, and any processor that the process may use: a thread inherits the pinning of the core that starts it.
-fn yield_to_everything() {
-    if let Err(error) = nice(NICENESS) {
-        tracing::warn!(%error, "cannot lower the priority of the thread that prepares segments");
-    }
+/// On any processor that the process may use: a thread inherits the pinning of the core that starts it.
+fn unpin() {
     if let Err(error) = sched_getaffinity(Some(getpid())).and_then(|all| sched_setaffinity(None, &all)) {
         tracing::warn!(%error, "cannot unpin the thread that prepares segments");
     }
 }
 
-/// Makes a segment's file of zeros. Nothing when it is to stop before that is done.
+/// Makes a segment's file of zeros. Nothing when it is to stop before that is done, which it is asked between pieces.
 pub(crate) fn prepare_segment(
     directory: &Path,
     number: SegmentNumber,
@@ -331,13 +338,11 @@ fn fill(
     // for each record in it.
     let zeros = [0; PAGE_SIZE];
     for page in 0..segment_size / PAGE_SIZE {
-        if page.is_multiple_of(SYNC_INTERVAL_BYTES / PAGE_SIZE) {
-            if is_stopping() {
-                return Ok(None);
-            }
-            if page > 0 {
-                file.sync_data().map_err(failed(Action::Sync))?;
-            }
+        if page.is_multiple_of(PIECE_BYTES / PAGE_SIZE) && is_stopping() {
+            return Ok(None);
+        }
+        if page > 0 && page.is_multiple_of(SYNC_INTERVAL_BYTES / PAGE_SIZE) {
+            file.sync_data().map_err(failed(Action::Sync))?;
         }
         file.write_all(&zeros).map_err(failed(Action::Write))?;
     }
