@@ -28,7 +28,8 @@ enum Mirrored {
 }
 
 enum Expected {
-    Outcomes(Vec<wire::Outcome>, Vec<i64>),
+    /// The outcomes, which of them may be overloaded as well, and what remains.
+    Outcomes(Vec<wire::Outcome>, Vec<bool>, Vec<i64>),
     Answer(Answer),
 }
 
@@ -106,6 +107,7 @@ impl Mirror {
             events,
             now,
             room,
+            is_unsure: false,
         };
         let mut taken = 0;
         while taken < TURN_COMMAND_COUNT_MAX
@@ -125,12 +127,17 @@ impl Mirror {
                     let mut overloaded = self.overloaded.remove(&sender).filter(|_| continues);
                     let mut outcomes = Vec::with_capacity(entries.len());
                     let mut remaining = Vec::new();
+                    let (mut unsure, mut may_be_overloaded) = (None, Vec::with_capacity(entries.len()));
                     for (frame, command) in &entries {
                         let outcome = if overloaded == Some(*frame) {
                             wire::Outcome::refused(Status::Overloaded)
                         } else {
                             turn.command(command, &mut remaining)?
                         };
+                        if std::mem::take(&mut turn.is_unsure) {
+                            unsure = Some(*frame);
+                        }
+                        may_be_overloaded.push(unsure == Some(*frame));
                         if outcome.status() == Status::Overloaded.number() {
                             overloaded = Some(*frame);
                         }
@@ -139,7 +146,7 @@ impl Mirror {
                     if let Some(frame) = overloaded {
                         self.overloaded.insert(sender, frame);
                     }
-                    Expected::Outcomes(outcomes, remaining)
+                    Expected::Outcomes(outcomes, may_be_overloaded, remaining)
                 }
                 Mirrored::Request(call) => Expected::Answer(turn.call(&call)?),
             };
@@ -172,8 +179,15 @@ impl Mirror {
             format!("an answer that rests on LSN {upto} leaves at {durable}")
         })?;
         match (message, expected) {
-            (Message::Commands(batch), Expected::Outcomes(outcomes, remaining)) => {
-                hold(batch.outcomes == outcomes, Promise::Answer, || {
+            (Message::Commands(batch), Expected::Outcomes(outcomes, may_be_overloaded, remaining)) => {
+                let mut expected = outcomes.iter().zip(&may_be_overloaded);
+                let are_right = batch.outcomes.len() == outcomes.len()
+                    && batch.outcomes.iter().all(|found| {
+                        expected.next().is_some_and(|(expected, may_be_overloaded)| {
+                            found == expected || (*may_be_overloaded && found.status() == Status::Overloaded.number())
+                        })
+                    });
+                hold(are_right, Promise::Answer, || {
                     format!(
                         "{:?}\n    answered with {:?}\n    instead of {outcomes:?}",
                         batch.entries, batch.outcomes
@@ -231,6 +245,8 @@ pub(crate) struct Turn<'core> {
     pub(crate) events: VecDeque<Happened>,
     pub(crate) now: i64,
     room: Room,
+    /// Whether the last command may have found a slot or not.
+    is_unsure: bool,
 }
 
 impl Turn<'_> {
@@ -260,7 +276,14 @@ impl Turn<'_> {
         if !next.is_some_and(|event| self.is_expected(event, command, &prediction)) {
             let slot_room = SlotRoom::Maybe;
             if matches!(prediction, Prediction::Reserve { slot_room: found, .. } if found == slot_room) {
-                return Ok(wire::Outcome::refused(Status::Overloaded));
+                // With a slot it lacks room in the journal, without one it is overloaded, and so is the rest of its frame.
+                self.is_unsure = self.room.prepared_count < 2 && self.room.status != Status::Overloaded;
+                let status = if self.is_unsure {
+                    self.room.status
+                } else {
+                    Status::Overloaded
+                };
+                return Ok(wire::Outcome::refused(status));
             }
             let is_normal = matches!(
                 prediction,
