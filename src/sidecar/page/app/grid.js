@@ -17,18 +17,26 @@ const DAY_WIDTH_MIN = 56;
 /** Rows beyond the edge that are kept ready for scrolling. */
 const AHEAD = 160;
 const HOURS_FROM = 120;
+/** Below this width of a day, its weekday and its date stand below each other. */
+const STACKED_BELOW = 110;
 
 export const layout = computed(() => {
   void structure.value;
   return layOut(pools.values(), { clock: clock.value, days: days.value, filter: filter.value, folded: folded.value });
 });
-/** Where the keyboard is. */
-export const active = signal(/** @type {Place} */ ({ key: "", name: "" }));
+const wanted = signal(/** @type {Place} */ ({ key: "", name: "" }));
+/** Where the keyboard is: where it went last, as long as that is in the grid. */
+export const active = computed(() => {
+  const { key, name } = wanted.value;
+  const row = layout.value.rows.find((candidate) => candidate.key === key);
+  if (!row) return { key: layout.value.rows[0]?.key ?? "", name: "" };
+  return name === "" || row.cells.some((cell) => cell.name === name) ? wanted.value : { key, name: "" };
+});
 /** The pool under the pointer. */
 export const hovered = signal(/** @type {string | null} */ (null));
 
 const viewport = signal({ top: 0, left: 0, width: 1000, height: 600 });
-const dayWidth = computed(() => Math.max(DAY_WIDTH_MIN, Math.floor((viewport.value.width - HEADING_WIDTH) / zoom.value)));
+const dayWidth = computed(() => Math.max(DAY_WIDTH_MIN, (viewport.value.width - HEADING_WIDTH) / zoom.value));
 const daysInSight = computed(() => {
   const { left, width } = viewport.value;
   const first = Math.max(0, Math.floor(left / dayWidth.value));
@@ -48,13 +56,13 @@ let focusWanted = false;
 /** Puts the keyboard back into the grid, onto the cell where it was. */
 export function focusGrid() {
   focusWanted = true;
-  active.value = { ...active.value };
+  wanted.value = { ...wanted.value };
 }
 
 /** @param {Place} place */
 function go(place) {
   focusWanted = true;
-  active.value = place;
+  wanted.value = place;
 }
 
 /**
@@ -189,14 +197,14 @@ function Header() {
           <button
             key=${day}
             type="button"
-            class="day ${weekdayOf(day) > 4 ? "weekend" : ""} ${day === today.value ? "today" : ""}"
+            class="day ${width < STACKED_BELOW ? "stacked" : ""} ${weekdayOf(day) > 4 ? "weekend" : ""} ${day === today.value ? "today" : ""}"
             role="columnheader"
             tabindex="-1"
             title="Select all slots of this day"
             style=${{ width: `${width}px` }}
             onClick=${() => (selection.value = new Set(namesOfDay(layout.value, index)))}
           >
-            <span><b>${weekdayName(day)}</b> ${dayAndMonth(day)}</span>
+            <span><b>${weekdayName(day)}</b> <small>${dayAndMonth(day)}</small></span>
             ${marks.map(
               (minute) => html`<i style=${{ left: `${((minute - opens) / (closes - opens)) * 100}%` }}>${timeOfDay(minute)}</i>`,
             )}
@@ -359,17 +367,26 @@ export function Grid() {
     return () => observer.disconnect();
   }, []);
 
+  // What stood at the left edge stays there when a day becomes wider.
+  const width = dayWidth.value;
+  const widthBefore = useRef(width);
+  useLayoutEffect(() => {
+    if (scroller.current) scroller.current.scrollLeft *= width / widthBefore.current;
+    widthBefore.current = width;
+  }, [width]);
+
   const { rows, height, columns } = layout.value;
   const place = active.value;
   const activeIndex = rows.findIndex((row) => row.key === place.key);
-  if (activeIndex < 0 && rows.length) active.value = { key: rows[0].key, name: "" };
 
   useLayoutEffect(() => {
     if (!focusWanted || !scroller.current) return;
-    focusWanted = false;
     reveal(scroller.current, place);
-    const wanted = place.name ? `[data-name="${CSS.escape(place.name)}"]` : `[data-heading="${CSS.escape(place.key)}"]`;
-    /** @type {HTMLElement | null} */ (scroller.current.querySelector(wanted))?.focus({ preventScroll: true });
+    const target = place.name ? `[data-name="${CSS.escape(place.name)}"]` : `[data-heading="${CSS.escape(place.key)}"]`;
+    const element = /** @type {HTMLElement | null} */ (scroller.current.querySelector(target));
+    // Before the pools are there, nothing is: the wish stays.
+    if (element) focusWanted = false;
+    element?.focus({ preventScroll: true });
   }, [place]);
 
   const [start, end] = rowsInSight.value.split(" ").map(Number);
@@ -398,7 +415,7 @@ export function Grid() {
       <div
         class="body"
         role="rowgroup"
-        style=${{ height: `${height}px`, width: `${HEADING_WIDTH + dayWidth.value * days.value.length}px` }}
+        style=${{ height: `${height}px`, width: `${HEADING_WIDTH + width * days.value.length}px` }}
       >
         <${Stripes} height=${height} />
         ${shown.map(

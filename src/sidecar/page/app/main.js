@@ -1,5 +1,5 @@
 // The page: its frame, its views, and the order in which it starts.
-import { effect, html, render, signal, useEffect } from "./vendor/runtime.js";
+import { effect, html, render, signal, untracked, useEffect } from "./vendor/runtime.js";
 import { getSettings, messageOf } from "./api.js";
 import { Customer } from "./customer.js";
 import { Drawer } from "./drawer.js";
@@ -9,11 +9,11 @@ import { load, loading } from "./inventory.js";
 import { ConnectionMark, follow } from "./live.js";
 import { Notices } from "./notices.js";
 import { EmptyGrid, StatusBar } from "./status.js";
-import { Past } from "./past.js";
+import { ChangeList, PastBar } from "./past.js";
 import { LimitsDialog, SelectionBar } from "./ranges.js";
 import { SheetDialog } from "./sheet.js";
 import { ShortcutsDialog, shortcut } from "./shortcuts.js";
-import { VIEWS, clock, dialog, from, keepAddress, moment, opened, settings, view } from "./state.js";
+import { VIEWS, clock, dialog, from, keepAddress, moment, opened, selection, settings, view } from "./state.js";
 import { Toolbar } from "./toolbar.js";
 import { TurnedAway } from "./turned-away.js";
 import { WeekDialog } from "./week.js";
@@ -58,13 +58,14 @@ function GridView() {
   const shown = loading.value;
   return html`
     <${Toolbar} />
-    ${moment.value !== null && html`<${Past} />`}
+    ${moment.value !== null && html`<${PastBar} />`}
     <div class="workplace">
       <div class="sheet" aria-busy=${shown.busy}>
         <${Grid} />
         <${EmptyGrid} />
         <${SelectionBar} />
       </div>
+      ${moment.value !== null && opened.value === null && html`<${ChangeList} />`}
       ${opened.value !== null && html`<${Drawer} key=${opened.value} name=${opened.value} />`}
     </div>
     <${StatusBar} />
@@ -115,9 +116,11 @@ async function start() {
   let first = true;
   effect(() => {
     void from.value;
+    // What is selected is in sight, or not selected.
+    selection.value = new Set();
     const then = moment.value;
     // The first time, the live stream loads the grid once it is open.
-    if (!first || then !== null) void load(then);
+    if (!first || then !== null) untracked(() => void load(then));
     first = false;
   });
   void follow();

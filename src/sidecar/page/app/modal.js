@@ -11,7 +11,10 @@ export function closeDialog() {
 /** @param {{ title: string, wide?: boolean, children?: unknown }} properties */
 export function Modal({ title, wide = false, children }) {
   const element = useRef(/** @type {HTMLDialogElement | null} */ (null));
-  useEffect(() => element.current?.showModal(), []);
+  useEffect(() => {
+    element.current?.showModal();
+    /** @type {HTMLElement | null | undefined} */ (element.current?.querySelector("[data-first]"))?.focus();
+  }, []);
   return html`
     <dialog ref=${element} class=${wide ? "wide" : ""} aria-label=${title} onClose=${closeDialog} onCancel=${closeDialog}>
       <header>

@@ -1,12 +1,12 @@
 // The past: a slider through it, and who changed what.
-import { html, useEffect, useState } from "./vendor/runtime.js";
+import { html, signal, useEffect, useState } from "./vendor/runtime.js";
 import { isAbort, messageOf } from "./api.js";
 import { CHANGES, readPast } from "./feed.js";
 import { number } from "./figures.js";
 import { definitionsBefore, EventLine } from "./history.js";
 import { loading } from "./inventory.js";
 import { PREVIEW_ROWS_MAX } from "./limits.js";
-import { clock, moment, opened } from "./state.js";
+import { clock, moment } from "./state.js";
 import { duration } from "./times.js";
 
 /** @typedef {import("./api.js").PoolEvent} PoolEvent */
@@ -22,13 +22,23 @@ const REACHES = /** @type {[string, number][]} */ ([
 const STEPS = 1_000;
 const SLIDING_MS = 200;
 
-export function Past() {
-  const [reach, setReach] = useState(HOUR);
-  /** Until when the slider reaches: it must not move under the hand. */
-  const [until] = useState(Date.now);
+/** How far back the slider reaches. */
+const reaching = signal(HOUR);
+/** Until when it does: it must not move under the hand. */
+const until = signal(Date.now());
+
+/** Shows the present, or the past from this moment on. */
+export function togglePast() {
+  if (moment.value !== null) return (moment.value = null);
+  until.value = Date.now();
+  moment.value = until.value;
+}
+
+export function PastBar() {
   const [sliding, setSliding] = useState(/** @type {number | null} */ (null));
   const at = sliding ?? /** @type {number} */ (moment.value);
-  const start = until - reach;
+  const reach = reaching.value;
+  const start = until.value - reach;
 
   useEffect(() => {
     if (sliding === null) return;
@@ -40,10 +50,10 @@ export function Past() {
   }, [sliding]);
 
   /** @param {number} wanted */
-  const slide = (wanted) => setSliding(Math.max(start, Math.min(until, wanted)));
+  const slide = (wanted) => setSliding(Math.max(start, Math.min(until.value, wanted)));
   const position = Math.round(((at - start) / reach) * STEPS);
   return html`
-    <div class="past" role="region" aria-label="The past">
+    <div class="past-bar" role="region" aria-label="The past">
       <b>As it was</b>
       <input
         type="datetime-local"
@@ -69,8 +79,8 @@ export function Past() {
         aria-label="Reach of the slider"
         value=${String(reach)}
         onChange=${(/** @type {any} */ event) => {
-          setReach(Number(event.target.value));
-          slide(Math.max(at, until - Number(event.target.value)));
+          reaching.value = Number(event.target.value);
+          setSliding(Math.max(at, until.value - reaching.value));
         }}
       >
         ${REACHES.map(([name, length]) => html`<option key=${name} value=${String(length)}>last ${name}</option>`)}
@@ -79,12 +89,12 @@ export function Past() {
       <span class="spring"></span>
       <button type="button" class="primary" onClick=${() => (moment.value = null)}>Back to the present</button>
     </div>
-    ${opened.value === null && html`<${ChangeList} since=${start} />`}
   `;
 }
 
-/** @param {{ since: number }} properties */
-function ChangeList({ since }) {
+/** Who changed what, as far back as the slider reaches. */
+export function ChangeList() {
+  const since = until.value - reaching.value;
   const [found, setFound] = useState(/** @type {{ events: PoolEvent[], whole: boolean } | null} */ (null));
   const [failure, setFailure] = useState("");
   useEffect(() => {

@@ -178,7 +178,7 @@ export function LimitsDialog() {
           </select>
           <input
             aria-label="Amount"
-            autofocus
+            data-first
             autocomplete="off"
             placeholder=${way === "set" ? "120" : "+10 or -10"}
             value=${text}

@@ -3,8 +3,9 @@ import { html } from "./vendor/runtime.js";
 import { focusGrid, layout } from "./grid.js";
 import { Modal } from "./modal.js";
 import { sameTimeOfDay } from "./navigation.js";
+import { togglePast } from "./past.js";
 import { DAYS, VIEWS, dialog, from, moment, selection, today, view, zoomBy } from "./state.js";
-import { moveDays, togglePast } from "./toolbar.js";
+import { moveDays } from "./toolbar.js";
 
 const LIST = [
   ["← → ↑ ↓", "move in the grid; Ctrl with ← → goes by days"],

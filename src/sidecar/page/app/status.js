@@ -101,8 +101,8 @@ export function EmptyGrid() {
   const found = known.value;
   return html`
     <div class="empty">
-      <h2>No pools from ${dates}</h2>
-      ${found === null && html`<button type="button" class="primary" onClick=${findDays}>Find days with pools</button>`}
+      <h2>${moment.value === null ? "No" : "There were no"} pools from ${dates}${moment.value === null ? "" : " then"}</h2>
+      ${found === null && moment.value === null && html`<button type="button" class="primary" onClick=${findDays}>Find days with pools</button>`}
       ${found === "looking" && html`<p>Looking…</p>`}
       ${found === "none" &&
       html`<p>There are no pools yet. Import a CSV file (button “CSV…”), or run <code>plimsoll pool import FILE</code>.</p>`}

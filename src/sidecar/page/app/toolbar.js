@@ -1,16 +1,12 @@
 // Which days, how close, which dimension, which zones; and what can be done with the grid as a whole.
 import { html } from "./vendor/runtime.js";
 import { TIGHTEST } from "./figures.js";
+import { togglePast } from "./past.js";
 import { DAYS, ZOOMS, dialog, dimension, filter, from, moment, settings, today, zoom } from "./state.js";
 import { addDays, dayAndMonth, isDay } from "./times.js";
 
 /** @param {number} count */
 export const moveDays = (count) => (from.value = addDays(from.value, count));
-
-/** Shows the present, or a moment of the past to begin with. */
-export function togglePast() {
-  moment.value = moment.value === null ? Date.now() - 3_600_000 : null;
-}
 
 /** @param {Event} event */
 const valueOf = (event) => /** @type {HTMLInputElement} */ (event.target).value;
