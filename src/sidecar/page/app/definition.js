@@ -1,12 +1,11 @@
 // The fields of a pool's definition that a planner edits, as texts of a form, and as the merge patch of what was changed.
+import { AMOUNT_MAX } from "./amounts.js";
 import { instantOf } from "./figures.js";
 
 /** @typedef {import("./api.js").Pool} Pool */
 /** @typedef {import("./api.js").Patch} Patch */
 /** @typedef {import("./times.js").Clock} Clock */
 /** @typedef {Record<string, string>} Fields texts by `limits.D`, `overbook.D`, `opens_at`, `closes_at`, `mode` and `state` */
-
-export const AMOUNT_MAX = 2 ** 31 - 1;
 
 /**
  * @param {Pick<Pool, "limits" | "overbook" | "opens_at" | "closes_at" | "mode" | "state">} pool

@@ -3,7 +3,7 @@ import { computed, html, signal, useEffect, useLayoutEffect, useRef } from "./ve
 import { CellView, barOf } from "./cell.js";
 import { loadIn, number } from "./figures.js";
 import { pools, structure, tick } from "./inventory.js";
-import { layOut, rowsBetween, sharesOf } from "./layout.js";
+import { layOut, rowKey, rowsBetween, sharesOf } from "./layout.js";
 import { between, move, namesOfDay, namesOfRow } from "./navigation.js";
 import { clock, days, dimension, filter, folded, moment, now, opened, selection, settings, today, toggled, zoom } from "./state.js";
 import { dayAndMonth, dayName, timeOfDay, weekdayName, weekdayOf } from "./times.js";
@@ -243,7 +243,7 @@ function placeOf(event) {
   const cell = /** @type {HTMLElement | null} */ (target.closest?.("[data-name]"));
   const name = cell?.dataset.name;
   const pool = name === undefined ? undefined : pools.get(name);
-  if (name !== undefined && pool) return { key: `${pool.zone}\n${pool.kind}`, name };
+  if (name !== undefined && pool) return { key: rowKey(pool.zone, pool.kind), name };
   const heading = /** @type {HTMLElement | null} */ (target.closest?.("[data-heading]"));
   return heading ? { key: String(heading.dataset.heading), name: "" } : null;
 }

@@ -6,6 +6,7 @@
 import { batch, signal } from "./vendor/runtime.js";
 import { getPool, listPools, messageOf, isAbort } from "./api.js";
 import { WAITING_EVENTS_MAX } from "./limits.js";
+import { rowKey } from "./layout.js";
 import { clock, span } from "./state.js";
 
 /** @typedef {import("./api.js").Pool} Pool */
@@ -36,12 +37,6 @@ let overrun = false;
 let loader = null;
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let timer;
-
-/**
- * @param {string} zone
- * @param {string} kind
- */
-export const rowKey = (zone, kind) => `${zone}\n${kind}`;
 
 /**
  * Read it to be painted again when a pool of this row changed.

@@ -2,8 +2,6 @@
 //
 // A day is as wide as the hours in which its slots lie, so that slots of the same hours stand below each other whatever
 // their kind. Slots of one row that overlap stand in lanes. What is longer than most of a day fills the day of its start.
-import { rowKey } from "./inventory.js";
-
 /** @typedef {import("./api.js").Pool} Pool */
 /** @typedef {import("./times.js").Clock} Clock */
 
@@ -41,6 +39,13 @@ import { rowKey } from "./inventory.js";
  * @property {number} poolCount
  */
 
+/**
+ * What names a row; the row of a zone itself has no kind.
+ * @param {string} zone
+ * @param {string} kind
+ */
+export const rowKey = (zone, kind) => `${zone}\n${kind}`;
+
 const LANE_HEIGHT = 32;
 const ZONE_HEIGHT = 26;
 const MINUTES = 1440;
@@ -58,7 +63,7 @@ export function assignLanes(cells) {
     const at = cell.day * MINUTES + cell.start;
     const free = ends.findIndex((end) => end <= at);
     cell.lane = free < 0 ? ends.length : free;
-    ends[cell.lane] = (cell.whole ? (cell.day + 1) * MINUTES : cell.day * MINUTES + cell.end);
+    ends[cell.lane] = cell.whole ? (cell.day + 1) * MINUTES : cell.day * MINUTES + cell.end;
   }
   return Math.max(1, ends.length);
 }

@@ -2,6 +2,7 @@
 import { html, signal } from "./vendor/runtime.js";
 import { isAbort } from "./api.js";
 import { load, receive } from "./inventory.js";
+import { lagOf } from "./lag.js";
 import { moment, now } from "./state.js";
 import { readStream } from "./stream.js";
 import { duration } from "./times.js";
@@ -23,15 +24,6 @@ const SILENCE_MAX_MS = 16_000;
 export const connection = signal(/** @type {Connection} */ ({ state: "connecting", lagMs: null, since: Date.now() }));
 /** Events of the last second. */
 export const eventRate = signal(0);
-
-/**
- * The lag of a comment of the stream, or null for another comment.
- * @param {string} comment
- */
-export function lagOf(comment) {
-  const [, value] = /^lag_ms=(\d+)$/.exec(comment) ?? [];
-  return value === undefined ? null : Number(value);
-}
 
 /** Follows the events until the page is closed. */
 export async function follow() {

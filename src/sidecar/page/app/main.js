@@ -13,12 +13,14 @@ import { ChangeList, PastBar } from "./past.js";
 import { LimitsDialog, SelectionBar } from "./ranges.js";
 import { SheetDialog } from "./sheet.js";
 import { ShortcutsDialog, shortcut } from "./shortcuts.js";
-import { VIEWS, clock, dialog, from, keepAddress, moment, opened, selection, settings, view } from "./state.js";
+import { VIEWS, clock, dialog, from, keepAddress, moment, now, opened, selection, settings, view } from "./state.js";
 import { Toolbar } from "./toolbar.js";
 import { TurnedAway } from "./turned-away.js";
 import { WeekDialog } from "./week.js";
 
 const TITLES = { grid: "Grid", "turned-away": "Turned away", customer: "Customer’s view", health: "Health" };
+
+const CLOCK_MS = 5_000;
 
 /** Set when the page cannot begin. */
 const failure = signal("");
@@ -111,6 +113,7 @@ async function start() {
     failure.value = messageOf(error);
     return;
   }
+  setInterval(() => (now.value = Date.now()), CLOCK_MS);
   keepAddress();
   ready.value = true;
   let first = true;

@@ -1,7 +1,7 @@
 // Changing many pools at once: all of them, or none.
 import { html, useState } from "./vendor/runtime.js";
 import { changePools, getPool, messageOf, Problem } from "./api.js";
-import { AMOUNT_MAX } from "./definition.js";
+import { AMOUNT_MAX, changedLimit } from "./amounts.js";
 import { download } from "./csv.js";
 import { effectOf, loadIn, number, withDefinition } from "./figures.js";
 import { layout } from "./grid.js";
@@ -19,17 +19,6 @@ import { clock, dialog, dimension, moment, selection, settings } from "./state.j
 
 /** @returns {Pool[]} */
 const selected = () => [...selection.value].map((name) => pools.get(name)).filter((pool) => pool !== undefined);
-
-/**
- * The limit after a change, within what a limit can be.
- * @param {number} limit
- * @param {"set" | "shift" | "percent"} way
- * @param {number} amount
- */
-export function changedLimit(limit, way, amount) {
-  const wanted = way === "set" ? amount : way === "shift" ? limit + amount : Math.round(limit * (1 + amount / 100));
-  return Math.max(0, Math.min(AMOUNT_MAX, wanted));
-}
 
 /**
  * Sends edits as one call. Those that somebody else changed meanwhile are taken into the grid, and returned.

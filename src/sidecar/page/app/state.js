@@ -15,9 +15,8 @@ export const ZOOMS = [14, 7, 4, 2, 1];
 /** @type {import("./vendor/runtime.js").Signal<import("./api.js").Settings>} */
 export const settings = signal({ time_zone: "UTC", dimensions: [], version: "" });
 export const clock = computed(() => clockOf(settings.value.time_zone));
-/** Moves on by itself, so that closing times pass. */
+/** Moves on while the page is open, so that closing times pass. */
 export const now = signal(Date.now());
-setInterval(() => (now.value = Date.now()), 5_000);
 export const today = computed(() => clock.value.local(now.value).day);
 
 export const view = signal(/** @type {View} */ ("grid"));
