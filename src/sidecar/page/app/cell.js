@@ -10,7 +10,7 @@ import { timeOfDay } from "./times.js";
 /** Below this width a cell is only a bar that stands. */
 const NARROW = 30;
 /** From here on there is room for what is used of what. */
-const ROOMY = 82;
+const ROOMY = 74;
 /** At this share the last units are being sold: the band `low` of the outward contract. */
 const LOW = 0.9;
 
@@ -95,7 +95,6 @@ export function CellView({ cell, pool, day, dimension, now, left, width, top, ac
       ${shape !== "narrow" && html`<span class="free">${load.over > 0 ? `▲${brief(load.over)}` : brief(load.free)}</span>`}
       ${shape === "roomy" &&
       html`<span class="of">${words.length > 0 && !marks.over ? words[0].split(" ")[0] : `${brief(load.used)}/${brief(load.ceiling)}`}</span>`}
-      <span class="bar"><i class="confirmed"></i><i class="held"></i><i class="above"></i></span>
     </div>
   `;
 }

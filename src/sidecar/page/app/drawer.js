@@ -34,7 +34,7 @@ function Standing({ pool }) {
               <span>of <b>${number(load.limit)}</b>${load.ceiling > load.limit ? ` + ${number(load.ceiling - load.limit)}` : ""}</span>
               <b class="effect">${effectOf(load)}</b>
             </dd>
-            <span class="bar"><i class="confirmed"></i><i class="held"></i><i class="above"></i></span>
+            <span class="bar"></span>
           </div>
         `;
       })}

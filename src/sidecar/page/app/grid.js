@@ -106,7 +106,7 @@ function ZoneRow({ row, sight }) {
         aria-label=${`${dayName(days.value[day])}: ${number(sum.used)} of ${number(sum.ceiling)} ${shown}`}
         style=${{ left: `${day * dayWidth.value}px`, width: `${dayWidth.value}px`, ...barOf(sum) }}
       >
-        <span class="bar"><i class="confirmed"></i><i class="held"></i></span><span class="share">${share}%</span>
+        <span class="bar"></span><span class="share">${share}%</span>
       </div>
     `);
   }
@@ -169,7 +169,7 @@ function RowView({ row, index, sight, isActive }) {
       class="row ${row.type}"
       role="row"
       aria-rowindex=${index + 2}
-      style=${{ transform: `translateY(${row.top}px)`, height: `${row.height}px` }}
+      style=${{ top: `${row.top}px`, height: `${row.height}px` }}
     >
       ${row.type === "zone"
         ? html`<${ZoneRow} row=${row} sight=${sight} />`

@@ -98,8 +98,8 @@ export function layOut(pools, { clock, days, filter, folded }) {
     if (!matches(pool)) continue;
     const start = clock.local(Date.parse(pool.starts_at));
     const end = clock.local(Date.parse(pool.ends_at));
-    // What began before the first day is shown on it.
-    const day = dayIndex.get(start.day) ?? (start.day < days[0] ? 0 : undefined);
+    // What began before the first day is shown on it, unless it is over in its course: that is the end of the day before.
+    const day = dayIndex.get(start.day) ?? (start.day < days[0] && end.day > days[0] ? 0 : undefined);
     if (day === undefined) continue;
     poolCount += 1;
     const length = Math.round((Date.parse(pool.ends_at) - Date.parse(pool.starts_at)) / 60_000);

@@ -36,7 +36,8 @@ export async function follow() {
   }, 1_000);
   for (;;) {
     const controller = new AbortController();
-    let heard = Date.now();
+    const began = Date.now();
+    let heard = began;
     const watchdog = setInterval(() => {
       if (Date.now() - heard > SILENCE_MAX_MS) controller.abort();
     }, 1_000);
@@ -49,7 +50,7 @@ export async function follow() {
         lastEventId,
         signal: controller.signal,
         opened() {
-          heard = Date.now();
+          heard = Math.max(Date.now(), began + 1);
           connection.value = { state: "live", lagMs: connection.value.lagMs, since: heard };
           // Loaded after the stream began, so that no change falls between the two.
           if (lastEventId === "" && moment.value === null) void load(null);
@@ -76,6 +77,8 @@ export async function follow() {
       if (!isAbort(error)) lagMs = 0;
     }
     clearInterval(watchdog);
+    // Without the stream the grid is as new as the last attempt to have it.
+    if (heard === began && moment.value === null) void load(null);
     if (lagMs > BEHIND_MAX_MS) lastEventId = "";
     if (connection.value.state !== "lost") connection.value = { state: "lost", lagMs: null, since: Date.now() };
     await new Promise((resolve) => setTimeout(resolve, pause * (0.75 + Math.random() / 2)));

@@ -75,6 +75,7 @@ async function findDays() {
 
 export function EmptyGrid() {
   const { busy, count, error } = loading.value;
+  if (layout.value.poolCount > 0) return busy ? html`<div class="progress" aria-hidden="true"></div>` : null;
   if (error) {
     return html`
       <div class="empty" role="alert">
@@ -84,7 +85,6 @@ export function EmptyGrid() {
       </div>
     `;
   }
-  if (layout.value.poolCount > 0) return busy ? html`<div class="progress" aria-hidden="true"></div>` : null;
   if (busy) {
     return html`<div class="empty"><p>Loading pools${count ? ` (${number(count)} so far)` : ""}…</p></div>`;
   }

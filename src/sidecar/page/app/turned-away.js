@@ -113,7 +113,7 @@ export function TurnedAway() {
                   </td>
                   <td>${pool && clock.value.short(Date.parse(pool.starts_at))}</td>
                   <td class="number"><b>${number(row.refusals)}</b></td>
-                  <td><span class="bar low" style=${{ "--c": String(row.refusals / most) }}><i class="confirmed"></i></span></td>
+                  <td><span class="bar low" style=${{ "--c": String(row.refusals / most) }}></span></td>
                   <td>${unitsText(row.units)}</td>
                   <td class="dim">${clock.value.stamp(Date.parse(row.last)).slice(0, 16)}</td>
                   <td>${pool && effectOf(loadOf(pool, TIGHTEST))}</td>

@@ -62,8 +62,8 @@ test("slots that overlap stand in lanes, and a lane is used again", () => {
   assert.equal(layout.rows[1].lanes, 2);
 });
 
-test("a night of a hotel fills its day, and one that began before is on the first", () => {
-  const layout = laidOut([slot("r:A:1", "2026-11-29", 14, 22), slot("r:A:2", "2026-11-30", 14, 22)]);
+test("a night of a hotel fills its day; what began before the first day is on it while it lasts", () => {
+  const layout = laidOut([slot("r:A:0", "2026-11-29", 14, 22), slot("r:A:1", "2026-11-28", 14, 70), slot("r:A:2", "2026-11-30", 14, 22)]);
   assert.deepEqual(layout.rows[1].cells.map(({ name, day, whole, lane }) => [name, day, whole, lane]), [
     ["r:A:1", 0, true, 0],
     ["r:A:2", 0, true, 1],
