@@ -192,16 +192,18 @@ impl Server {
         Handle(Arc::clone(&self.shared))
     }
 
-    /// Stops the server when the process gets SIGTERM or SIGINT.
+    /// Stops the server when the process gets SIGTERM or SIGINT. `before` is called first, and may take its time: it ends what sends commands from
+    /// this process.
     ///
     /// # Errors
     /// When the handlers cannot be installed.
-    pub fn stop_on_signals(&self) -> std::io::Result<()> {
+    pub fn stop_on_signals(&self, before: impl Fn() + Send + 'static) -> std::io::Result<()> {
         let mut signals = Signals::new([SIGTERM, SIGINT])?;
         let shared = Arc::clone(&self.shared);
         std::thread::Builder::new().name("signals".into()).spawn(move || {
             for signal in signals.forever() {
                 tracing::info!(signal, "stopping");
+                before();
                 shared.stop();
             }
         })?;

@@ -90,6 +90,10 @@ pub(crate) fn serve(data: &Path, listen: &str, options: &[&str]) -> Command {
         .arg(data)
         .args(["--listen", listen])
         .args(options);
+    // Only who asks for HTTP gets it: its usual address may be in use.
+    if !options.contains(&"--http") {
+        command.args(["--http", "off"]);
+    }
     command
 }
 

@@ -1,0 +1,108 @@
+//! `/livez` and `/readyz`: alive; ready and useful.
+
+use std::time::Duration;
+
+use axum::extract::{RawQuery, State};
+use axum::response::Response;
+use http::StatusCode;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::app::Context;
+use crate::json_body::reply;
+
+/// How long the engine may take to answer a probe.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Whether the sidecar is alive.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Alive {
+    alive: bool,
+}
+
+/// Say whether the sidecar is alive.
+#[utoipa::path(
+    get, path = "/livez", tag = "service",
+    responses((status = 200, description = "It is", body = Alive)),
+)]
+pub(crate) async fn livez() -> Response {
+    reply(StatusCode::OK, &Alive { alive: true })
+}
+
+/// Whether requests can be answered, and why not.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Readiness {
+    ready: bool,
+    /// What was looked at; with `verbose`, and when something is wrong.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    checks: Vec<Check>,
+}
+
+/// One thing that must hold.
+#[derive(Clone, Serialize, ToSchema)]
+pub(crate) struct Check {
+    name: &'static str,
+    ok: bool,
+    /// What was found.
+    detail: String,
+}
+
+/// Say whether requests can be answered.
+///
+/// Ready and useful: every core answers, journals can be written to, lag and free space are within bounds.
+#[utoipa::path(
+    get, path = "/readyz", tag = "service",
+    params(("verbose" = Option<String>, Query, description = "Tell what was looked at; it needs no value")),
+    responses(
+        (status = 200, description = "They can", body = Readiness),
+        (status = 503, description = "They cannot: `checks` says why", body = Readiness),
+    ),
+)]
+pub(crate) async fn readyz(State(context): State<Context>, RawQuery(query): RawQuery) -> Response {
+    let checks = look(&context).await;
+    let ready = checks.iter().all(|check| check.ok);
+    let query = query.unwrap_or_default();
+    let is_verbose = query
+        .split('&')
+        .any(|part| matches!(part, "verbose" | "verbose=" | "verbose=true" | "verbose=1"));
+    let readiness = Readiness {
+        ready,
+        checks: if is_verbose || !ready { checks } else { Vec::new() },
+    };
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    reply(status, &readiness)
+}
+
+async fn look(context: &Context) -> Vec<Check> {
+    let check = |name, ok, detail: &str| Check {
+        name,
+        ok,
+        detail: detail.to_owned(),
+    };
+    if context.app.is_draining() {
+        return vec![check("running", false, "the server is stopping")];
+    }
+    let mut checks = vec![check("running", true, "it is")];
+    let client = match context.app.engine.client() {
+        Ok(client) => client,
+        Err(_) => {
+            checks.push(check("engine", false, "no engine has answered yet"));
+            return checks;
+        }
+    };
+    // A list of pools is asked of every core.
+    match tokio::time::timeout(PROBE_TIMEOUT, client.pools(None, 1)).await {
+        Ok(Ok(_)) => checks.push(check("engine", true, "every core answers")),
+        Ok(Err(error)) => checks.push(check("engine", false, &error.to_string())),
+        Err(_) => {
+            let detail = format!("not every core answered within {PROBE_TIMEOUT:?}");
+            checks.push(check("engine", false, &detail));
+        }
+    }
+    checks
+}
