@@ -122,6 +122,13 @@ const whole = new Intl.NumberFormat("en-GB", { maximumFractionDigits: 0 });
 export const number = (value) => whole.format(value);
 
 /**
+ * `1 pool`, `1,232 pools`
+ * @param {number} value
+ * @param {string} noun
+ */
+export const count = (value, noun) => `${number(value)} ${noun}${value === 1 ? "" : "s"}`;
+
+/**
  * `1.2k` where there is no room for more.
  * @param {number} value
  */

@@ -17,6 +17,8 @@ const DAY_WIDTH_MIN = 56;
 /** Rows beyond the edge that are kept ready for scrolling. */
 const AHEAD = 160;
 const HOURS_FROM = 120;
+/** What the text of an hour takes. */
+const HOUR_TEXT = 36;
 /** Below this width of a day, its weekday and its date stand below each other. */
 const STACKED_BELOW = 110;
 
@@ -183,11 +185,12 @@ function Header() {
   const width = dayWidth.value;
   // A step in hours that leaves room for its text.
   const hours = (closes - opens) / 60;
-  const step = [1, 2, 3, 4, 6, 12].find((candidate) => (width / hours) * candidate >= 38) ?? 24;
+  const step = [1, 2, 3, 4, 6, 12].find((candidate) => (width / hours) * candidate >= HOUR_TEXT + 4) ?? 24;
   /** @type {number[]} */
   const marks = [];
   if (width >= HOURS_FROM) {
-    for (let minute = Math.ceil(opens / 60) * 60; minute < closes; minute += step * 60) marks.push(minute);
+    const last = closes - (HOUR_TEXT / width) * (closes - opens);
+    for (let minute = Math.ceil(opens / 60) * 60; minute <= last; minute += step * 60) marks.push(minute);
   }
   return html`
     <div class="header" role="row" aria-rowindex="1" style=${{ width: `${HEADING_WIDTH + width * days.value.length}px` }}>

@@ -3,7 +3,7 @@ import { html, useState } from "./vendor/runtime.js";
 import { changePools, getPool, messageOf, Problem } from "./api.js";
 import { AMOUNT_MAX, changedLimit } from "./amounts.js";
 import { download } from "./csv.js";
-import { effectOf, loadIn, number, withDefinition } from "./figures.js";
+import { count, effectOf, loadIn, number, withDefinition } from "./figures.js";
 import { layout } from "./grid.js";
 import { pools, take } from "./inventory.js";
 import { CHANGES_MAX, PREVIEW_ROWS_MAX } from "./limits.js";
@@ -53,7 +53,7 @@ async function setState(state) {
     if (conflicts.length) {
       notify(`Nothing was changed: somebody else changed ${conflicts[0].name} just now. Look at it and try again.`, "wrong");
     } else {
-      notify(`${number(edits.length)} ${edits.length === 1 ? "pool is" : "pools are"} ${state} now.`);
+      notify(`${count(edits.length, "pool")} ${state} now.`);
     }
   } catch (error) {
     notify(messageOf(error), "wrong");
@@ -61,13 +61,13 @@ async function setState(state) {
 }
 
 export function SelectionBar() {
-  const count = selection.value.size;
-  if (count === 0) return null;
+  const size = selection.value.size;
+  if (size === 0) return null;
   const zones = new Set(selected().map((pool) => pool.zone));
   const past = moment.value !== null;
   return html`
     <div class="selection-bar" role="toolbar" aria-label="Selected pools">
-      <span aria-live="polite"><b>${number(count)}</b> ${count === 1 ? "pool" : "pools"} in ${zones.size} ${zones.size === 1 ? "zone" : "zones"}</span>
+      <span aria-live="polite"><b>${count(size, "pool")}</b> in ${count(zones.size, "zone")}</span>
       <button type="button" class="primary" disabled=${past} onClick=${() => (dialog.value = "limits")}>Limits…</button>
       <button type="button" disabled=${past} onClick=${() => setState("closed")}>Close</button>
       <button type="button" disabled=${past} onClick=${() => setState("open")}>Open</button>
@@ -135,7 +135,7 @@ export function LimitsDialog() {
     try {
       const newer = await applyEdits(edits.map(({ pool, limit }) => ({ pool, patch: { limits: { [chosen]: limit } } })));
       if (newer.length === 0) {
-        notify(`${number(edits.length)} limits changed.`);
+        notify(`${count(edits.length, "limit")} changed.`);
         closeDialog();
         return;
       }
@@ -154,7 +154,7 @@ export function LimitsDialog() {
   const seenLimit = (/** @type {string} */ name) => seen.find((pool) => pool.name === name)?.limits[chosen] ?? 0;
   const plannedLimit = (/** @type {string} */ name) => edits.find(({ pool }) => pool.name === name)?.limit ?? 0;
   return html`
-    <${Modal} title=${`Limits of ${number(seen.length)} pools`} wide>
+    <${Modal} title=${`Limits of ${count(seen.length, "pool")}`} wide>
       <form onSubmit=${apply}>
         <div class="choices">
           <select aria-label="Dimension" value=${chosen} onChange=${(/** @type {any} */ event) => setChosen(event.target.value)}>
@@ -210,7 +210,7 @@ export function LimitsDialog() {
         ${edits.length > 0 && conflicts.length === 0 && html`<${Preview} edits=${edits} chosen=${chosen} />`}
         <div class="buttons">
           <button type="submit" class="primary" disabled=${busy || edits.length === 0 || conflicts.length > 0}>
-            ${edits.length ? `Change ${number(edits.length)} pools` : "Change"}
+            ${edits.length ? `Change ${count(edits.length, "pool")}` : "Change"}
           </button>
           <button type="button" onClick=${closeDialog}>Cancel</button>
           <span class="dim">All are changed, or none.</span>

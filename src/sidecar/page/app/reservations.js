@@ -3,7 +3,7 @@ import { html, useEffect, useState } from "./vendor/runtime.js";
 import { findReservations, isAbort, messageOf, releaseReservation } from "./api.js";
 import { download } from "./csv.js";
 import { customerName, customersCsv, customersOf } from "./customers.js";
-import { number, unitsText } from "./figures.js";
+import { count, unitsText } from "./figures.js";
 import { notify } from "./notices.js";
 import { clock, settings } from "./state.js";
 
@@ -32,12 +32,12 @@ export function Customers({ name }) {
   const copy = () =>
     withAll(async (found) => {
       await navigator.clipboard.writeText(found.map(customerName).join("\n"));
-      notify(`${number(found.length)} customers copied.`);
+      notify(`${count(found.length, "customer")} copied.`);
     });
   const save = () =>
     withAll((found) => {
       download(`customers-${name.replaceAll(":", "-")}.csv`, customersCsv(found, settings.value.dimensions));
-      notify(`${number(found.length)} customers downloaded.`);
+      notify(`${count(found.length, "customer")} downloaded.`);
     });
   return html`
     <span class="customers">

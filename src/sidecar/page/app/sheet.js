@@ -2,7 +2,7 @@
 import { html, useState } from "./vendor/runtime.js";
 import { changePools, importPools, listPools, messageOf, Problem } from "./api.js";
 import { download, parseCsv } from "./csv.js";
-import { number } from "./figures.js";
+import { count, number } from "./figures.js";
 import { layout } from "./grid.js";
 import { load, pools, take } from "./inventory.js";
 import { CHANGES_MAX, IMPORT_BYTES_MAX, PREVIEW_ROWS_MAX } from "./limits.js";
@@ -77,7 +77,7 @@ function Errors({ errors, text }) {
   const header = rows[0]?.cells ?? [];
   const byLine = new Map(rows.map((row) => [row.line, row.cells]));
   return html`
-    <p class="wrong" role="alert">Nothing can be imported: ${number(errors.length)} ${errors.length === 1 ? "error" : "errors"}.</p>
+    <p class="wrong" role="alert">Nothing can be imported: ${count(errors.length, "error")}.</p>
     <table class="preview">
       <thead>
         <tr><th class="number">line</th><th>column</th><th>cell</th><th>what is wrong</th></tr>
@@ -104,7 +104,7 @@ function Changes({ shown }) {
   const created = shown.changes.filter(({ before }) => before === null).length;
   return html`
     <p>
-      <b>${number(shown.changes.length - created)}</b> change, <b>${number(created)}</b> are new, ${number(shown.unchanged)} stay as they are.
+      <b>${number(shown.changes.length - created)}</b> changed, <b>${number(created)}</b> new, ${number(shown.unchanged)} equal.
       ${shown.changes.length > CHANGES_MAX &&
       html` <span class="over">More than ${number(CHANGES_MAX)}: changes that others make until you import are overwritten.</span>`}
     </p>
@@ -156,7 +156,7 @@ export function SheetDialog() {
     setBusy("Importing…");
     setFailure("");
     try {
-      notify(`${number(await importSheet(shown))} pools imported.`);
+      notify(`${count(await importSheet(shown), "pool")} imported.`);
       closeDialog();
     } catch (error) {
       if (error instanceof Problem && error.changedMeanwhile) {
@@ -175,9 +175,9 @@ export function SheetDialog() {
       <section>
         <h3>Download</h3>
         <div class="buttons">
-          <button type="button" onClick=${all}>These two weeks, ${number(layout.value.poolCount)} pools</button>
+          <button type="button" onClick=${all}>These two weeks, ${count(layout.value.poolCount, "pool")}</button>
           ${selection.value.size > 0 &&
-          html`<button type="button" onClick=${() => save(selection.value)}>Selected, ${number(selection.value.size)} pools</button>`}
+          html`<button type="button" onClick=${() => save(selection.value)}>Selected, ${count(selection.value.size, "pool")}</button>`}
         </div>
         <p class="dim">
           Edit limits, overbooking, times, state and mode, save as CSV, and import it here. The columns held, confirmed and remaining are for reading.
@@ -194,7 +194,7 @@ export function SheetDialog() {
       </section>
       <div class="buttons">
         <button type="button" class="primary" disabled=${busy !== "" || !shown || shown.changes.length === 0} onClick=${confirm}>
-          ${shown?.changes.length ? `Import ${number(shown.changes.length)} pools` : "Import"}
+          ${shown?.changes.length ? `Import ${count(shown.changes.length, "pool")}` : "Import"}
         </button>
         <button type="button" onClick=${() => (dialog.value = null)}>Cancel</button>
         <span class="dim">All lines are taken, or none.</span>

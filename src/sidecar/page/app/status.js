@@ -2,7 +2,7 @@
 import { html, signal } from "./vendor/runtime.js";
 import { listPools } from "./api.js";
 import { wordsOf } from "./cell.js";
-import { effectOf, instantOf, loadIn, marksOf, number } from "./figures.js";
+import { count, effectOf, instantOf, loadIn, marksOf, number } from "./figures.js";
 import { active, hovered, layout } from "./grid.js";
 import { load, loading, watched } from "./inventory.js";
 import { GRID_POOLS_MAX } from "./limits.js";
@@ -42,13 +42,13 @@ function PoolLine({ name }) {
 
 export function StatusBar() {
   const name = hovered.value ?? active.value.name;
-  const { busy, count, more } = loading.value;
+  const { busy, count: loaded, more } = loading.value;
   return html`
     <footer class="status">
       <div class="line">
         ${name
           ? html`<${PoolLine} name=${name} />`
-          : html`<span class="dim">${number(layout.value.poolCount)} pools${busy ? `, loading ${number(count)}…` : ""}</span>`}
+          : html`<span class="dim">${count(layout.value.poolCount, "pool")}${busy ? `, loading ${number(loaded)}…` : ""}</span>`}
         ${more && html`<b class="words">Only the first ${number(GRID_POOLS_MAX)} pools are shown</b>`}
       </div>
       <div class="legend" aria-hidden="true">
@@ -74,7 +74,7 @@ async function findDays() {
 }
 
 export function EmptyGrid() {
-  const { busy, count, error } = loading.value;
+  const { busy, count: loaded, error } = loading.value;
   if (layout.value.poolCount > 0) return busy ? html`<div class="progress" aria-hidden="true"></div>` : null;
   if (error) {
     return html`
@@ -86,7 +86,7 @@ export function EmptyGrid() {
     `;
   }
   if (busy) {
-    return html`<div class="empty"><p>Loading pools${count ? ` (${number(count)} so far)` : ""}…</p></div>`;
+    return html`<div class="empty"><p>Loading pools${loaded ? ` (${number(loaded)} so far)` : ""}…</p></div>`;
   }
   const dates = `${dayAndMonth(days.value[0])} to ${dayAndMonth(days.value[days.value.length - 1])} ${days.value[0].slice(0, 4)}`;
   if (filter.value) {

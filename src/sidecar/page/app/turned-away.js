@@ -2,7 +2,7 @@
 import { html, useEffect, useState } from "./vendor/runtime.js";
 import { getPool, isAbort, messageOf } from "./api.js";
 import { readPast } from "./feed.js";
-import { effectOf, loadOf, number, TIGHTEST, unitsText } from "./figures.js";
+import { count, effectOf, loadOf, number, TIGHTEST, unitsText } from "./figures.js";
 import { pools } from "./inventory.js";
 import { clock, from, opened, view } from "./state.js";
 
@@ -90,7 +90,7 @@ export function TurnedAway() {
         <select aria-label="Reach" value=${String(reach)} onChange=${(/** @type {any} */ event) => setReach(Number(event.target.value))}>
           ${REACHES.map(([name, length]) => html`<option key=${name} value=${String(length)}>last ${name}</option>`)}
         </select>
-        ${rows && html`<span><b>${number(sum)}</b> turned away at <b>${number(rows.length)}</b> slots</span>`}
+        ${rows && html`<span><b>${number(sum)}</b> turned away at ${count(rows.length, "slot")}</span>`}
         ${!whole && html`<span class="over">There are more than the page reads: choose a shorter reach.</span>`}
       </div>
       ${failure && html`<p class="wrong" role="alert">${failure}</p>`}

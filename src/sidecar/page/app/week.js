@@ -1,7 +1,7 @@
 // Copying a week onto another, with a preview.
 import { html, useEffect, useState } from "./vendor/runtime.js";
 import { changePools, isAbort, listPools, messageOf, Problem } from "./api.js";
-import { effectOf, loadOf, number, TIGHTEST, withDefinition } from "./figures.js";
+import { count, effectOf, loadOf, number, TIGHTEST, withDefinition } from "./figures.js";
 import { take } from "./inventory.js";
 import { CHANGES_MAX, PREVIEW_ROWS_MAX } from "./limits.js";
 import { matcher } from "./layout.js";
@@ -80,7 +80,7 @@ export function WeekDialog() {
   }, [from, to, round]);
 
   const plan = weeks && from !== to ? planWeek(weeks.source, weeks.target, { from, to, clock: clock.value, wanted }) : null;
-  const count = plan ? plan.changes.length + plan.creations.length : 0;
+  const total = plan ? plan.changes.length + plan.creations.length : 0;
   const overs = (plan?.changes ?? []).filter(
     ({ pool, patch }) => loadOf(withDefinition(pool, /** @type {Partial<Pool>} */ (patch)), TIGHTEST).over > 0,
   ).length;
@@ -95,7 +95,7 @@ export function WeekDialog() {
         ...plan.creations.map(({ name, definition }) => ({ pool: name, if_none_match: /** @type {const} */ ("*"), definition })),
       ];
       take((await changePools(changes)).pools);
-      notify(`${number(plan.changes.length)} slots changed, ${number(plan.creations.length)} created.`);
+      notify(`${count(plan.changes.length, "slot")} changed, ${number(plan.creations.length)} created.`);
       closeDialog();
       return;
     } catch (error) {
@@ -132,7 +132,7 @@ export function WeekDialog() {
       ${plan &&
       html`
         <p aria-live="polite">
-          <b>${number(plan.changes.length)}</b> slots change, <b>${number(plan.creations.length)}</b> are created, ${number(plan.unchanged)} are equal.
+          <b>${number(plan.changes.length)}</b> changed, <b>${number(plan.creations.length)}</b> created, ${number(plan.unchanged)} equal.
           ${plan.missing.length > 0 && ` ${number(plan.missing.length)} are missing there.`}
           ${plan.alone.length > 0 && ` ${number(plan.alone.length)} of the other week have no source and stay as they are.`}
           ${overs > 0 && html` <b class="over">${number(overs)} would be over their limit.</b>`}
@@ -165,13 +165,13 @@ export function WeekDialog() {
             )}
           </tbody>
         </table>
-        ${count > PREVIEW_ROWS_MAX && html`<p class="dim">and ${number(count - PREVIEW_ROWS_MAX)} more</p>`}
-        ${count > CHANGES_MAX &&
+        ${total > PREVIEW_ROWS_MAX && html`<p class="dim">and ${number(total - PREVIEW_ROWS_MAX)} more</p>`}
+        ${total > CHANGES_MAX &&
         html`<p class="wrong">At most ${number(CHANGES_MAX)} slots are copied at once: filter the grid by zone or kind, and copy in parts.</p>`}
       `}
       <div class="buttons">
-        <button type="button" class="primary" disabled=${busy || count === 0 || count > CHANGES_MAX} onClick=${apply}>
-          ${count ? `Copy onto ${number(count)} slots` : "Copy"}
+        <button type="button" class="primary" disabled=${busy || total === 0 || total > CHANGES_MAX} onClick=${apply}>
+          ${total ? `Copy onto ${count(total, "slot")}` : "Copy"}
         </button>
         <button type="button" onClick=${closeDialog}>Cancel</button>
         <span class="dim">All are changed, or none.</span>

@@ -65,7 +65,7 @@ test("a range by mouse is set; the same time on all days joins it", async () => 
   await page.getByText("39 limits changed.").waitFor();
   assert.deepEqual(await limits("lakes"), [20, 33, 33, 33, 20, 20]);
   await bar.getByRole("button", { name: "Close", exact: true }).click();
-  await page.getByText("39 pools are closed now.").waitFor();
+  await page.getByText("39 pools closed now.").waitFor();
   assert.equal((await stored(nameOf("lakes", "delivery", day, 10))).state, "closed");
   await done();
 });
@@ -106,10 +106,10 @@ test("a week is copied onto another, by the clock on the wall", async () => {
   const dialog = page.getByRole("dialog");
   await dialog.getByLabel("from the week of").fill(source);
   await dialog.getByLabel("onto the week of").fill(target);
-  await dialog.getByText("1 slots change, 45 are created, 17 are equal.").waitFor();
+  await dialog.getByText("1 changed, 45 created, 17 equal.").waitFor();
   await shot("week-copy");
   await dialog.getByRole("button", { name: "Copy onto 46 slots" }).click();
-  await page.getByText("1 slots changed, 45 created.").waitFor();
+  await page.getByText("1 slot changed, 45 created.").waitFor();
   assert.equal((await stored(nameOf("copied", "delivery", target, 8))).limits.orders, 44);
   const created = await stored(nameOf("copied", "pickup", "2027-04-02", 9));
   assert.equal(created.starts_at, "2027-04-02T07:00:00.000Z");
@@ -131,7 +131,7 @@ test("the grid as a sheet: downloaded, edited, previewed, imported", async () =>
   const file = dialog.getByLabel("CSV file");
   const sheet = (/** @type {string} */ edited) => ({ name: "edited.csv", mimeType: "text/csv", buffer: Buffer.from(edited) });
   await file.setInputFiles(sheet(text));
-  await dialog.getByText(`0 change, 0 are new, ${rows.length - 1} stay as they are`).waitFor();
+  await dialog.getByText(`0 changed, 0 new, ${rows.length - 1} equal`).waitFor();
 
   // As a spreadsheet would: another separator, two cells edited.
   const column = (/** @type {string} */ name) => rows[0].cells.indexOf(name);
@@ -147,7 +147,7 @@ test("the grid as a sheet: downloaded, edited, previewed, imported", async () =>
   rows[place].cells[column("state")] = "closed";
   rows.push({ line: 0, cells: rows[place].cells.map((cell, index) => (index === 0 ? `${pool}-extra` : cell)) });
   await file.setInputFiles(sheet(edited()));
-  await dialog.getByText(/1 change, 1 are new/).waitFor();
+  await dialog.getByText(/1 changed, 1 new/).waitFor();
   await dialog.getByText("limit of orders 30 → 31").waitFor();
   await shot("sheet-preview");
   await dialog.getByRole("button", { name: "Import 2 pools" }).click();
@@ -170,7 +170,7 @@ test("a sheet does not overwrite what somebody else changed since the preview", 
   await dialog.getByLabel("CSV file").setInputFiles({ name: "one.csv", mimeType: "text/csv", buffer });
   await dialog.getByText("limit of orders 30 → 35").waitFor();
   await call(server, "PATCH", `/v1/pools/${pool}`, { limits: { orders: 28 } });
-  await dialog.getByRole("button", { name: "Import 1 pools" }).click();
+  await dialog.getByRole("button", { name: "Import 1 pool" }).click();
   await dialog.getByText(/Nothing was imported: somebody else changed/).waitFor();
   await dialog.getByText("limit of orders 28 → 35").waitFor();
   assert.equal((await stored(pool)).limits.orders, 28);

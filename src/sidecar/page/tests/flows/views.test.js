@@ -133,7 +133,7 @@ test("what was turned away, by slot", async () => {
       await page.waitForTimeout(500);
       return page.locator("main").textContent();
     },
-    (text) => /3 turned away at 1 slots/.test(text ?? ""),
+    (text) => /3 turned away at 1 slot/.test(text ?? ""),
     "the refusals",
     100_000,
   );
