@@ -1,5 +1,6 @@
 // Every call to the server. An answer that is not a success is thrown as a Problem.
 import { GRID_POOLS_MAX, POOLS_PAGE } from "./limits.js";
+import { noteServerDate } from "./server-clock.js";
 
 /** @typedef {Record<string, number>} Units amounts by dimension */
 
@@ -127,6 +128,7 @@ export async function send(method, path, { body, type = "application/json", head
     if (isAbort(error)) throw error;
     throw new Problem(0, { detail: "The server does not answer. What you asked for may or may not have been done." });
   }
+  noteServerDate(response.headers.get("Date"));
   if (response.ok) return response;
   const document = await response.json().catch(() => ({}));
   throw new Problem(response.status, document);

@@ -89,7 +89,7 @@ export function EventLine({ event, before, withPool = false }) {
         ${withPool && html`<b>${event.pool}</b> `}${eventText(event, before)}
         ${event.reference && html` <span class="reference">${event.reference}</span>`}
       </span>
-      <span class="who">${event.actor ?? ""}</span>
+      <span class="who" title=${event.actor ? undefined : "Nobody is known by name before there is authentication"}>${event.actor ?? "—"}</span>
     </li>
   `;
 }

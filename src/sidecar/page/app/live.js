@@ -4,6 +4,7 @@ import { isAbort } from "./api.js";
 import { load, receive } from "./inventory.js";
 import { lagOf } from "./lag.js";
 import { moment, now } from "./state.js";
+import { latenessMeter } from "./server-clock.js";
 import { readStream } from "./stream.js";
 import { duration } from "./times.js";
 
@@ -30,6 +31,7 @@ export async function follow() {
   let lastEventId = "";
   let pause = PAUSE_MIN_MS;
   let counted = 0;
+  const lateness = latenessMeter();
   setInterval(() => {
     eventRate.value = counted;
     counted = 0;
@@ -59,7 +61,7 @@ export async function follow() {
           heard = Date.now();
           pause = PAUSE_MIN_MS;
           counted += 1;
-          lagMs = Math.max(0, heard - Date.parse(event.at));
+          lagMs = lateness.of(Date.parse(event.at), heard);
           if (counted % 16 === 1) lag(lagMs);
           receive(event);
         },
@@ -70,7 +72,9 @@ export async function follow() {
           heard = Date.now();
           pause = PAUSE_MIN_MS;
           const told = lagOf(comment);
-          if (told !== null) lag(told);
+          if (told === null) return;
+          lateness.told(told);
+          lag(told);
         },
       });
     } catch (error) {

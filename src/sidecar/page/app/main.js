@@ -11,6 +11,7 @@ import { Notices } from "./notices.js";
 import { EmptyGrid, StatusBar } from "./status.js";
 import { ChangeList, PastBar } from "./past.js";
 import { LimitsDialog, SelectionBar } from "./ranges.js";
+import { serverNow } from "./server-clock.js";
 import { SheetDialog } from "./sheet.js";
 import { ShortcutsDialog, shortcut } from "./shortcuts.js";
 import { VIEWS, clock, dialog, from, keepAddress, moment, now, opened, selection, settings, view } from "./state.js";
@@ -113,7 +114,8 @@ async function start() {
     failure.value = messageOf(error);
     return;
   }
-  setInterval(() => (now.value = Date.now()), CLOCK_MS);
+  now.value = serverNow();
+  setInterval(() => (now.value = serverNow()), CLOCK_MS);
   keepAddress();
   ready.value = true;
   let first = true;

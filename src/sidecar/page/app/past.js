@@ -6,6 +6,7 @@ import { number } from "./figures.js";
 import { definitionsBefore, EventLine } from "./history.js";
 import { loading } from "./inventory.js";
 import { PREVIEW_ROWS_MAX } from "./limits.js";
+import { serverNow } from "./server-clock.js";
 import { clock, moment } from "./state.js";
 import { duration } from "./times.js";
 
@@ -25,12 +26,12 @@ const SLIDING_MS = 200;
 /** How far back the slider reaches. */
 const reaching = signal(HOUR);
 /** Until when it does: it must not move under the hand. */
-const until = signal(Date.now());
+const until = signal(0);
 
 /** Shows the present, or the past from this moment on. */
 export function togglePast() {
   if (moment.value !== null) return (moment.value = null);
-  until.value = Date.now();
+  until.value = serverNow();
   moment.value = until.value;
 }
 
@@ -63,7 +64,7 @@ export function PastBar() {
         onChange=${(/** @type {any} */ event) => {
           const wanted = clock.value.parseField(event.target.value);
           const seconds = Number(event.target.value.slice(17) || 0);
-          if (Number.isFinite(wanted)) moment.value = Math.min(Date.now(), wanted + seconds * 1000);
+          if (Number.isFinite(wanted)) moment.value = Math.min(serverNow(), wanted + seconds * 1000);
         }}
       />
       <input
@@ -85,7 +86,7 @@ export function PastBar() {
       >
         ${REACHES.map(([name, length]) => html`<option key=${name} value=${String(length)}>last ${name}</option>`)}
       </select>
-      <span class="dim">${loading.value.busy ? "reading…" : `${duration(Date.now() - at)} ago`}</span>
+      <span class="dim">${loading.value.busy ? "reading…" : `${duration(serverNow() - at)} ago`}</span>
       <span class="spring"></span>
       <button type="button" class="primary" onClick=${() => (moment.value = null)}>Back to the present</button>
     </div>

@@ -4,6 +4,7 @@ import { getPool, isAbort, messageOf } from "./api.js";
 import { readPast } from "./feed.js";
 import { count, effectOf, loadOf, number, TIGHTEST, unitsText } from "./figures.js";
 import { pools } from "./inventory.js";
+import { serverNow } from "./server-clock.js";
 import { clock, from, opened, view } from "./state.js";
 
 /** @typedef {import("./api.js").Pool} Pool */
@@ -60,7 +61,7 @@ export function TurnedAway() {
     const controller = new AbortController();
     async function read() {
       try {
-        const found = await readPast({ since: Date.now() - reach, kind: "turned_away" }, controller.signal);
+        const found = await readPast({ since: serverNow() - reach, kind: "turned_away" }, controller.signal);
         const sums = refusedByPool(found.events);
         const asked = sums.slice(0, ROWS).map(async ({ pool }) => pools.get(pool) ?? (await getPool(pool, controller.signal).catch(() => null)));
         const definitions = (await Promise.all(asked)).filter((pool) => pool !== null);

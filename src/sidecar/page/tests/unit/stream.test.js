@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { lagOf } from "../../app/lag.js";
 import { pathOf, roundUp } from "../../app/chart.js";
 import { definitionsBefore } from "../../app/history.js";
+import { latenessMeter, noteServerDate, serverNow } from "../../app/server-clock.js";
 import { parser } from "../../app/stream.js";
 import { refusedByPool } from "../../app/turned-away.js";
 
@@ -65,4 +66,21 @@ test("each change of a pool finds the definition before it", () => {
 test("a chart's axis and line", () => {
   assert.deepEqual([0, 0.3, 1, 7, 23, 101, 2400].map(roundUp), [1, 0.5, 1, 10, 25, 200, 2500]);
   assert.equal(pathOf([0, null, 10], 10), "M0.0 96.0M400.0 4.0");
+});
+
+test("lateness does not depend on the clocks", () => {
+  const lateness = latenessMeter();
+  lateness.told(10);
+  // The planner's clock is three minutes fast.
+  const heard = (/** @type {number} */ at, /** @type {number} */ late) => lateness.of(at, at + 180_000 + late);
+  assert.deepEqual([heard(0, 5), heard(100, 5), heard(200, 905), heard(300, 2)], [10, 10, 910, 10]);
+});
+
+test("a server's date counts when it differs by more than its own coarseness", () => {
+  noteServerDate(new Date(Date.now() + 1_000).toUTCString());
+  assert.ok(Math.abs(serverNow() - Date.now()) < 50);
+  noteServerDate(new Date(Date.now() - 60_000).toUTCString());
+  assert.ok(Math.abs(serverNow() - Date.now() + 60_000) < 1_100);
+  noteServerDate(null);
+  assert.ok(serverNow() < Date.now() - 50_000);
 });
