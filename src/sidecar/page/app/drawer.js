@@ -33,8 +33,8 @@ function Standing({ pool }) {
               <span><b>${number(load.confirmed)}</b> confirmed</span> <span><b>${number(load.held)}</b> held</span>
               <span>of <b>${number(load.limit)}</b>${load.ceiling > load.limit ? ` + ${number(load.ceiling - load.limit)}` : ""}</span>
               <b class="effect">${effectOf(load)}</b>
+              <span class="bar"></span>
             </dd>
-            <span class="bar"></span>
           </div>
         `;
       })}

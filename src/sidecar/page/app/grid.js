@@ -197,21 +197,24 @@ function Header() {
       <div class="corner" role="columnheader">zone, kind</div>
       ${days.value.map(
         (day, index) => html`
-          <button
+          <div
             key=${day}
-            type="button"
             class="day ${width < STACKED_BELOW ? "stacked" : ""} ${weekdayOf(day) > 4 ? "weekend" : ""} ${day === today.value ? "today" : ""}"
             role="columnheader"
-            tabindex="-1"
-            title="Select all slots of this day"
             style=${{ width: `${width}px` }}
-            onClick=${() => (selection.value = new Set(namesOfDay(layout.value, index)))}
           >
-            <span><b>${weekdayName(day)}</b> <small>${dayAndMonth(day)}</small></span>
+            <button
+              type="button"
+              tabindex="-1"
+              title="Select all slots of this day"
+              onClick=${() => (selection.value = new Set(namesOfDay(layout.value, index)))}
+            >
+              <b>${weekdayName(day)}</b> <small>${dayAndMonth(day)}</small>
+            </button>
             ${marks.map(
               (minute) => html`<i style=${{ left: `${((minute - opens) / (closes - opens)) * 100}%` }}>${timeOfDay(minute)}</i>`,
             )}
-          </button>
+          </div>
         `,
       )}
     </div>

@@ -110,7 +110,7 @@ export function LimitsForm({ pool }) {
     <form class="limits" onSubmit=${save}>
       <table>
         <thead>
-          <tr><th></th><th scope="col">limit</th><th scope="col">overbook</th><th scope="col">then</th></tr>
+          <tr><th scope="col"><span class="unseen">dimension</span></th><th scope="col">limit</th><th scope="col">overbook</th><th scope="col">then</th></tr>
         </thead>
         <tbody>
           ${Object.keys(pool.limits).map((dimension) => {

@@ -60,6 +60,7 @@ function TopBar() {
 function GridView() {
   const shown = loading.value;
   return html`
+    <h1 class="unseen">Grid</h1>
     <${Toolbar} />
     ${moment.value !== null && html`<${PastBar} />`}
     <div class="workplace">

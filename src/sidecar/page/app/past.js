@@ -111,7 +111,7 @@ export function ChangeList() {
 
   const before = definitionsBefore(found?.events ?? []);
   return html`
-    <section class="change-list" aria-label="Who changed what">
+    <section class="change-list" aria-label="Who changed what" tabindex="0">
       <h2>Who changed what</h2>
       ${failure && html`<p class="wrong" role="alert">${failure}</p>`}
       ${!found && !failure && html`<p class="dim">Reading…</p>`}

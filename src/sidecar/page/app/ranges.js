@@ -84,7 +84,7 @@ export function SelectionBar() {
 function Preview({ edits, chosen }) {
   const rows = edits.slice(0, PREVIEW_ROWS_MAX);
   return html`
-    <table class="preview">
+    <div class="preview" role="group" aria-label="Preview" tabindex="0"><table>
       <thead>
         <tr><th>pool</th><th>starts</th><th class="number">reserved</th><th class="number">limit</th><th class="number">new limit</th><th>then</th></tr>
       </thead>
@@ -104,7 +104,7 @@ function Preview({ edits, chosen }) {
           `;
         })}
       </tbody>
-    </table>
+    </table></div>
     ${edits.length > rows.length && html`<p class="dim">and ${number(edits.length - rows.length)} more</p>`}
   `;
 }

@@ -78,7 +78,7 @@ function Errors({ errors, text }) {
   const byLine = new Map(rows.map((row) => [row.line, row.cells]));
   return html`
     <p class="wrong" role="alert">Nothing can be imported: ${count(errors.length, "error")}.</p>
-    <table class="preview">
+    <div class="preview" role="group" aria-label="Preview" tabindex="0"><table>
       <thead>
         <tr><th class="number">line</th><th>column</th><th>cell</th><th>what is wrong</th></tr>
       </thead>
@@ -94,7 +94,7 @@ function Errors({ errors, text }) {
           `,
         )}
       </tbody>
-    </table>
+    </table></div>
     ${errors.length > PREVIEW_ROWS_MAX && html`<p class="dim">and ${number(errors.length - PREVIEW_ROWS_MAX)} more</p>`}
   `;
 }
@@ -108,7 +108,7 @@ function Changes({ shown }) {
       ${shown.changes.length > CHANGES_MAX &&
       html` <span class="over">More than ${number(CHANGES_MAX)}: changes that others make until you import are overwritten.</span>`}
     </p>
-    <table class="preview">
+    <div class="preview" role="group" aria-label="Preview" tabindex="0"><table>
       <thead>
         <tr><th class="number">line</th><th>pool</th><th>change</th></tr>
       </thead>
@@ -127,7 +127,7 @@ function Changes({ shown }) {
           `,
         )}
       </tbody>
-    </table>
+    </table></div>
     ${shown.changes.length > PREVIEW_ROWS_MAX && html`<p class="dim">and ${number(shown.changes.length - PREVIEW_ROWS_MAX)} more</p>`}
   `;
 }

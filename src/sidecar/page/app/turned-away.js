@@ -102,7 +102,7 @@ export function TurnedAway() {
       html`
         <table class="turned-away">
           <thead>
-            <tr><th>slot</th><th>starts</th><th class="number">turned away</th><th></th><th>asked for</th><th>last</th><th>now</th></tr>
+            <tr><th>slot</th><th>starts</th><th class="number">turned away</th><td></td><th>asked for</th><th>last</th><th>now</th></tr>
           </thead>
           <tbody>
             ${rows.slice(0, ROWS).map((row) => {

@@ -137,7 +137,7 @@ export function WeekDialog() {
           ${plan.alone.length > 0 && ` ${number(plan.alone.length)} of the other week have no source and stay as they are.`}
           ${overs > 0 && html` <b class="over">${number(overs)} would be over their limit.</b>`}
         </p>
-        <table class="preview">
+        <div class="preview" role="group" aria-label="Preview" tabindex="0"><table>
           <thead>
             <tr><th>pool</th><th>starts</th><th>becomes</th><th>then</th></tr>
           </thead>
@@ -164,7 +164,7 @@ export function WeekDialog() {
               `,
             )}
           </tbody>
-        </table>
+        </table></div>
         ${total > PREVIEW_ROWS_MAX && html`<p class="dim">and ${number(total - PREVIEW_ROWS_MAX)} more</p>`}
         ${total > CHANGES_MAX &&
         html`<p class="wrong">At most ${number(CHANGES_MAX)} slots are copied at once: filter the grid by zone or kind, and copy in parts.</p>`}
