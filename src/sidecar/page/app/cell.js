@@ -9,8 +9,10 @@ import { timeOfDay } from "./times.js";
 
 /** Below this width a cell is only a bar that stands. */
 const NARROW = 30;
-/** From here on there is room for what is used of what. */
-const ROOMY = 74;
+/** What a digit takes of the figure and of the small text beside it, and what stands around both. */
+const DIGIT = 8;
+const SMALL_DIGIT = 6.4;
+const AROUND = 16;
 /** At this share the last units are being sold: the band `low` of the outward contract. */
 const LOW = 0.9;
 
@@ -77,7 +79,10 @@ export function CellView({ cell, pool, day, dimension, now, left, width, top, ac
   const load = loadOf(pool, dimension);
   const marks = marksOf(pool, now);
   const words = wordsOf(marks);
-  const shape = width < NARROW ? "narrow" : width < ROOMY ? "medium" : "roomy";
+  const figure = load.over > 0 ? `▲${brief(load.over)}` : brief(load.free);
+  const beside = words.length > 0 && !marks.over ? words[0].split(" ")[0] : `${brief(load.used)}/${brief(load.ceiling)}`;
+  const isRoomy = figure.length * DIGIT + beside.length * SMALL_DIGIT + AROUND <= width;
+  const shape = width < NARROW ? "narrow" : isRoomy ? "roomy" : "medium";
   const state = `${selected ? " selected" : ""}${open ? " open" : ""}`;
   const figures = `${number(load.confirmed)} confirmed, ${number(load.held)} held of ${number(load.ceiling)} ${load.dimension}, ${effectOf(load)}`;
   const label = `${day} ${cell.whole ? "all day" : windowText(cell)}: ${figures}${words.length ? `, ${words.join(", ")}` : ""}`;
@@ -92,9 +97,8 @@ export function CellView({ cell, pool, day, dimension, now, left, width, top, ac
       data-name=${cell.name}
       style=${{ left: `${left}px`, width: `${width}px`, top: `${top}px`, ...barOf(load) }}
     >
-      ${shape !== "narrow" && html`<span class="free">${load.over > 0 ? `▲${brief(load.over)}` : brief(load.free)}</span>`}
-      ${shape === "roomy" &&
-      html`<span class="of">${words.length > 0 && !marks.over ? words[0].split(" ")[0] : `${brief(load.used)}/${brief(load.ceiling)}`}</span>`}
+      ${shape !== "narrow" && html`<span class="free">${figure}</span>`}
+      ${shape === "roomy" && html`<span class="of">${beside}</span>`}
     </div>
   `;
 }

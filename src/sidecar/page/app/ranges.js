@@ -207,9 +207,10 @@ export function LimitsDialog() {
           </section>
         `}
         ${failure && html`<p class="wrong" role="alert">${failure}</p>`}
+        ${edits.length > CHANGES_MAX && html`<p class="wrong" role="alert">At most ${number(CHANGES_MAX)} pools can be changed at once: select fewer.</p>`}
         ${edits.length > 0 && conflicts.length === 0 && html`<${Preview} edits=${edits} chosen=${chosen} />`}
         <div class="buttons">
-          <button type="submit" class="primary" disabled=${busy || edits.length === 0 || conflicts.length > 0}>
+          <button type="submit" class="primary" disabled=${busy || edits.length === 0 || edits.length > CHANGES_MAX || conflicts.length > 0}>
             ${edits.length ? `Change ${count(edits.length, "pool")}` : "Change"}
           </button>
           <button type="button" onClick=${closeDialog}>Cancel</button>
