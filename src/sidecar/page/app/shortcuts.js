@@ -1,10 +1,11 @@
 // What can be done from the keyboard, and the list of it.
 import { html } from "./vendor/runtime.js";
+import { closeDrawer } from "./drawer.js";
 import { focusGrid, layout } from "./grid.js";
 import { Modal } from "./modal.js";
 import { sameTimeOfDay } from "./navigation.js";
 import { togglePast } from "./past.js";
-import { DAYS, VIEWS, dialog, from, moment, selection, today, view, zoomBy } from "./state.js";
+import { DAYS, VIEWS, dialog, from, moment, opened, selection, today, view, zoomBy } from "./state.js";
 import { moveDays } from "./toolbar.js";
 
 const LIST = [
@@ -59,6 +60,7 @@ export function shortcut(event) {
       },
       Escape: () => {
         if (selection.value.size) selection.value = new Set();
+        else if (opened.value !== null) closeDrawer();
         else if (moment.value !== null) togglePast();
       },
     });

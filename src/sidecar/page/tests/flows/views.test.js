@@ -46,18 +46,19 @@ test("what the customer sees: a location leads to bands", async () => {
 test("the past: the grid as it was, and who changed what", async () => {
   const pool = nameOf("north", "delivery", tomorrow, 8);
   await reserve(server, pool, { orders: 3 });
-  const then = Date.now() + 50;
-  await new Promise((resolve) => setTimeout(resolve, 1_500));
+  // In the middle of a time in which nothing happens: a step of the slider is more than half a second.
+  const then = Date.now() + 1_000;
+  await new Promise((resolve) => setTimeout(resolve, 2_000));
   await reserve(server, pool, { orders: 8 });
   await call(server, "PATCH", `/v1/pools/${pool}`, { limits: { orders: 19 } });
   const { page, shot, done } = await look(server, { path: "/#/grid?zoom=4" });
   await until(() => cell(page, pool).getAttribute("aria-label"), (label) => /11 confirmed.* of 19/.test(label ?? ""), "the present");
+  const pressed = Date.now();
   await page.getByRole("button", { name: "Past", exact: true }).click();
   await page.getByText("limit of orders 20 → 19").waitFor();
   const slider = page.getByRole("slider");
   await page.getByLabel("Reach of the slider").selectOption("last 10 minutes");
-  const value = Math.floor(1_000 - ((Date.now() - then) / 600_000) * 1_000);
-  await slider.fill(String(value));
+  await slider.fill(String(Math.round(1_000 - (pressed - then) / 600)));
   await until(() => cell(page, pool).getAttribute("aria-label"), (label) => /3 confirmed.* of 20/.test(label ?? ""), "the past");
   await shot("past");
   // What happens now does not reach into the past, and it cannot be changed.
