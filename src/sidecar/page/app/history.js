@@ -3,7 +3,7 @@ import { html, useEffect, useState } from "./vendor/runtime.js";
 import { isAbort, messageOf, poolEvents } from "./api.js";
 import { differing, fieldsOf, titleOf } from "./definition.js";
 import { CHANGES, readPast } from "./feed.js";
-import { number, unitsText } from "./figures.js";
+import { count, number, unitsText } from "./figures.js";
 import { watched } from "./inventory.js";
 import { HISTORY_PAGE } from "./limits.js";
 import { clock } from "./state.js";
@@ -11,6 +11,8 @@ import { clock } from "./state.js";
 /** @typedef {import("./api.js").PoolEvent} PoolEvent */
 
 const REFRESH_MS = 1_000;
+/** Pools of a group that are named when somebody asks. */
+const NAMED = 40;
 
 /**
  * What an event did, in words.
@@ -77,8 +79,26 @@ export function definitionsBefore(events) {
   return found;
 }
 
-/** @param {{ event: PoolEvent, before?: PoolEvent, withPool?: boolean }} properties */
-export function EventLine({ event, before, withPool = false }) {
+/**
+ * Events that one call made of many pools: the same, in the same second, by the same.
+ * @param {PoolEvent[]} events
+ * @returns {{ event: PoolEvent, before: PoolEvent | undefined, pools: string[] }[]} in their order
+ */
+export function grouped(events) {
+  const before = definitionsBefore(events);
+  /** @type {Map<string, { event: PoolEvent, before: PoolEvent | undefined, pools: string[] }>} */
+  const groups = new Map();
+  for (const event of events) {
+    const key = [event.at.slice(0, 19), event.actor, eventText(event, before.get(event.id))].join("\n");
+    const group = groups.get(key);
+    if (group) group.pools.push(event.pool);
+    else groups.set(key, { event, before: before.get(event.id), pools: [event.pool] });
+  }
+  return [...groups.values()];
+}
+
+/** @param {{ event: PoolEvent, before?: PoolEvent, pools?: string[] }} properties */
+export function EventLine({ event, before, pools = [] }) {
   const at = Date.parse(event.at);
   return html`
     <li class="event ${event.kind}">
@@ -86,7 +106,7 @@ export function EventLine({ event, before, withPool = false }) {
         >${clock.value.stamp(at)}</time
       >
       <span class="what">
-        ${withPool && html`<b>${event.pool}</b> `}${eventText(event, before)}
+        ${pools.length > 0 && html`<b title=${pools.slice(0, NAMED).join(" ")}>${pools.length === 1 ? pools[0] : count(pools.length, "pool")}</b> `}${eventText(event, before)}
         ${event.reference && html` <span class="reference">${event.reference}</span>`}
       </span>
       <span class="who" title=${event.actor ? undefined : "Nobody is known by name before there is authentication"}>${event.actor ?? "—"}</span>

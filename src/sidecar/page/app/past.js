@@ -1,9 +1,9 @@
 // The past: a slider through it, and who changed what.
-import { html, signal, useEffect, useState } from "./vendor/runtime.js";
+import { html, signal, useEffect, useMemo, useState } from "./vendor/runtime.js";
 import { isAbort, messageOf } from "./api.js";
 import { CHANGES, readPast } from "./feed.js";
 import { number } from "./figures.js";
-import { definitionsBefore, EventLine } from "./history.js";
+import { EventLine, grouped } from "./history.js";
 import { loading } from "./inventory.js";
 import { PREVIEW_ROWS_MAX } from "./limits.js";
 import { serverNow } from "./server-clock.js";
@@ -109,7 +109,7 @@ export function ChangeList() {
     return () => controller.abort();
   }, [since]);
 
-  const before = definitionsBefore(found?.events ?? []);
+  const groups = useMemo(() => grouped(found?.events ?? []), [found]);
   return html`
     <section class="change-list" aria-label="Who changed what" tabindex="0">
       <h2>Who changed what</h2>
@@ -118,13 +118,11 @@ export function ChangeList() {
       ${found?.events.length === 0 && html`<p class="dim">No pool was changed since ${clock.value.stamp(since)}.</p>`}
       ${found && !found.whole && html`<p class="dim">There are more than are listed.</p>`}
       <ol class="events">
-        ${(found?.events ?? []).slice(0, PREVIEW_ROWS_MAX).map(
-          (event) => html`
-            <${EventLine} key=${event.id} event=${event} before=${before.get(event.id)} withPool />
-          `,
-        )}
+        ${groups
+          .slice(0, PREVIEW_ROWS_MAX)
+          .map(({ event, before, pools }) => html`<${EventLine} key=${event.id} event=${event} before=${before} pools=${pools} />`)}
       </ol>
-      ${(found?.events.length ?? 0) > PREVIEW_ROWS_MAX && html`<p class="dim">and ${number((found?.events.length ?? 0) - PREVIEW_ROWS_MAX)} more</p>`}
+      ${groups.length > PREVIEW_ROWS_MAX && html`<p class="dim">and ${number(groups.length - PREVIEW_ROWS_MAX)} more</p>`}
     </section>
   `;
 }

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { lagOf } from "../../app/lag.js";
 import { pathOf, roundUp } from "../../app/chart.js";
-import { definitionsBefore } from "../../app/history.js";
+import { definitionsBefore, grouped } from "../../app/history.js";
 import { latenessMeter, noteServerDate, serverNow } from "../../app/server-clock.js";
 import { parser } from "../../app/stream.js";
 import { refusedByPool } from "../../app/turned-away.js";
@@ -61,6 +61,17 @@ test("each change of a pool finds the definition before it", () => {
   const definition = /** @type {any} */ ({});
   const events = [event({ id: "3", definition }), event({ id: "x", pool: "b", definition }), event({ id: "2", kind: "reserved" }), event({ id: "1", definition })];
   assert.deepEqual([...definitionsBefore(events)].map(([id, before]) => [id, before.id]), [["3", "1"]]);
+});
+
+test("what one call made of many pools is told once", () => {
+  const created = { kind: "pool_created", after: { limits: { orders: 5 }, held: {}, confirmed: {} } };
+  const groups = grouped([
+    event({ id: "4", pool: "a", kind: "pool_reset" }),
+    event({ id: "3", pool: "c", ...created, at: "2026-11-30T07:00:00.900Z" }),
+    event({ id: "2", pool: "b", ...created, at: "2026-11-30T07:00:00.100Z" }),
+    event({ id: "1", pool: "a", ...created, at: "2026-11-30T06:59:59.900Z" }),
+  ]);
+  assert.deepEqual(groups.map(({ pools }) => pools), [["a"], ["c", "b"], ["a"]]);
 });
 
 test("a chart's axis and line", () => {
