@@ -5,6 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::by_dimension::ByDimension;
+use crate::pool::DefinitionForm;
 use crate::time::format_time;
 
 /// An event as HTTP shows it.
@@ -57,6 +58,10 @@ pub struct EventForm<'a> {
     /// Of `turned_away`: how many reserves did not fit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refusals: Option<u64>,
+    /// Of `pool_created` and `pool_changed`: what holds from now on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = DefinitionForm, required = false)]
+    pub definition: Option<DefinitionForm<'a>>,
     /// Of `turned_away`: since when they were counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime)]
@@ -109,6 +114,10 @@ impl<'a> EventForm<'a> {
                 _ => None,
             },
             would_refuse: event.would_refuse,
+            definition: event
+                .definition
+                .as_ref()
+                .map(|definition| DefinitionForm::new(definition, dimensions)),
             refusals: turned_away.map(|turned_away| turned_away.refusals),
             since: turned_away.and_then(|turned_away| format_time(turned_away.since)),
         }

@@ -1,6 +1,6 @@
 //! Pools: JSON, and rows of CSV files.
 
-use plimsoll_client::Pool;
+use plimsoll_client::{Pool, PoolDefinition};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -93,6 +93,70 @@ impl<'a> PoolForm<'a> {
                 values: pool.remaining(),
             },
             etag: etag_of(pool),
+        }
+    }
+}
+
+/// What a planner says of a pool.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = DefinitionThen)]
+pub struct DefinitionForm<'a> {
+    /// Where it applies.
+    pub zone: &'a str,
+    /// What sort of capacity it is.
+    pub kind: &'a str,
+    /// From when it is used.
+    #[schema(value_type = String, format = DateTime)]
+    pub starts_at: Option<String>,
+    /// Until when it is used.
+    #[schema(value_type = String, format = DateTime)]
+    pub ends_at: Option<String>,
+    /// From when it sells.
+    #[schema(value_type = String, format = DateTime)]
+    pub opens_at: Option<String>,
+    /// Until when it sells; null: for ever.
+    #[schema(required, format = DateTime)]
+    pub closes_at: Option<String>,
+    /// Prefixes of the locations that it serves.
+    pub coverage: &'a [String],
+    /// Whether the planner lets it sell.
+    #[schema(value_type = PoolState)]
+    pub state: &'static str,
+    /// `shadow`: reserves past the ceiling are recorded too.
+    #[schema(value_type = PoolMode)]
+    pub mode: &'static str,
+    /// The limit in each dimension.
+    #[schema(value_type = BTreeMap<String, u32>)]
+    pub limits: ByDimension<'a, u32>,
+    /// The overbooking allowance in each dimension.
+    #[schema(value_type = BTreeMap<String, u32>)]
+    pub overbook: ByDimension<'a, u32>,
+}
+
+impl<'a> DefinitionForm<'a> {
+    /// How a definition looks.
+    #[must_use]
+    pub fn new(definition: &'a PoolDefinition, dimensions: &'a [String]) -> DefinitionForm<'a> {
+        let mut overbook = definition.overbook.clone();
+        overbook.resize(dimensions.len(), 0);
+        DefinitionForm {
+            zone: &definition.zone,
+            kind: &definition.kind,
+            starts_at: format_time(definition.starts_at),
+            ends_at: format_time(definition.ends_at),
+            opens_at: format_time(definition.opens_at),
+            closes_at: format_time(definition.closes_at),
+            coverage: &definition.coverage,
+            state: state_of(definition.closed),
+            mode: mode_of(definition.shadow),
+            limits: ByDimension {
+                dimensions,
+                values: definition.limits.clone(),
+            },
+            overbook: ByDimension {
+                dimensions,
+                values: overbook,
+            },
         }
     }
 }
@@ -195,7 +259,7 @@ pub fn mode_of(shadow: bool) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use plimsoll_client::{PoolDefinition, PoolId};
+    use plimsoll_client::PoolId;
 
     use super::*;
     use crate::pool_file::{FileForm, read_pools, wire_form};

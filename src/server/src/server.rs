@@ -31,7 +31,7 @@ use crate::runtime::{self, Executor, Listener};
 use crate::shared::Shared;
 use crate::snapshots::Snapshots;
 use crate::stats::{CoreCounters, Stats};
-use crate::{archive, availability, core_count, heartbeat, history, host, listen, snapshots, sync};
+use crate::{archive, availability, core_count, heartbeat, history, host, host_watch, listen, snapshots, sync};
 
 /// A running server.
 pub struct Server {
@@ -159,6 +159,8 @@ impl Server {
             self.threads
                 .push(snapshots::start(Arc::clone(&self.shared), manifest, data, ids)?);
         }
+        let data = self.directory.path().to_owned();
+        self.threads.push(host_watch::start(Arc::clone(&self.shared), data)?);
         let data = self.directory.path().to_owned();
         self.threads.push(history::start(Arc::clone(&self.shared), data)?);
         let history = self.directory.journals().iter().filter_map(|journal| {

@@ -6,10 +6,12 @@ use std::sync::atomic::AtomicUsize;
 use tokio::sync::{Semaphore, watch};
 
 use crate::engine::Engine;
-use crate::limits::{IMPORT_COUNT_MAX, SHEET_COUNT_MAX};
+use crate::follower::Follower;
+use crate::limits::{CATCHING_UP_COUNT_MAX, IMPORT_COUNT_MAX, SHEET_COUNT_MAX, STREAM_COUNT_MAX};
 use crate::lookup::Lookups;
 use crate::metrics::Metrics;
 use crate::options::Options;
+use crate::samples::Samples;
 
 /// What all requests share.
 pub(crate) struct App {
@@ -17,6 +19,10 @@ pub(crate) struct App {
     pub(crate) engine: Engine,
     pub(crate) lookups: Lookups,
     pub(crate) metrics: Metrics,
+    pub(crate) samples: Samples,
+    pub(crate) follower: Follower,
+    pub(crate) streams: Arc<Semaphore>,
+    pub(crate) catching_up: Arc<Semaphore>,
     /// Whether the sidecar is stopping.
     pub(crate) draining: watch::Receiver<bool>,
     /// Requests that are being answered.
@@ -44,6 +50,10 @@ impl App {
         let engine = Engine::new(&options);
         Arc::new(App {
             lookups: Lookups::start(engine.clone()),
+            samples: Samples::default(),
+            follower: Follower::start(engine.clone()),
+            streams: Arc::new(Semaphore::new(STREAM_COUNT_MAX)),
+            catching_up: Arc::new(Semaphore::new(CATCHING_UP_COUNT_MAX)),
             engine,
             metrics: Metrics::default(),
             draining,

@@ -66,6 +66,34 @@ pub(crate) const LOOKUP_BATCH_SIZE: usize = 256;
 /// Lookups on their way at a time.
 pub(crate) const LOOKUPS_IN_FLIGHT_MAX: usize = 4;
 
+/// The most event streams.
+pub(crate) const STREAM_COUNT_MAX: usize = 1024;
+
+/// Streams that read the past at a time; the others wait for their turn.
+pub(crate) const CATCHING_UP_COUNT_MAX: usize = 4;
+
+/// Pages of events that are kept for a stream whose reader is slow; one that is further behind is cut off.
+pub(crate) const PAGES_BEHIND_MAX: usize = 256;
+
+/// Events of a page of the feed.
+pub(crate) const FEED_PAGE_SIZE: u32 = 256;
+
+/// How often a stream says how far it is behind.
+pub(crate) const LAG_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The most kinds that a stream may ask for.
+pub(crate) const KIND_COUNT_MAX: usize = 64;
+
+/// Samples that are kept: ten minutes.
+pub(crate) const SAMPLE_COUNT_MAX: usize = 600;
+
+/// A server that has less free disk space than this share of it, or fewer than these bytes, is not ready.
+pub(crate) const DISK_FREE_SHARE_MIN: f64 = 0.01;
+pub(crate) const DISK_FREE_BYTES_MIN: u64 = 256 << 20;
+
+/// A server whose availability is older than this is not ready.
+pub(crate) const AVAILABILITY_LAG_SECONDS_MAX: f64 = 5.0;
+
 /// How long a browser or a proxy may keep an availability answer of bands.
 pub(crate) const AVAILABILITY_AGE_SECONDS_MAX: u32 = 1;
 

@@ -40,6 +40,12 @@ pub struct Options {
 }
 
 impl Options {
+    /// How often a feed without events is told, in milliseconds: it waits for half of the time that a request may take, at most five seconds.
+    pub(crate) fn feed_interval_ms(&self) -> u64 {
+        let wait = (self.request_timeout / 2).min(Duration::from_secs(5));
+        u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// The defaults, with this engine.
     pub fn new(engine: impl Into<String>) -> Options {
         Options {

@@ -5,11 +5,14 @@ use std::time::Duration;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use http::StatusCode;
+use plimsoll_client::Stats;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::app::Context;
+use crate::engine_metrics::availability_lag;
 use crate::json_body::reply;
+use crate::limits::{AVAILABILITY_LAG_SECONDS_MAX, DISK_FREE_BYTES_MIN, DISK_FREE_SHARE_MIN};
 
 /// How long the engine may take to answer a probe.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -104,5 +107,40 @@ async fn look(context: &Context) -> Vec<Check> {
             checks.push(check("engine", false, &detail));
         }
     }
+    match tokio::time::timeout(PROBE_TIMEOUT, client.stats()).await {
+        Ok(Ok(stats)) => checks.extend(judge(&stats)),
+        Ok(Err(error)) => checks.push(check("figures", false, &error.to_string())),
+        Err(_) => {
+            let detail = format!("the engine did not tell its figures within {PROBE_TIMEOUT:?}");
+            checks.push(check("figures", false, &detail));
+        }
+    }
     checks
+}
+
+/// What the engine's figures say of its usefulness.
+fn judge(stats: &Stats) -> [Check; 3] {
+    let lag = availability_lag(stats);
+    let (size, free) = (stats.disk_size_bytes, stats.disk_free_bytes);
+    let is_enough = free >= DISK_FREE_BYTES_MIN.min(size) && free as f64 >= size as f64 * DISK_FREE_SHARE_MIN;
+    [
+        Check {
+            name: "lag",
+            ok: lag <= AVAILABILITY_LAG_SECONDS_MAX,
+            detail: format!("availability is {lag:.3} s old, at most {AVAILABILITY_LAG_SECONDS_MAX} are allowed"),
+        },
+        Check {
+            name: "disk",
+            ok: size == 0 || is_enough,
+            detail: format!("{free} of {size} bytes are free"),
+        },
+        Check {
+            name: "history",
+            ok: stats.is_history_whole,
+            detail: match stats.is_history_whole {
+                true => "archives and sealed segments are whole, as far as they have been checked".to_owned(),
+                false => "a file is damaged: see 'plimsoll replay verify'".to_owned(),
+            },
+        },
+    ]
 }

@@ -16,8 +16,8 @@ use crate::app::{App, Audience, Context};
 use crate::problem::{Problem, ProblemDocument};
 use crate::problem_kind::ProblemKind;
 use crate::{
-    availability, batch, changes, import, observe, page, pool_changes, pool_edits, pool_events, pools, probes,
-    problem_pages, reservations, settings,
+    availability, batch, changes, events, import, metrics, observe, page, pool_changes, pool_edits, pool_events, pools,
+    probes, problem_pages, reservations, samples, settings,
 };
 
 #[derive(OpenApi)]
@@ -44,7 +44,8 @@ pub(crate) struct Routers {
 
 pub(crate) fn routers(app: &Arc<App>) -> Routers {
     let is_split = app.options.admin.is_some();
-    let (_, document) = document_of(callers().merge(planners()));
+    // A document of strings and numbers can always be written as JSON.
+    let document = Bytes::from(serde_json::to_vec(&document()).unwrap_or_default());
     let all = Context {
         app: Arc::clone(app),
         audience: Audience { exact: true },
@@ -92,15 +93,16 @@ fn planners() -> OpenApiRouter<Context> {
         )
         .routes(routes!(pools::get, pool_edits::put, pool_edits::patch))
         .routes(routes!(pool_events::list))
+        .routes(routes!(events::follow))
+        .routes(routes!(samples::get))
+        .routes(routes!(metrics::get))
         .route("/", get(page::index))
         .route("/page/{*path}", get(page::get))
 }
 
-fn document_of(router: OpenApiRouter<Context>) -> (Router<Context>, Bytes) {
-    let (router, document) = router.split_for_parts();
-    // A document of strings and numbers can always be written as JSON.
-    let text = serde_json::to_vec(&document).unwrap_or_default();
-    (router, text.into())
+/// The document of everything, which both addresses give.
+pub(crate) fn document() -> utoipa::openapi::OpenApi {
+    callers().merge(planners()).into_openapi()
 }
 
 fn finish(router: OpenApiRouter<Context>, context: &Context, document: &Bytes) -> Router {

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
 use tokio::sync::watch;
@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use crate::app::App;
 use crate::options::Options;
 use crate::router;
+use crate::samples;
 use crate::serving::Connections;
 
 /// Why the sidecar cannot start.
@@ -222,6 +223,7 @@ async fn run(
             }
         }
     }
+    serving.spawn(samples::take(Arc::clone(&app)));
     let engine = app.engine.clone();
     serving.spawn(async move {
         engine.connected().await;
