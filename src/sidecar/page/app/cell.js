@@ -1,6 +1,6 @@
 // One pool in the grid: how much is confirmed, held and free as a bar, and marks for what is unusual.
 import { html } from "./vendor/runtime.js";
-import { brief, effectOf, loadOf, marksOf, number } from "./figures.js";
+import { brief, effectOf, loadOf, marksOf, number, TIGHTEST } from "./figures.js";
 import { timeOfDay } from "./times.js";
 
 /** @typedef {import("./api.js").Pool} Pool */
@@ -80,8 +80,10 @@ export function CellView({ cell, pool, day, dimension, now, left, width, top, ac
   const marks = marksOf(pool, now);
   const words = wordsOf(marks);
   const figure = load.over > 0 ? `▲${brief(load.over)}` : brief(load.free);
+  // Among figures of the first dimension, one of another says so by its first letter.
+  const unit = dimension === TIGHTEST && load.dimension !== Object.keys(pool.limits)[0] ? load.dimension.slice(0, 1) : "";
   const beside = words.length > 0 && !marks.over ? words[0].split(" ")[0] : `${brief(load.used)}/${brief(load.ceiling)}`;
-  const isRoomy = figure.length * DIGIT + beside.length * SMALL_DIGIT + AROUND <= width;
+  const isRoomy = figure.length * DIGIT + (unit.length + beside.length) * SMALL_DIGIT + AROUND <= width;
   const shape = width < NARROW ? "narrow" : isRoomy ? "roomy" : "medium";
   const state = `${selected ? " selected" : ""}${open ? " open" : ""}`;
   const figures = `${number(load.confirmed)} confirmed, ${number(load.held)} held of ${number(load.ceiling)} ${load.dimension}, ${effectOf(load)}`;
@@ -97,7 +99,7 @@ export function CellView({ cell, pool, day, dimension, now, left, width, top, ac
       data-name=${cell.name}
       style=${{ left: `${left}px`, width: `${width}px`, top: `${top}px`, ...barOf(load) }}
     >
-      ${shape !== "narrow" && html`<span class="free">${figure}</span>`}
+      ${shape !== "narrow" && html`<span class="free">${figure}${unit && html`<small>${unit}</small>`}</span>`}
       ${shape === "roomy" && html`<span class="of">${beside}</span>`}
     </div>
   `;
