@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 
@@ -30,7 +30,7 @@ export const hasBookings = existsSync(join(bookings, "resort-pools.csv"));
  * @returns {Promise<Server>}
  */
 export async function serve({ data, engine = "127.0.0.1:0", http = "127.0.0.1:0", dimensions = "orders,items", timeZone = "Europe/Vienna" } = {}) {
-  const directory = data ?? mkdtempSync(join(tmpdir(), "plimsoll-page-"));
+  const directory = data ?? join(mkdtempSync(join(tmpdir(), "plimsoll-page-")), "data");
   const child = spawn(
     program,
     ["serve", "--data", directory, "--dimensions", dimensions, "--cores", "1", "--listen", engine, "--http", http, "--time-zone", timeZone],
@@ -62,7 +62,7 @@ export async function serve({ data, engine = "127.0.0.1:0", http = "127.0.0.1:0"
     async stop() {
       child.kill("SIGTERM");
       await exited;
-      rmSync(directory, { recursive: true, force: true });
+      rmSync(dirname(directory), { recursive: true, force: true });
     },
   };
 }
@@ -73,7 +73,9 @@ export async function serve({ data, engine = "127.0.0.1:0", http = "127.0.0.1:0"
  * @param {string[]} words
  */
 export function run(server, ...words) {
-  const done = spawnSync(program, [...words, "--engine", server.engine], { encoding: "utf8", maxBuffer: 64 * 1024 * 1024 });
+  // Beside the data, where a file of progress is left that no later run must find.
+  const cwd = dirname(server.data);
+  const done = spawnSync(program, [...words, "--engine", server.engine], { cwd, encoding: "utf8", maxBuffer: 64 * 1024 * 1024 });
   assert.equal(done.status, 0, `plimsoll ${words.join(" ")}: ${done.stderr}`);
   return done.stdout;
 }
