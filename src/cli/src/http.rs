@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use plimsoll_server::Fatal;
-use plimsoll_sidecar::{Bound, Options, StartError};
+use plimsoll_sidecar::{Bound, Options, Sidecar, StartError};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{ENGINE, ServeArguments};
@@ -141,6 +141,36 @@ pub(crate) fn bind(arguments: &ServeArguments) -> Result<Option<Bound>, Failure>
     Bound::new(options).map(Some).map_err(failure_of)
 }
 
+/// Where HTTP is served, as the ready line tells it.
+pub(crate) fn addresses(sidecar: Option<&Sidecar>) -> String {
+    let Some(sidecar) = sidecar else {
+        return "http=off".to_owned();
+    };
+    match sidecar.admin_address() {
+        Some(admin) => format!("http={} admin={admin}", sidecar.address()),
+        None => format!("http={}", sidecar.address()),
+    }
+}
+
+/// Serves HTTP for the demo; at a free port when the usual one is in use.
+pub(crate) fn serve_demo(engine: &str, listen: HttpListen) -> Result<Option<Sidecar>, Failure> {
+    let HttpListen::On(listen) = listen else {
+        return Ok(None);
+    };
+    let options = |listen| Options {
+        listen,
+        ..Options::new(engine)
+    };
+    let bound = match Bound::new(options(listen)) {
+        Err(StartError::Listen { address, .. }) => Bound::new(options(SocketAddr::new(address.ip(), 0))),
+        bound => bound,
+    };
+    let sidecar = bound.and_then(|bound| bound.start(engine)).map_err(failure_of)?;
+    // The engine is there, so that it is ready in a moment.
+    let _ = sidecar.wait_until_ready();
+    Ok(Some(sidecar))
+}
+
 pub(crate) fn run(arguments: HttpArguments) -> Result<(), Failure> {
     let options = Options {
         insecure_listen: arguments.insecure_listen,
@@ -168,11 +198,8 @@ pub(crate) fn run(arguments: HttpArguments) -> Result<(), Failure> {
     let stopping = stopping.map_err(|error| Failure::failed("cannot start a thread").because(error))?;
     if sidecar.wait_until_ready() {
         let mut output = Output::new();
-        output.line(format_args!(
-            "ready engine={} http={}",
-            arguments.engine,
-            sidecar.address()
-        ))?;
+        let line = format_args!("ready engine={} {}", arguments.engine, addresses(Some(&sidecar)));
+        output.line(line)?;
         output.finish()?;
     }
     sidecar.wait();

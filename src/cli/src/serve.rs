@@ -1,11 +1,9 @@
 //! `plimsoll serve`: the engine in the foreground.
 
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use plimsoll_server::{ConnectionOptions, Fatal, Options, Server};
-use plimsoll_sidecar::Sidecar;
 
 use crate::args::ServeArguments;
 use crate::failure::{Exit, Failure};
@@ -33,7 +31,7 @@ pub(crate) fn run(arguments: ServeArguments) -> Result<(), Failure> {
             return Err(http::failure_of(error));
         }
     };
-    let http_address = sidecar.as_ref().map(Sidecar::address);
+    let addresses = http::addresses(sidecar.as_ref());
     if let Some(sidecar) = &sidecar {
         // The engine is there, so that it is ready in a moment.
         let _ = sidecar.wait_until_ready();
@@ -45,7 +43,7 @@ pub(crate) fn run(arguments: ServeArguments) -> Result<(), Failure> {
             }
         })
         .map_err(|error| Failure::failed("cannot listen for signals").because(error))?;
-    if let Err(failure) = say_ready(&server, http_address) {
+    if let Err(failure) = say_ready(&server, &addresses) {
         // Whoever waits for the line will not learn the address; but one who closed the pipe on purpose wants the server to run.
         if failure.exit != Exit::Quiet {
             server.handle().shutdown();
@@ -56,10 +54,9 @@ pub(crate) fn run(arguments: ServeArguments) -> Result<(), Failure> {
     server.wait().map_err(failure_of)
 }
 
-fn say_ready(server: &Server, http: Option<SocketAddr>) -> Result<(), Failure> {
+fn say_ready(server: &Server, http: &str) -> Result<(), Failure> {
     let mut output = Output::new();
-    let http = http.map_or_else(|| "off".to_owned(), |address| address.to_string());
-    output.line(format_args!("ready engine={} http={http}", server.address()))?;
+    output.line(format_args!("ready engine={} {http}", server.address()))?;
     output.finish()
 }
 

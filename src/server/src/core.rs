@@ -150,6 +150,10 @@ impl Core {
             .map_err(|error| (error.status(), error.to_string().into()))?;
         let view = CommandsView::new(frame.payload, frame.header.count, self.shared.dimensions.len())
             .map_err(|error| (error.status(), error.to_string().into()))?;
+        if let Some(traceparent) = view.traceparent() {
+            // Callers can make it happen any number of times, so it is said to whoever asked for it.
+            tracing::debug!(core = self.index, peer = %connection.peer, traceparent, commands = count, "a frame with a trace context");
+        }
         connection.add_commands(count, self.answer_size(count));
         inner.frames_until_timed = inner.frames_until_timed.checked_sub(1).unwrap_or(TIMED_SHARE - 1);
         let timed = match inner.frames_until_timed {

@@ -10,13 +10,14 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::app::Context;
+use crate::document::SomeUnits;
 use crate::json_body::{JsonBody, invalid_in, reply};
 use crate::limits::{AVAILABILITY_AGE_SECONDS_MAX, AVAILABILITY_SIZE_DEFAULT, PAGE_SIZE_MAX};
 use crate::problem::{FieldError, Problem};
 use crate::problem_kind::ProblemKind;
 use crate::problem_responses::{AdminProblems, BodyProblems, EngineProblems, QueryProblems};
 use crate::query::Query;
-use crate::values::{Time, UnitsMap, some_in_order, units_of_text};
+use crate::values::{Time, UnitsMap, Whole, some_in_order, units_of_text};
 
 /// Which pools to look at. A zone or a location is needed.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -24,29 +25,23 @@ use crate::values::{Time, UnitsMap, some_in_order, units_of_text};
 #[schema(as = AvailabilityQuery)]
 pub(crate) struct Ask {
     /// Those of this zone.
-    #[schema(nullable = false)]
     zone: Option<String>,
     /// Those whose coverage holds a prefix of this location.
-    #[schema(nullable = false)]
     location: Option<String>,
     /// Only those of this kind.
-    #[schema(nullable = false)]
     kind: Option<String>,
     /// Windows that overlap what comes from this time on; without it, from now.
-    #[schema(nullable = false)]
     from: Option<Time>,
     /// Windows that begin before this time.
-    #[schema(nullable = false)]
     to: Option<Time>,
     /// What has to fit; without it, one unit of any dimension is enough.
-    #[schema(nullable = false)]
+    #[schema(value_type = Option<SomeUnits>)]
     units: Option<UnitsMap>,
     /// Bands, or what remains in numbers too; bands when it is not said.
-    #[schema(nullable = false)]
     detail: Option<Detail>,
     /// Most pools in the answer; 200 when it is not said.
-    #[schema(nullable = false, minimum = 1, maximum = 1000)]
-    limit: Option<u32>,
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 1000)]
+    limit: Option<Whole>,
 }
 
 /// The same as query parameters. A zone or a location is needed.
@@ -61,10 +56,9 @@ pub(crate) struct AskParameters {
     /// Only those of this kind.
     kind: Option<String>,
     /// Windows that overlap what comes from this time on; without it, from now. Unix seconds or RFC 3339.
-    #[param(value_type = Option<String>, example = "2027-01-04T00:00:00Z")]
+    #[param(example = "2027-01-04T00:00:00Z")]
     from: Option<Time>,
     /// Windows that begin before this time.
-    #[param(value_type = Option<String>)]
     to: Option<Time>,
     /// What has to fit: NAME=AMOUNT, several separated by commas.
     #[param(example = "orders=1,items=12")]
@@ -89,7 +83,7 @@ pub(crate) enum Detail {
 
 /// Which pools sell, and how much is left.
 #[utoipa::path(
-    post, path = "/v1/availability", tag = "availability", request_body = Ask,
+    post, path = "/v1/availability", operation_id = "ask_availability", tag = "availability", request_body = Ask,
     responses((status = 200, description = "Selling pools, also full ones, by `starts_at`, then name", body = AvailabilityForm), AdminProblems, BodyProblems, EngineProblems),
 )]
 pub(crate) async fn post(
@@ -101,7 +95,7 @@ pub(crate) async fn post(
 
 /// Which pools sell, and how much is left, in a form that may be kept for a second.
 #[utoipa::path(
-    get, path = "/v1/availability", tag = "availability", params(AskParameters),
+    get, path = "/v1/availability", operation_id = "get_availability", tag = "availability", params(AskParameters),
     responses((status = 200, description = "Selling pools, also full ones, by `starts_at`, then name", body = AvailabilityForm), AdminProblems, QueryProblems, EngineProblems),
 )]
 pub(crate) async fn get(
@@ -117,7 +111,7 @@ pub(crate) async fn get(
         to: parameters.to,
         units: units.map_err(|rule| Problem::invalid_field("/units", rule))?,
         detail: parameters.detail,
-        limit: parameters.limit,
+        limit: parameters.limit.map(Whole),
     };
     let mut response = answer(&context, &ask, &[]).await?;
     if ask.detail != Some(Detail::Exact) {
@@ -160,7 +154,7 @@ async fn answer(context: &Context, ask: &Ask, bytes: &[u8]) -> Result<Response, 
     if let Some(units) = &units {
         query = query.fitting(Units::InOrder(units));
     }
-    query = query.limit(ask.limit.unwrap_or(AVAILABILITY_SIZE_DEFAULT));
+    query = query.limit(ask.limit.map_or(AVAILABILITY_SIZE_DEFAULT, |limit| limit.0));
     if is_exact {
         query = query.exact();
     }
@@ -186,7 +180,7 @@ fn check(ask: &Ask, dimensions: &[String]) -> (Option<Vec<u32>>, Vec<FieldError>
     if ask.zone.is_none() && ask.location.is_none() {
         wrong("", "give a zone, a location, or both".to_owned());
     }
-    if let Some(limit) = ask.limit
+    if let Some(Whole(limit)) = ask.limit
         && !(1..=PAGE_SIZE_MAX).contains(&limit)
     {
         wrong("/limit", format!("expected 1 to {PAGE_SIZE_MAX}, found {limit}"));

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::app::Context;
+use crate::document::SomeUnits;
 use crate::json_body::{JsonBody, invalid_in, reply};
 use crate::limits::BATCH_COMMAND_COUNT_MAX;
 use crate::pointer;
@@ -66,31 +67,31 @@ enum CommandForm {
     Reserve {
         #[schema(value_type = PoolName)]
         pool: String,
-        #[schema(value_type = UnitsMap)]
+        #[schema(value_type = SomeUnits)]
         units: String,
         /// The idempotency key.
         #[schema(min_length = 1, max_length = 255, pattern = "^[!-~]{1,255}$")]
         key: String,
         /// How long it is held; without it, it is confirmed at once.
-        #[schema(value_type = Option<HoldSeconds>, nullable = false)]
+        #[schema(value_type = Option<HoldSeconds>)]
         hold_seconds: Option<u32>,
-        #[schema(value_type = Option<Reference>, nullable = false)]
+        #[schema(value_type = Option<Reference>)]
         reference: Option<String>,
-        #[schema(value_type = Option<Time>, nullable = false)]
+        #[schema(value_type = Option<Time>)]
         occurred_at: Option<String>,
     },
     /// Make a hold permanent.
     Confirm {
         #[schema(pattern = "^[0-7][0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{25}$")]
         reservation: String,
-        #[schema(value_type = Option<Time>, nullable = false)]
+        #[schema(value_type = Option<Time>)]
         occurred_at: Option<String>,
     },
     /// Give units back.
     Release {
         #[schema(pattern = "^[0-7][0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{25}$")]
         reservation: String,
-        #[schema(value_type = Option<Time>, nullable = false)]
+        #[schema(value_type = Option<Time>)]
         occurred_at: Option<String>,
     },
 }
@@ -138,7 +139,7 @@ enum Asked<'a> {
 /// Up to 1,000 commands; each has a result of its own. Those on the same pool take effect in their order. The whole call is 200 when the commands were
 /// sent; with 504, send it again: every reserve has its key.
 #[utoipa::path(
-    post, path = "/v1/reservations/batch", tag = "reservations", request_body = BatchBody,
+    post, path = "/v1/reservations/batch", operation_id = "send_batch", tag = "reservations", request_body = BatchBody,
     responses((status = 200, description = "A result for each", body = BatchResults), BodyProblems, EngineProblems, ChangeProblems),
 )]
 pub(crate) async fn batch(

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::app::Context;
+use crate::document::ResizeUnits;
 use crate::json_body::{JsonBody, invalid_in, reply};
 use crate::problem::Problem;
 use crate::problem_responses::{
@@ -21,7 +22,7 @@ use crate::values::{HoldSeconds, UnitsMap, in_order};
 ///
 /// Again does no harm: what is confirmed stays confirmed.
 #[utoipa::path(
-    post, path = "/v1/reservations/{id}/confirm", tag = "reservations",
+    post, path = "/v1/reservations/{id}/confirm", operation_id = "confirm_reservation", tag = "reservations",
     params(("id" = String, Path, pattern = "^[0-7][0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{25}$", description = "The reservation's id")),
     responses(
         (status = 200, description = "It is confirmed, now or before", body = ReservationForm),
@@ -42,7 +43,7 @@ pub(crate) async fn confirm(State(context): State<Context>, Path(id): Path<Strin
 ///
 /// Again does no harm: the answer is the state that it ended in.
 #[utoipa::path(
-    post, path = "/v1/reservations/{id}/release", tag = "reservations",
+    post, path = "/v1/reservations/{id}/release", operation_id = "release_reservation", tag = "reservations",
     params(("id" = String, Path, pattern = "^[0-7][0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{25}$", description = "The reservation's id")),
     responses(
         (status = 200, description = "It has ended, now or before", body = ReservationForm),
@@ -63,7 +64,7 @@ pub(crate) async fn release(State(context): State<Context>, Path(id): Path<Strin
 ///
 /// The same as `POST /v1/reservations/{id}/release`.
 #[utoipa::path(
-    delete, path = "/v1/reservations/{id}", tag = "reservations",
+    delete, path = "/v1/reservations/{id}", operation_id = "delete_reservation", tag = "reservations",
     params(("id" = String, Path, pattern = "^[0-7][0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{25}$", description = "The reservation's id")),
     responses(
         (status = 200, description = "It has ended, now or before", body = ReservationForm),
@@ -80,10 +81,9 @@ pub(crate) async fn delete(context: State<Context>, id: Path<String>) -> Result<
 #[schema(as = Resize)]
 pub(crate) struct ResizeBody {
     /// Units by dimension; at least one of the reservation stays above 0.
-    #[schema(nullable = false)]
+    #[schema(value_type = Option<ResizeUnits>)]
     units: Option<UnitsMap>,
     /// From now on, how long it is held.
-    #[schema(nullable = false)]
     hold_seconds: Option<HoldSeconds>,
 }
 
@@ -91,7 +91,7 @@ pub(crate) struct ResizeBody {
 ///
 /// It takes effect as a whole or not at all.
 #[utoipa::path(
-    patch, path = "/v1/reservations/{id}", tag = "reservations", request_body = ResizeBody,
+    patch, path = "/v1/reservations/{id}", operation_id = "resize_reservation", tag = "reservations", request_body = ResizeBody,
     params(("id" = String, Path, pattern = "^[0-7][0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{25}$", description = "The reservation's id")),
     responses(
         (status = 200, description = "It has what was asked for", body = ReservationForm),

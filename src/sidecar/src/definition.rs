@@ -3,10 +3,11 @@
 use plimsoll_client::PoolDefinition;
 use plimsoll_client::protocol::CLOSES_AT_NEVER;
 use plimsoll_form::{PoolMode, PoolState, broken_definition_rules, mode_of, state_of};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
+use crate::document::{AllUnits, AnyUnits};
 use crate::pointer;
 use crate::problem::FieldError;
 use crate::strict_json::Strict;
@@ -28,6 +29,7 @@ pub(crate) struct DefinitionBody {
     /// Until when it is used, not before `starts_at`; it gates nothing.
     ends_at: Time,
     /// The limit in every dimension.
+    #[schema(value_type = AllUnits)]
     limits: UnitsMap,
     /// From when it sells; always when it is not said.
     opens_at: Option<Time>,
@@ -41,13 +43,23 @@ pub(crate) struct DefinitionBody {
     /// What happens to a reserve past the ceiling; `enforce` when it is not said.
     mode: Option<PoolMode>,
     /// The overbooking allowance by dimension; 0 where it is not said.
+    #[schema(value_type = Option<AnyUnits>)]
     overbook: Option<UnitsMap>,
 }
 
 /// An RFC 7396 patch of a definition: what is named changes, null takes away, the rest stays.
-#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[derive(Clone, Debug, ToSchema)]
 #[schema(value_type = Object)]
-pub(crate) struct DefinitionPatch(Strict);
+pub(crate) struct DefinitionPatch(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for DefinitionPatch {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Strict::deserialize(deserializer)?.0 {
+            Value::Object(fields) => Ok(DefinitionPatch(fields)),
+            _ => Err(serde::de::Error::custom("a patch of a definition is an object")),
+        }
+    }
+}
 
 impl DefinitionBody {
     /// The definition of the pool of this name, of any version, or all that is wrong with it, with pointers below `place`.
@@ -117,14 +129,9 @@ impl DefinitionPatch {
         dimensions: &[String],
         place: &str,
     ) -> Result<PoolDefinition, Vec<FieldError>> {
-        let Value::Object(patch) = &self.0.0 else {
-            return Err(vec![FieldError {
-                pointer: place.to_owned(),
-                detail: "a patch of a definition is an object".to_owned(),
-            }]);
-        };
+        let patch = &self.0;
         let mut merged = Value::Object(as_body(current, dimensions));
-        merge(&mut merged, &self.0.0);
+        merge(&mut merged, &Value::Object(patch.clone()));
         let body: DefinitionBody = match serde_path_to_error::deserialize(merged) {
             Ok(body) => body,
             Err(error) => return Err(vec![crate::json_body::field_error(&error, place)]),
@@ -254,6 +261,6 @@ mod tests {
         check(r#"{"ends_at": 0}"#, "/ends_at", "before");
         check(r#"{"name": "b"}"#, "/name", "unknown field");
         check(r#"{"state": "ajar"}"#, "/state", "unknown variant");
-        check("[]", "", "is an object");
+        assert!(serde_json::from_str::<DefinitionPatch>("[]").is_err());
     }
 }

@@ -36,7 +36,7 @@ pub(crate) struct EventsParameters {
     #[param(example = "pool_changed,turned_away")]
     kind: Vec<String>,
     /// From this time on; without it, from now. Unix seconds or RFC 3339.
-    #[param(value_type = Option<String>, example = "2027-01-04T00:00:00Z")]
+    #[param(example = "2027-01-04T00:00:00Z")]
     since: Option<Time>,
 }
 
@@ -47,8 +47,8 @@ pub(crate) struct EventsParameters {
 /// far the stream is behind. With `since` or `Last-Event-ID` the past comes first, and an event `caught_up` behind it. Whoever reads too slowly is cut
 /// off, and resumes.
 #[utoipa::path(
-    get, path = "/v1/events", tag = "pools",
-    params(EventsParameters, ("Last-Event-ID" = Option<String>, Header, description = "The last `id` of an earlier stream")),
+    get, path = "/v1/events", operation_id = "follow_events", tag = "pools",
+    params(EventsParameters, ("Last-Event-ID" = Option<String>, Header, pattern = "^[A-Za-z0-9._~-]+$", description = "The last `id` of an earlier stream")),
     responses((status = 200, description = "The stream", body = String, content_type = "text/event-stream"), IdProblems, QueryProblems, EngineProblems),
 )]
 pub(crate) async fn follow(

@@ -3,7 +3,8 @@
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::StatusCode;
-use plimsoll_client::{Change, PoolDefinition, PutResult};
+use plimsoll_client::{Change, PoolDefinition, PutResult, Refusal};
+use plimsoll_form::limits::ERROR_COUNT_KEPT_MAX;
 use plimsoll_form::{FileError, FileErrors, FileForm, PoolRow, read_pools, wire_form, without_byte_order_mark};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -57,7 +58,7 @@ struct LineChange {
 /// `opens_at, closes_at, coverage` (prefixes separated by spaces)`, state, mode, overbook_<dimension>`, and one for each dimension with the limit; `held_*,
 /// confirmed_*, remaining_*` are ignored, so that a sheet can be edited and imported. With any error nothing is changed.
 #[utoipa::path(
-    post, path = "/v1/pools/import", tag = "pools", params(ImportParameters),
+    post, path = "/v1/pools/import", operation_id = "import_pools", tag = "pools", params(ImportParameters),
     request_body(content((String = "text/csv"), (String = "application/x-ndjson"))),
     responses(
         (status = 200, description = "Done, or what would be done", body = Imported),
@@ -103,11 +104,11 @@ pub(crate) async fn import(
     );
     // All or nothing: everything is checked before anything is changed.
     let mut results = check_all(&client, &definitions).await?;
-    judge(&rows, &results)?;
+    judge(&rows, &results, false)?;
     let is_dry = parameters.dry_run.unwrap_or(false);
     if !is_dry {
         results = put_all(&client, &definitions).await?;
-        judge(&rows, &results)?;
+        judge(&rows, &results, true)?;
     }
     let count = |change| results.iter().filter(|result| result.change == change).count() as u64;
     let imported = Imported {
@@ -135,8 +136,22 @@ fn changes(rows: &[PoolRow], results: &[PutResult]) -> Vec<LineChange> {
         .collect()
 }
 
-/// What the engine refuses, by the lines of the file.
-fn judge(rows: &[PoolRow], results: &[PutResult]) -> Result<(), Problem> {
+/// What the engine refuses, by the lines of the file; `is_done`: of what was to be done, not only checked.
+fn judge(rows: &[PoolRow], results: &[PutResult], is_done: bool) -> Result<(), Problem> {
+    let refused_results = || results.iter().filter(|result| !result.status.is_ok());
+    if is_done && refused_results().next().is_some() && refused_results().count() < results.len() {
+        let detail =
+            "the engine changed its mind after the check; what is done stays: mend the cause and import the file again";
+        let left = rows.iter().zip(results).filter(|(_, result)| !result.status.is_ok());
+        let left: Vec<&str> = left
+            .take(ERROR_COUNT_KEPT_MAX)
+            .map(|(row, _)| &*row.definition.name)
+            .collect();
+        return Err(Problem::new(ProblemKind::PartlyApplied, detail).with("not_done", left));
+    }
+    if let Some(busy) = refused_results().find(|result| result.status.retryable()) {
+        return Err(Problem::refused(&Refusal::new(busy.status)));
+    }
     let mut errors = FileErrors::default();
     for (row, result) in rows.iter().zip(results).filter(|(_, result)| !result.status.is_ok()) {
         let why = match result.status.known() {

@@ -19,6 +19,7 @@ mod batch;
 mod changes;
 mod conditions;
 mod definition;
+mod document;
 mod engine;
 mod engine_metrics;
 mod event_page;

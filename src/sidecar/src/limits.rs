@@ -5,13 +5,16 @@ use std::time::Duration;
 /// The most connections of both listeners together; one more is closed at once.
 pub(crate) const CONNECTION_COUNT_MAX: usize = 8192;
 
+/// The most connections that come while the sidecar stops and are told so.
+pub(crate) const LATE_CONNECTION_COUNT_MAX: usize = 256;
+
 /// The most requests that are being answered; one more is refused as overloaded. Event streams do not count.
 pub(crate) const REQUEST_COUNT_MAX: usize = 8192;
 
 /// From the first byte of a request's head to its last, and how long an idle connection is kept.
 pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The largest head of a request in bytes, and what is buffered of a body that nobody has asked for.
+/// The largest head of a request in bytes, to within one read of as many, and what is buffered of a body that nobody has asked for.
 pub(crate) const HEAD_SIZE_BYTES_MAX: usize = 64 * 1024;
 
 /// The most headers of a request.

@@ -43,7 +43,7 @@ async fn gather(engine: Engine, mut receiver: mpsc::Receiver<Lookup>) {
         if receiver.recv_many(&mut lookups, LOOKUP_BATCH_SIZE).await == 0 {
             return;
         }
-        let lookups: Vec<Lookup> = lookups.drain(..).collect();
+        let lookups = std::mem::replace(&mut lookups, Vec::with_capacity(LOOKUP_BATCH_SIZE));
         let engine = engine.clone();
         tokio::spawn(async move {
             let _slot = slot;

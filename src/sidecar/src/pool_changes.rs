@@ -49,16 +49,14 @@ pub(crate) struct ChangesBody {
 struct ChangeBody {
     pool: PoolName,
     /// The ETag that the change was made from.
-    #[schema(nullable = false, example = "\"1f-7\"")]
+    #[schema(example = "\"1f-7\"")]
     if_match: Option<String>,
     /// `*`: there must be no such pool.
-    #[schema(nullable = false, example = "*")]
+    #[schema(example = "*")]
     if_none_match: Option<String>,
     /// An RFC 7396 merge patch. Either this or `definition`.
-    #[schema(nullable = false)]
     patch: Option<DefinitionPatch>,
     /// The whole definition. Either this or `patch`.
-    #[schema(nullable = false)]
     definition: Option<DefinitionBody>,
 }
 
@@ -84,7 +82,7 @@ struct Conflict<'a> {
 ///
 /// Up to 1,000 changes of different pools, each under its own ETag. 412 names in `conflicts` all that were changed meanwhile, and nothing is done.
 #[utoipa::path(
-    post, path = "/v1/pools/changes", tag = "pools", request_body = ChangesBody,
+    post, path = "/v1/pools/changes", operation_id = "change_pools", tag = "pools", request_body = ChangesBody,
     responses(
         (status = 200, description = "All are done, or would be", body = ChangesDone),
         BodyProblems, PoolMissing, Changed, EngineProblems, ChangeProblems,
@@ -335,19 +333,35 @@ fn conflicts(names: &[&str], standing: &[Option<Pool>], are_held: &[bool], dimen
 
 /// A pool may be called `changes`: then this path is its own for the other methods.
 pub(crate) mod a_pool_of_this_name {
+    use plimsoll_form::PoolForm;
+
     use super::{
-        Context, DefinitionBody, DefinitionPatch, HeaderMap, JsonBody, Path, Problem, Response, State, pool_edits,
-        pools,
+        BodyProblems, ChangeProblems, Changed, Context, DefinitionBody, DefinitionPatch, EngineProblems, HeaderMap,
+        JsonBody, Path, PoolMissing, Problem, Response, State, pool_edits, pools,
     };
 
     fn name() -> Path<String> {
         Path("changes".to_owned())
     }
 
+    /// Show the pool that has this name.
+    #[utoipa::path(
+        get, path = "/v1/pools/changes", operation_id = "get_pool_changes", tag = "pools",
+        responses((status = 200, description = "The pool now", body = PoolForm), PoolMissing, EngineProblems),
+    )]
     pub(crate) async fn get(context: State<Context>) -> Result<Response, Problem> {
         pools::get(context, name()).await
     }
 
+    /// Create the pool that has this name, or change it to this definition.
+    #[utoipa::path(
+        put, path = "/v1/pools/changes", operation_id = "put_pool_changes", tag = "pools", request_body = DefinitionBody,
+        responses(
+            (status = 201, description = "Created", body = PoolForm),
+            (status = 200, description = "Changed, or like that already", body = PoolForm),
+            BodyProblems, Changed, EngineProblems, ChangeProblems,
+        ),
+    )]
     pub(crate) async fn put(
         context: State<Context>,
         headers: HeaderMap,
@@ -356,6 +370,12 @@ pub(crate) mod a_pool_of_this_name {
         pool_edits::put(context, name(), headers, body).await
     }
 
+    /// Change some of the definition of the pool that has this name.
+    #[utoipa::path(
+        patch, path = "/v1/pools/changes", operation_id = "patch_pool_changes", tag = "pools",
+        request_body(content((DefinitionPatch = "application/merge-patch+json"), (DefinitionPatch = "application/json"))),
+        responses((status = 200, description = "Changed, or like that already", body = PoolForm), BodyProblems, PoolMissing, Changed, EngineProblems, ChangeProblems),
+    )]
     pub(crate) async fn patch(
         context: State<Context>,
         headers: HeaderMap,

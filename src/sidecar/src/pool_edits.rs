@@ -21,7 +21,7 @@ use crate::problem_responses::{BodyProblems, ChangeProblems, Changed, EngineProb
 ///
 /// One that is in force already changes nothing and writes no event.
 #[utoipa::path(
-    put, path = "/v1/pools/{name}", tag = "pools", request_body = DefinitionBody,
+    put, path = "/v1/pools/{name}", operation_id = "put_pool", tag = "pools", request_body = DefinitionBody,
     params(
         ("name" = String, Path, pattern = "^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$", description = "The pool's name; not `import`"),
         ("If-Match" = Option<String>, Header, description = "The ETag of the definition that the change was made from"),
@@ -69,7 +69,7 @@ pub(crate) async fn put(
 ///
 /// An RFC 7396 merge patch: what is named changes, null takes away, the rest stays. Without `If-Match` it is merged into whatever stands.
 #[utoipa::path(
-    patch, path = "/v1/pools/{name}", tag = "pools",
+    patch, path = "/v1/pools/{name}", operation_id = "patch_pool", tag = "pools",
     request_body(content((DefinitionPatch = "application/merge-patch+json"), (DefinitionPatch = "application/json"))),
     params(
         ("name" = String, Path, pattern = "^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$", description = "The pool's name"),

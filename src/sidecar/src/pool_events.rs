@@ -41,7 +41,7 @@ pub(crate) struct EventsPage<'a> {
 ///
 /// To all pools that ever had the name.
 #[utoipa::path(
-    get, path = "/v1/pools/{name}/events", tag = "pools",
+    get, path = "/v1/pools/{name}/events", operation_id = "list_pool_events", tag = "pools",
     params(("name" = String, Path, pattern = "^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$", description = "The pool's name"), EventsParameters),
     responses((status = 200, description = "A page", body = EventsPage), IdProblems, PoolMissing, QueryProblems, EngineProblems),
 )]

@@ -32,7 +32,7 @@ pub(crate) fn name_of(name: &str) -> Result<&str, Problem> {
 
 /// Show a pool: its definition, and what is reserved of it.
 #[utoipa::path(
-    get, path = "/v1/pools/{name}", tag = "pools",
+    get, path = "/v1/pools/{name}", operation_id = "get_pool", tag = "pools",
     params(("name" = String, Path, pattern = "^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$", description = "The pool's name")),
     responses(
         (status = 200, description = "The pool now", body = PoolForm, headers(("ETag" = String, description = "Names the definition"))),
@@ -76,10 +76,9 @@ pub(crate) struct Listing {
     /// Only those of this kind.
     pub(crate) kind: Option<String>,
     /// Only those whose window overlaps what comes from this time on. Unix seconds or RFC 3339.
-    #[param(value_type = Option<String>, example = "2027-01-04T00:00:00Z")]
+    #[param(example = "2027-01-04T00:00:00Z")]
     pub(crate) from: Option<Time>,
     /// Only those whose window begins before this time.
-    #[param(value_type = Option<String>)]
     pub(crate) to: Option<Time>,
     /// Only those in this state.
     #[param(inline)]
@@ -94,7 +93,7 @@ pub(crate) struct Listing {
     #[param(inline)]
     format: Option<Format>,
     /// As they were after the last event that is not later than this time. Milliseconds are whole: their end.
-    #[param(value_type = Option<String>)]
+    #[param(value_type = Option<Time>)]
     as_of: Option<PastTime>,
 }
 
@@ -129,7 +128,7 @@ pub(crate) struct PoolsPageForm<'a> {
 
 /// List pools, by name in byte order, now or as they were.
 #[utoipa::path(
-    get, path = "/v1/pools", tag = "pools", params(Listing),
+    get, path = "/v1/pools", operation_id = "list_pools", tag = "pools", params(Listing),
     responses(
         (status = 200, description = "A page, or a sheet", content((PoolsPageForm = "application/json"), (String = "text/csv"))),
         QueryProblems, EngineProblems,

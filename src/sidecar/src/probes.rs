@@ -25,7 +25,7 @@ pub(crate) struct Alive {
 
 /// Say whether the sidecar is alive.
 #[utoipa::path(
-    get, path = "/livez", tag = "service",
+    get, path = "/livez", operation_id = "is_alive", tag = "service",
     responses((status = 200, description = "It is", body = Alive)),
 )]
 pub(crate) async fn livez() -> Response {
@@ -55,7 +55,7 @@ pub(crate) struct Check {
 ///
 /// Ready and useful: every core answers, journals can be written to, lag and free space are within bounds.
 #[utoipa::path(
-    get, path = "/readyz", tag = "service",
+    get, path = "/readyz", operation_id = "is_ready", tag = "service",
     params(("verbose" = Option<String>, Query, description = "Tell what was looked at; it needs no value")),
     responses(
         (status = 200, description = "They can", body = Readiness),

@@ -34,12 +34,21 @@ pub(crate) struct ProblemDocument {
     retry_after_ms: Option<u64>,
     /// What was wrong where.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(required = false)]
+    #[schema(required = false, value_type = Vec<ProblemError>)]
     errors: Vec<FieldError>,
     /// What belongs to the kind.
     #[serde(flatten)]
     #[schema(value_type = Object, additional_properties)]
     more: Map<String, Value>,
+}
+
+/// Something wrong in a field, or in a line of a file.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it tells the OpenAPI document what `errors` holds")]
+enum ProblemError {
+    Field(FieldError),
+    Line(plimsoll_form::FileError),
 }
 
 /// Something wrong in a field.

@@ -9,7 +9,7 @@ use crate::problem_kind::{KINDS, ProblemKind};
 
 /// Explain a kind of problem.
 #[utoipa::path(
-    get, path = "/problems/{slug}", tag = "service",
+    get, path = "/problems/{slug}", operation_id = "explain_problem", tag = "service",
     params(("slug" = String, Path, description = "The last part of a problem's `type`", example = "pool-closed")),
     responses(
         (status = 200, description = "A page for people", body = String, content_type = "text/html"),

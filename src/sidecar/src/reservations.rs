@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::app::Context;
+use crate::document::SomeUnits;
 use crate::json_body::{JsonBody, invalid_in, reply};
 use crate::problem::{FieldError, Problem};
 use crate::problem_kind::ProblemKind;
@@ -30,17 +31,16 @@ use crate::values::{HoldSeconds, PoolName, Reference, Time, UnitsMap, some_in_or
 #[schema(as = Reserve)]
 pub(crate) struct ReserveBody {
     /// From which pool.
+    #[schema(required, nullable = false)]
     pool: Option<PoolName>,
     /// How many; what is not named is 0, and at least one is above 0.
+    #[schema(value_type = SomeUnits)]
     units: UnitsMap,
     /// How long it is held; without it, it is confirmed at once.
-    #[schema(nullable = false)]
     hold_seconds: Option<HoldSeconds>,
     /// The caller's own name for what is reserved.
-    #[schema(nullable = false)]
     reference: Option<Reference>,
     /// The caller's business time; it decides nothing and is kept with the event.
-    #[schema(nullable = false)]
     occurred_at: Option<Time>,
     #[schema(ignore)]
     pools: Option<IgnoredAny>,
@@ -53,7 +53,7 @@ pub(crate) struct ReserveBody {
 /// Under an idempotency key: however often it is sent, it takes effect once. 200 with `Idempotency-Replayed: true` when an earlier attempt took effect;
 /// callers treat 200 and 201 alike.
 #[utoipa::path(
-    post, path = "/v1/reservations", tag = "reservations", request_body = ReserveBody,
+    post, path = "/v1/reservations", operation_id = "reserve", tag = "reservations", request_body = ReserveBody,
     params(
         ("Idempotency-Key" = String, Header, min_length = 1, max_length = 255, pattern = "^[!-~]{1,255}$", description = "The caller's own name for this reserve; a UUID does well", example = "order-4711"),
         ("traceparent" = Option<String>, Header, description = "W3C trace context; when it is sampled, it reaches the engine's log"),
@@ -203,7 +203,7 @@ pub(crate) fn id_of(text: &str) -> Result<ReservationId, Problem> {
 
 /// Show a reservation.
 #[utoipa::path(
-    get, path = "/v1/reservations/{id}", tag = "reservations",
+    get, path = "/v1/reservations/{id}", operation_id = "get_reservation", tag = "reservations",
     params(("id" = String, Path, pattern = "^[0-7][0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{25}$", description = "The reservation's id")),
     responses((status = 200, description = "The reservation as it is now", body = ReservationForm), IdProblems, ReservationMissing, EngineProblems),
 )]
@@ -225,6 +225,7 @@ pub(crate) async fn get(State(context): State<Context>, Path(id): Path<String>) 
 #[into_params(parameter_in = Query)]
 pub(crate) struct Search {
     /// The caller's own name for them.
+    #[param(min_length = 1, max_length = 64)]
     reference: Option<String>,
     /// Those of this pool. A reference or a pool is needed.
     #[param(value_type = Option<PoolName>)]
@@ -254,7 +255,7 @@ pub(crate) struct ReservationsPage<'a> {
 ///
 /// By reference or pool, the newest first; those that ended long ago too.
 #[utoipa::path(
-    get, path = "/v1/reservations", tag = "reservations", params(Search),
+    get, path = "/v1/reservations", operation_id = "search_reservations", tag = "reservations", params(Search),
     responses((status = 200, description = "A page", body = ReservationsPage), PoolMissing, QueryProblems, EngineProblems),
 )]
 pub(crate) async fn search(State(context): State<Context>, Query(search): Query<Search>) -> Result<Response, Problem> {

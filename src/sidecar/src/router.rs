@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
 use axum::{Router, middleware};
-use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Uri};
 use utoipa::OpenApi;
@@ -13,6 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::{App, Audience, Context};
+use crate::document::Document;
 use crate::problem::{Problem, ProblemDocument};
 use crate::problem_kind::ProblemKind;
 use crate::{
@@ -32,7 +33,7 @@ use crate::{
         (name = "service", description = "How the service does"),
     ),
 )]
-struct Document;
+struct Base;
 
 /// The routers of the two addresses.
 pub(crate) struct Routers {
@@ -44,8 +45,7 @@ pub(crate) struct Routers {
 
 pub(crate) fn routers(app: &Arc<App>) -> Routers {
     let is_split = app.options.admin.is_some();
-    // A document of strings and numbers can always be written as JSON.
-    let document = Bytes::from(serde_json::to_vec(&document()).unwrap_or_default());
+    let document = Arc::new(Document::new(general()));
     let all = Context {
         app: Arc::clone(app),
         audience: Audience { exact: true },
@@ -64,7 +64,7 @@ pub(crate) fn routers(app: &Arc<App>) -> Routers {
 
 /// What callers need.
 fn callers() -> OpenApiRouter<Context> {
-    OpenApiRouter::with_openapi(Document::openapi())
+    OpenApiRouter::with_openapi(Base::openapi())
         .routes(routes!(availability::post, availability::get))
         .routes(routes!(reservations::reserve, reservations::search))
         .routes(routes!(batch::batch))
@@ -84,13 +84,12 @@ fn planners() -> OpenApiRouter<Context> {
     OpenApiRouter::new()
         .routes(routes!(pools::list))
         .routes(routes!(import::import))
-        .routes(routes!(pool_changes::change))
-        .route(
-            "/v1/pools/changes",
-            get(a_pool_of_this_name::get)
-                .put(a_pool_of_this_name::put)
-                .patch(a_pool_of_this_name::patch),
-        )
+        .routes(routes!(
+            pool_changes::change,
+            a_pool_of_this_name::get,
+            a_pool_of_this_name::put,
+            a_pool_of_this_name::patch
+        ))
         .routes(routes!(pools::get, pool_edits::put, pool_edits::patch))
         .routes(routes!(pool_events::list))
         .routes(routes!(events::follow))
@@ -100,24 +99,29 @@ fn planners() -> OpenApiRouter<Context> {
         .route("/page/{*path}", get(page::get))
 }
 
-/// The document of everything, which both addresses give.
-pub(crate) fn document() -> utoipa::openapi::OpenApi {
+/// The document of everything, which both addresses give, whatever the dimensions are.
+pub(crate) fn general() -> utoipa::openapi::OpenApi {
     callers().merge(planners()).into_openapi()
 }
 
-fn finish(router: OpenApiRouter<Context>, context: &Context, document: &Bytes) -> Router {
+fn finish(router: OpenApiRouter<Context>, context: &Context, document: &Arc<Document>) -> Router {
     let (router, _) = router.split_for_parts();
-    let document = document.clone();
+    let document = Arc::clone(document);
     router
-        .route("/openapi.json", get(async move || openapi(document)))
+        .route(
+            "/openapi.json",
+            get(async move |State(context): State<Context>| openapi(&context, &document)),
+        )
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(context.clone(), observe::observe))
         .with_state(context.clone())
 }
 
-fn openapi(document: Bytes) -> Response {
-    let mut response = Response::new(document.into());
+fn openapi(context: &Context, document: &Document) -> Response {
+    // Until an engine has answered, nobody knows its dimensions.
+    let dimensions = context.app.engine.client().map(|client| client.dimensions());
+    let mut response = Response::new(document.text(&dimensions.unwrap_or_default()).into());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));

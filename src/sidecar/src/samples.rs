@@ -111,7 +111,7 @@ pub(crate) struct HealthForm {
 
 /// Show how the service did in the last minutes.
 #[utoipa::path(
-    get, path = "/v1/health", tag = "service",
+    get, path = "/v1/health", operation_id = "get_health", tag = "service",
     responses((status = 200, description = "A sample for each second", body = HealthForm)),
 )]
 pub(crate) async fn get(State(context): State<Context>) -> Response {

@@ -11,7 +11,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_io_timeout::TimeoutStream;
 
-use crate::limits::{CONNECTION_COUNT_MAX, HEAD_SIZE_BYTES_MAX, HEAD_TIMEOUT, HEADER_COUNT_MAX, WRITE_TIMEOUT};
+use crate::limits::{
+    CONNECTION_COUNT_MAX, HEAD_SIZE_BYTES_MAX, HEAD_TIMEOUT, HEADER_COUNT_MAX, LATE_CONNECTION_COUNT_MAX, WRITE_TIMEOUT,
+};
 
 /// The pause after an accept that failed, so that a lack of descriptors does not take the processor as well.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -20,6 +22,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Clone)]
 pub(crate) struct Connections {
     places: Arc<Semaphore>,
+    /// For those that come while the sidecar stops, which nobody waits for.
+    late_places: Arc<Semaphore>,
     /// Whether the sidecar is stopping.
     draining: watch::Receiver<bool>,
 }
@@ -28,6 +32,7 @@ impl Connections {
     pub(crate) fn new(draining: watch::Receiver<bool>) -> Connections {
         Connections {
             places: Arc::new(Semaphore::new(CONNECTION_COUNT_MAX)),
+            late_places: Arc::new(Semaphore::new(LATE_CONNECTION_COUNT_MAX)),
             draining,
         }
     }
@@ -44,8 +49,11 @@ impl Connections {
                 }
             };
             // Past the limit it is closed by being dropped.
-            if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
-                tokio::spawn(serve(stream, router.clone(), self.draining.clone(), place));
+            let is_late = *self.draining.borrow();
+            let places = if is_late { &self.late_places } else { &self.places };
+            if let Ok(place) = Arc::clone(places).try_acquire_owned() {
+                let draining = (!is_late).then(|| self.draining.clone());
+                tokio::spawn(serve(stream, router.clone(), draining, place));
             }
         }
     }
@@ -57,23 +65,26 @@ impl Connections {
     }
 }
 
-async fn serve(stream: TcpStream, router: Router, mut draining: watch::Receiver<bool>, place: OwnedSemaphorePermit) {
+/// Serves a connection. One that comes while the sidecar stops, which has no `draining` to wait for, is answered once.
+async fn serve(
+    stream: TcpStream,
+    router: Router,
+    draining: Option<watch::Receiver<bool>>,
+    _place: OwnedSemaphorePermit,
+) {
     // Answers are small and whole: nothing is gained by waiting for more.
     let _ = stream.set_nodelay(true);
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(WRITE_TIMEOUT));
-    let is_late = *draining.borrow();
-    // One that comes while the sidecar stops is answered, and not waited for.
-    let _place = (!is_late).then_some(place);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_SIZE_BYTES_MAX)
         .max_headers(HEADER_COUNT_MAX)
-        .keep_alive(!is_late)
+        .keep_alive(draining.is_some())
         .serve_connection(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(router));
     tokio::pin!(connection);
-    if !is_late {
+    if let Some(mut draining) = draining {
         tokio::select! {
             ended = connection.as_mut() => return log(ended),
             _ = draining.wait_for(|draining| *draining) => connection.as_mut().graceful_shutdown(),

@@ -31,7 +31,7 @@ pub(crate) struct Settings<'a> {
 
 /// Show what has to be known of the installation.
 #[utoipa::path(
-    get, path = "/v1/settings", tag = "service",
+    get, path = "/v1/settings", operation_id = "get_settings", tag = "service",
     responses((status = 200, description = "The settings", body = Settings), EngineProblems),
 )]
 pub(crate) async fn get(State(context): State<Context>) -> Result<Response, Problem> {

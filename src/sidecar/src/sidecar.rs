@@ -228,7 +228,7 @@ async fn run(
     serving.spawn(async move {
         engine.connected().await;
         let _ = told.send(());
-        std::future::pending().await
+        std::future::pending::<()>().await;
     });
     // An error means that the sidecar was dropped.
     let _ = draining.wait_for(|draining| *draining).await;

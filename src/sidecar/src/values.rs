@@ -50,15 +50,37 @@ impl<'de> Deserialize<'de> for Amount {
                     _ => Err(E::invalid_value(Unexpected::Unsigned(amount), &self)),
                 }
             }
+
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Amount, E> {
+                match whole(number) {
+                    Some(number) => self.visit_u64(number),
+                    None => Err(E::invalid_value(Unexpected::Float(number), &self)),
+                }
+            }
         }
 
-        deserializer.deserialize_u64(AmountVisitor)
+        deserializer.deserialize_any(AmountVisitor)
+    }
+}
+
+/// JSON knows one sort of number: `7.0` is the whole number 7.
+fn whole(number: f64) -> Option<u64> {
+    let is_whole = number.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(&number);
+    is_whole.then_some(number as u64)
+}
+
+/// A whole number of anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Whole(pub(crate) u32);
+
+impl<'de> Deserialize<'de> for Whole {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Amount::deserialize(deserializer).map(|amount| Whole(amount.0))
     }
 }
 
 /// Units by the names of dimensions; no name stands twice.
-#[derive(Clone, Debug, Default, PartialEq, Eq, ToSchema)]
-#[schema(value_type = BTreeMap<String, u32>)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct UnitsMap(pub(crate) Vec<(String, u32)>);
 
 impl<'de> Deserialize<'de> for UnitsMap {
@@ -198,6 +220,13 @@ impl<'de> Deserialize<'de> for Time {
                 self.visit_str(&seconds.to_string())
             }
 
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Time, E> {
+                match whole(number) {
+                    Some(number) => self.visit_u64(number),
+                    None => Err(E::invalid_value(Unexpected::Float(number), &self)),
+                }
+            }
+
             fn visit_i64<E: de::Error>(self, seconds: i64) -> Result<Time, E> {
                 self.visit_str(&seconds.to_string())
             }
@@ -243,9 +272,16 @@ impl<'de> Deserialize<'de> for HoldSeconds {
                     _ => Err(E::invalid_value(Unexpected::Unsigned(seconds), &self)),
                 }
             }
+
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<HoldSeconds, E> {
+                match whole(number) {
+                    Some(number) => self.visit_u64(number),
+                    None => Err(E::invalid_value(Unexpected::Float(number), &self)),
+                }
+            }
         }
 
-        deserializer.deserialize_u64(HoldVisitor)
+        deserializer.deserialize_any(HoldVisitor)
     }
 }
 
