@@ -73,7 +73,14 @@ impl ServerProcess {
             .arg("serve")
             .arg("--data")
             .arg(options.data)
-            .args(["--listen", options.listen, "--dimensions", options.dimensions])
+            .args([
+                "--listen",
+                options.listen,
+                "--http",
+                "off",
+                "--dimensions",
+                options.dimensions,
+            ])
             .args(["--cores", options.cores, "--key-retention", options.key_retention])
             // The log is read, whatever the caller wants to see of it.
             .env("RUST_LOG", "info")

@@ -15,6 +15,7 @@ use crate::backup::BackupArguments;
 use crate::completions::pool_names;
 use crate::demo::DemoArguments;
 use crate::find::FindArguments;
+use crate::http::{HttpArguments, HttpListen, HttpOptions, parse_http_listen};
 use crate::pool_events::EventsArguments;
 use crate::pool_export::ExportArguments;
 use crate::pool_set::{NameArguments, SetArguments};
@@ -48,7 +49,7 @@ The command line goes before the environment, the environment before the file.";
 #[derive(Debug, Parser)]
 #[command(name = "plimsoll", version, after_help = EXAMPLES, subcommand_required = true, arg_required_else_help = true)]
 pub(crate) struct Arguments {
-    /// Read settings from this TOML file, with the tables serve and client
+    /// Read settings from this TOML file, with the tables serve, http and client
     #[arg(long, global = true, value_name = "FILE", env = "PLIMSOLL_CONFIG")]
     pub(crate) config: Option<PathBuf>,
 
@@ -64,6 +65,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Run the engine on a data directory
     Serve(ServeArguments),
+    /// Serve HTTP in front of an engine that runs elsewhere
+    Http(HttpArguments),
     /// Try it: an engine on a temporary directory, with example pools and live traffic
     Demo(DemoArguments),
     /// Import, export, change and show pools
@@ -125,7 +128,7 @@ pub(crate) enum PoolCommand {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 On standard output stands one line, once every listener accepts:
-  ready engine=127.0.0.1:7440 http=off
+  ready engine=127.0.0.1:7440 http=127.0.0.1:7480
 Logs go to standard error. SIGTERM or Ctrl-C finishes what was accepted and ends with 0.
 
 Every queue is bounded. A connection past its window is not read; a frame that does not fit is refused from its header, as
@@ -147,6 +150,16 @@ pub(crate) struct ServeArguments {
         env = "PLIMSOLL_SERVE_LISTEN"
     )]
     pub(crate) listen: SocketAddr,
+
+    /// Where HTTP and the planner's page are served, or off; port 0 takes a free one
+    #[arg(
+        long,
+        value_name = "ADDR|off",
+        default_value = "127.0.0.1:7480",
+        value_parser = parse_http_listen,
+        env = "PLIMSOLL_SERVE_HTTP"
+    )]
+    pub(crate) http: HttpListen,
 
     /// The data directory; made if it does not exist
     #[arg(
@@ -220,6 +233,9 @@ pub(crate) struct ServeArguments {
     /// Accept an address other than loopback: whoever reaches it may do everything
     #[arg(long, env = "PLIMSOLL_SERVE_INSECURE_LISTEN")]
     pub(crate) insecure_listen: bool,
+
+    #[command(flatten)]
+    pub(crate) http_options: HttpOptions,
 }
 
 /// Where the engine is, unless it is said otherwise.

@@ -1,14 +1,13 @@
 //! `plimsoll availability`: which pools sell in a window, and how much is left.
 
 use clap::Args;
-use plimsoll_client::{Availability, AvailabilityQuery, AvailablePool, Units};
-use serde::Serialize;
+use plimsoll_client::{Availability, AvailabilityQuery, Units};
+use plimsoll_form::AvailabilityForm;
 
 use crate::args::ClientArguments;
 use crate::connection::{block_on, connect, read_failure};
 use crate::failure::Failure;
 use crate::output::{Output, Table, notice};
-use crate::pool_form::ByDimension;
 use crate::values::{UnitsByName, format_time, parse_time, parse_units};
 
 #[derive(Debug, Args)]
@@ -59,28 +58,6 @@ pub(crate) struct AvailabilityArguments {
     client: ClientArguments,
 }
 
-/// The answer as HTTP shows it.
-#[derive(Serialize)]
-struct AvailabilityForm<'a> {
-    as_of: Option<String>,
-    pools: Vec<PoolForm<'a>>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    truncated: bool,
-}
-
-#[derive(Serialize)]
-struct PoolForm<'a> {
-    pool: &'a str,
-    zone: &'a str,
-    kind: &'a str,
-    starts_at: Option<String>,
-    ends_at: Option<String>,
-    band: String,
-    fits: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    remaining: Option<ByDimension<'a, i64>>,
-}
-
 pub(crate) fn run(arguments: &AvailabilityArguments) -> Result<(), Failure> {
     block_on(async {
         let client = connect(&arguments.client).await?;
@@ -92,7 +69,7 @@ pub(crate) fn run(arguments: &AvailabilityArguments) -> Result<(), Failure> {
             .map_err(|error| read_failure(error, &arguments.client.engine))?;
         let mut output = Output::new();
         if arguments.client.json {
-            output.json(&form(&found, &dimensions))?;
+            output.json(&AvailabilityForm::new(&found, &dimensions))?;
         } else {
             let shown = if arguments.exact { &dimensions[..] } else { &[] };
             for line in table(&found, shown).lines() {
@@ -130,24 +107,6 @@ fn query<'a>(arguments: &'a AvailabilityArguments, units: &'a [(&'a str, u32)]) 
     if arguments.exact { query.exact() } else { query }
 }
 
-fn form<'a>(found: &'a Availability, dimensions: &'a [String]) -> AvailabilityForm<'a> {
-    let pool = |pool: &'a AvailablePool| PoolForm {
-        pool: &pool.name,
-        zone: &pool.zone,
-        kind: &pool.kind,
-        starts_at: format_time(pool.starts_at),
-        ends_at: format_time(pool.ends_at),
-        band: pool.band.to_string(),
-        fits: pool.fits,
-        remaining: pool.remaining.clone().map(|values| ByDimension { dimensions, values }),
-    };
-    AvailabilityForm {
-        as_of: format_time(found.as_of),
-        pools: found.pools.iter().map(pool).collect(),
-        truncated: found.truncated,
-    }
-}
-
 /// A row for each pool, with a column for each of these dimensions.
 fn table(found: &Availability, dimensions: &[String]) -> Table {
     const TEXTS: [&str; 7] = ["pool", "zone", "kind", "starts_at", "ends_at", "band", "fits"];
@@ -172,7 +131,7 @@ fn table(found: &Availability, dimensions: &[String]) -> Table {
 
 #[cfg(test)]
 mod tests {
-    use plimsoll_client::{Band, PoolId};
+    use plimsoll_client::{AvailablePool, Band, PoolId};
 
     use super::*;
 
@@ -198,16 +157,6 @@ mod tests {
 
     fn dimensions() -> Vec<String> {
         vec!["rooms".into(), "guests".into()]
-    }
-
-    #[test]
-    fn json_is_the_http_form() {
-        let json = |remaining| serde_json::to_string(&form(&found(remaining), &dimensions())).unwrap();
-        let begin = r#"{"as_of":"2015-07-01T14:00:00.500Z","pools":[{"pool":"A:1","zone":"z","kind":"k","#.to_owned()
-            + r#""starts_at":"2015-07-01T14:00:00.000Z","ends_at":"2015-07-02T12:00:00.000Z","band":"low","fits":true"#;
-        assert_eq!(json(None), format!("{begin}}}]}}"));
-        let exact = r#","remaining":{"rooms":2,"guests":-1}}]}"#;
-        assert_eq!(json(Some(vec![2, -1])), format!("{begin}{exact}"));
     }
 
     #[test]

@@ -15,10 +15,10 @@ use crate::args::Arguments;
 use crate::failure::Failure;
 
 /// Tables of commands that a later release brings. They may stand in a file that several releases share, and are not looked into.
-const RESERVED_TABLES: [&str; 2] = ["http", "export"];
+const RESERVED_TABLES: [&str; 1] = ["export"];
 
 /// The tables that hold options of this release.
-const TABLES: [&str; 2] = ["serve", "client"];
+const TABLES: [&str; 3] = ["serve", "http", "client"];
 
 /// An option that a settings file may hold.
 struct Setting {
@@ -119,7 +119,7 @@ fn assignments(text: &str, command: &Command) -> Result<Vec<Assignment>, Problem
                 _ => Problem::Entry {
                     place: table.clone(),
                     what: "stands outside any table".to_owned(),
-                    help: Some("put it under [serve] or [client]".to_owned()),
+                    help: Some("put it under [serve], [http] or [client]".to_owned()),
                 },
             });
         }
@@ -356,7 +356,7 @@ mod tests {
 
     #[test]
     fn other_tables_are_checked_but_not_taken() {
-        let file = "[client]\nengine = 'far:1'\n[http]\nlisten = 'x'\n[export]\nto = 1\n";
+        let file = "[client]\nengine = 'far:1'\n[http]\nlisten = '127.0.0.1:9'\n[export]\nto = 1\n";
         assert_eq!(serve(file, &[]).unwrap().listen.port(), 7440);
     }
 
@@ -389,6 +389,7 @@ mod tests {
             "[serve]\ndrain_timeout = 'soon'",
             &["[serve] drain_timeout: invalid value \"soon\"", "10s"],
         );
+        check_refused("[http]\nlisten = 'x'", &["[http] listen: invalid value \"x\""]);
         check_refused("[client]\ntimeout = 10", &["[client] timeout: invalid value \"10\""]);
         check_refused("[client]\nwindow = 0", &["[client] window: invalid value \"0\""]);
         check_refused(

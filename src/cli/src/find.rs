@@ -3,6 +3,7 @@
 use clap::{Args, ValueEnum};
 use clap_complete::engine::ArgValueCompleter;
 use plimsoll_client::{ReservationDetails, SearchQuery, State};
+use plimsoll_form::ReservationForm;
 
 use crate::args::ClientArguments;
 use crate::completions::pool_names;
@@ -10,7 +11,6 @@ use crate::connection::{block_on, connect, read_failure};
 use crate::failure::Failure;
 use crate::listing::Listing;
 use crate::output::{Output, Table};
-use crate::reservation_form::ReservationForm;
 use crate::values::format_time;
 
 #[derive(Debug, Args)]

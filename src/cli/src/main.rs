@@ -8,11 +8,10 @@ mod config;
 mod confirm;
 mod connection;
 mod demo;
-mod event_form;
 mod failure;
 mod find;
+mod http;
 mod input;
-mod json;
 mod listing;
 mod logging;
 mod orders;
@@ -20,7 +19,6 @@ mod output;
 mod pool;
 mod pool_events;
 mod pool_export;
-mod pool_file;
 mod pool_form;
 mod pool_set;
 mod release;
@@ -61,7 +59,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> Result<(), Failure> {
     // The server has something to say in passing; the other commands only when something is wrong.
-    let quiet = if matches!(arguments.command, Command::Serve(_)) {
+    let quiet = if matches!(arguments.command, Command::Serve(_) | Command::Http(_)) {
         LevelFilter::INFO
     } else {
         LevelFilter::WARN
@@ -69,6 +67,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     logging::start(quiet, arguments.verbose);
     match arguments.command {
         Command::Serve(serve) => serve::run(serve),
+        Command::Http(http) => http::run(http),
         Command::Demo(demo) => demo::run(&demo),
         Command::Pool { command } => match command {
             PoolCommand::Import(import) => pool::import(&import),

@@ -3,15 +3,15 @@
 use std::time::{Duration, Instant};
 
 use plimsoll_client::{Change, Client, PastQuery, PoolDefinition, PutResult, Status};
+use plimsoll_form::{FileErrors, PoolForm, PoolRow, read_pools, wire_form};
 use serde::Serialize;
 
 use crate::args::{ClientArguments, GetArguments, ImportArguments, ListArguments};
 use crate::connection::{block_on, connect, failure_of, read_failure, refused};
 use crate::failure::Failure;
-use crate::input::{FileErrors, Input};
+use crate::input::{Input, failure_of_file};
 use crate::output::{Output, Table, notice};
-use crate::pool_file::{self, PoolRow};
-use crate::pool_form::{PoolForm, TABLE_TEXT_COLUMNS, table_head, table_row, used_line};
+use crate::pool_form::{TABLE_TEXT_COLUMNS, lines, table_head, table_row, used_line};
 
 /// Pools in a page of a past state; the engine gives no more.
 const PAST_PAGE: u32 = 1000;
@@ -32,7 +32,8 @@ pub(crate) fn import(arguments: &ImportArguments) -> Result<(), Failure> {
     let imported = block_on(async {
         let client = connect(&arguments.client).await?;
         let dimensions = client.dimensions();
-        let rows = pool_file::read(&input, &dimensions).map_err(|errors| errors.into_failure(&input.path))?;
+        let rows = read_pools(input.form, &input.content, &dimensions)
+            .map_err(|errors| failure_of_file(errors, &input.path))?;
         let definitions: Vec<PoolDefinition> = rows
             .iter()
             .map(|row| wire_form(&row.definition, dimensions.len()))
@@ -108,25 +109,6 @@ async fn put(
     })
 }
 
-/// The definition as the client sends it.
-pub(crate) fn wire_form(definition: &plimsoll_domain::PoolDefinition, dimension_count: usize) -> PoolDefinition {
-    PoolDefinition {
-        name: definition.name.to_string(),
-        zone: definition.zone.to_string(),
-        kind: definition.kind.to_string(),
-        starts_at: definition.starts_at.0,
-        ends_at: definition.ends_at.0,
-        opens_at: definition.opens_at.0,
-        closes_at: definition.closes_at.0,
-        coverage: definition.coverage.iter().map(ToString::to_string).collect(),
-        closed: definition.closed,
-        shadow: definition.shadow,
-        limits: definition.limits.0[..dimension_count].to_vec(),
-        overbook: definition.overbook.0[..dimension_count].to_vec(),
-        version: 0,
-    }
-}
-
 /// What the engine refuses, by the lines of the file.
 fn judge(rows: &[PoolRow], results: &[PutResult], input: &Input) -> Result<(), Failure> {
     let mut errors = FileErrors::default();
@@ -140,7 +122,7 @@ fn judge(rows: &[PoolRow], results: &[PutResult], input: &Input) -> Result<(), F
     if errors.is_empty() {
         Ok(())
     } else {
-        Err(errors.into_failure(&input.path))
+        Err(failure_of_file(errors, &input.path))
     }
 }
 
@@ -224,7 +206,7 @@ pub(crate) fn get(arguments: &GetArguments) -> Result<(), Failure> {
         if *json {
             output.json(&form)?;
         } else {
-            output.fields(&form.lines())?;
+            output.fields(&lines(&form))?;
         }
         output.finish()
     })

@@ -3,11 +3,11 @@
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 use plimsoll_client::Event;
+use plimsoll_form::EventForm;
 
 use crate::args::ClientArguments;
 use crate::completions::pool_names;
 use crate::connection::{block_on, connect, read_failure};
-use crate::event_form::EventForm;
 use crate::failure::Failure;
 use crate::listing::Listing;
 use crate::output::{Output, Table};
@@ -88,8 +88,37 @@ fn table_row(event: &Event, dimension_count: usize) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use plimsoll_client::{After, Cause, EventKind, ReservationId};
+
     use super::*;
-    use crate::event_form::tests::event;
+
+    fn event() -> Event {
+        Event {
+            id: "7-12".into(),
+            at: 1_435_759_200_500_000,
+            kind: EventKind::Reserved,
+            cause: Cause::Asked,
+            pool: "A:1".into(),
+            zone: None,
+            reservation: Some(ReservationId(7)),
+            units: Some(vec![1, 2]),
+            previous_units: None,
+            expires_at: None,
+            version: 0,
+            would_refuse: false,
+            was_confirmed: false,
+            occurred_at: None,
+            reference: Some("order-7".into()),
+            turned_away: None,
+            definition: None,
+            after: Some(After {
+                limits: vec![8, 14],
+                held: vec![0, 0],
+                confirmed: vec![1, 2],
+            }),
+            cursor: None,
+        }
+    }
 
     #[test]
     fn a_row_has_a_cell_for_each_column() {

@@ -9,12 +9,12 @@ use clap::Args;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use plimsoll_client::{Client, Pool};
+use plimsoll_form::{FileForm, PoolForm, csv_header, csv_row};
 
 use crate::args::ClientArguments;
 use crate::connection::{block_on, connect, read_failure};
 use crate::failure::Failure;
-use crate::input::{Form, form_of};
-use crate::pool_form::{PoolForm, csv_header, csv_row};
+use crate::input::form_of;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -35,7 +35,11 @@ pub(crate) struct ExportArguments {
 
 pub(crate) fn run(arguments: &ExportArguments) -> Result<(), Failure> {
     if arguments.file == Path::new("-") {
-        let form = if arguments.client.json { Form::Ndjson } else { Form::Csv };
+        let form = if arguments.client.json {
+            FileForm::Ndjson
+        } else {
+            FileForm::Csv
+        };
         let stdout = BufWriter::new(io::stdout().lock());
         return export(arguments, form, stdout, Failure::stdout).map(drop);
     }
@@ -74,7 +78,7 @@ pub(crate) fn run(arguments: &ExportArguments) -> Result<(), Failure> {
 /// Writes all pools, and gives back the writer, flushed.
 fn export<W: Write>(
     arguments: &ExportArguments,
-    form: Form,
+    form: FileForm,
     writer: W,
     unwritable: impl Fn(io::Error) -> Failure,
 ) -> Result<W, Failure> {
@@ -82,7 +86,7 @@ fn export<W: Write>(
         let client = connect(&arguments.client).await?;
         let dimensions = client.dimensions();
         match form {
-            Form::Csv => {
+            FileForm::Csv => {
                 let mut writer = csv::Writer::from_writer(writer);
                 let failed = |error: csv::Error| unwritable(error.into());
                 writer.write_record(csv_header(&dimensions)).map_err(failed)?;
@@ -92,7 +96,7 @@ fn export<W: Write>(
                 .await?;
                 writer.into_inner().map_err(|error| unwritable(error.into_error()))
             }
-            Form::Ndjson => {
+            FileForm::Ndjson => {
                 let mut writer = writer;
                 each_pool(&client, &arguments.client, |pool| {
                     serde_json::to_writer(&mut writer, &PoolForm::new(pool, &dimensions))

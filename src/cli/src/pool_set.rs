@@ -5,13 +5,13 @@ use clap::{Args, ValueEnum};
 use clap_complete::engine::ArgValueCompleter;
 use plimsoll_client::protocol::CLOSES_AT_NEVER;
 use plimsoll_client::{Change, Client, PoolDefinition, Refusal, Status};
+use plimsoll_form::PoolForm;
 
 use crate::args::ClientArguments;
 use crate::completions::pool_names;
 use crate::connection::{block_on, connect, failure_of, read_failure, refused};
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::pool_form::PoolForm;
 use crate::values::{UnitsByName, ValueError, parse_amounts, parse_time};
 
 #[derive(Debug, Args)]

@@ -1,11 +1,12 @@
 //! `plimsoll reserve`: takes units from a pool.
 
 use plimsoll_client::{Key, KeySource, ReservationDetails, Reserve, Reserving, Units};
+use plimsoll_form::ReservationForm;
 
 use crate::args::ReserveArguments;
 use crate::connection::{block_on, connect, failure_of, refused, unknown_outcome};
 use crate::failure::Failure;
-use crate::reservation_form::ReservationForm;
+use crate::reservation_form::print;
 
 pub(crate) fn run(arguments: &ReserveArguments) -> Result<(), Failure> {
     let key = match &arguments.key {
@@ -42,7 +43,7 @@ pub(crate) fn run(arguments: &ReserveArguments) -> Result<(), Failure> {
                     version: reservation.version,
                     would_refuse: reservation.would_refuse,
                 };
-                ReservationForm::new(&details, &dimensions).print(arguments.client.json)
+                print(&ReservationForm::new(&details, &dimensions), arguments.client.json)
             }
             Reserving::Refused(refusal) => Err(refused(&refusal)),
             Reserving::Unknown(unknown) => Err(unknown_outcome(&unknown).help(format!(

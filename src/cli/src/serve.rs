@@ -7,6 +7,7 @@ use plimsoll_server::{ConnectionOptions, Fatal, Options, Server};
 
 use crate::args::ServeArguments;
 use crate::failure::{Exit, Failure};
+use crate::http;
 use crate::output::Output;
 use crate::values::{ValueError, parse_duration, parse_size};
 
@@ -14,11 +15,35 @@ use crate::values::{ValueError, parse_duration, parse_size};
 const CONNECTION_MEMORY_MIN: u64 = 32 << 20;
 
 pub(crate) fn run(arguments: ServeArguments) -> Result<(), Failure> {
-    let server = Server::start(&options_of(arguments)).map_err(failure_of)?;
+    let bound = http::bind(&arguments)?;
+    let mut options = options_of(arguments);
+    if bound.is_some() {
+        // The other half is for what HTTP has accepted.
+        options.drain_timeout /= 2;
+    }
+    let server = Server::start(&options).map_err(failure_of)?;
+    let started = bound.map(|bound| bound.start(server.address().to_string())).transpose();
+    let sidecar = match started {
+        Ok(sidecar) => sidecar,
+        Err(error) => {
+            server.handle().shutdown();
+            server.wait().map_err(failure_of)?;
+            return Err(http::failure_of(error));
+        }
+    };
+    let addresses = http::addresses(sidecar.as_ref());
+    if let Some(sidecar) = &sidecar {
+        // The engine is there, so that it is ready in a moment.
+        let _ = sidecar.wait_until_ready();
+    }
     server
-        .stop_on_signals()
+        .stop_on_signals(move || {
+            if let Some(sidecar) = &sidecar {
+                sidecar.stop();
+            }
+        })
         .map_err(|error| Failure::failed("cannot listen for signals").because(error))?;
-    if let Err(failure) = say_ready(&server) {
+    if let Err(failure) = say_ready(&server, &addresses) {
         // Whoever waits for the line will not learn the address; but one who closed the pipe on purpose wants the server to run.
         if failure.exit != Exit::Quiet {
             server.handle().shutdown();
@@ -29,9 +54,9 @@ pub(crate) fn run(arguments: ServeArguments) -> Result<(), Failure> {
     server.wait().map_err(failure_of)
 }
 
-fn say_ready(server: &Server) -> Result<(), Failure> {
+fn say_ready(server: &Server, http: &str) -> Result<(), Failure> {
     let mut output = Output::new();
-    output.line(format_args!("ready engine={} http=off", server.address()))?;
+    output.line(format_args!("ready engine={} {http}", server.address()))?;
     output.finish()
 }
 

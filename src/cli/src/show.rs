@@ -1,18 +1,22 @@
 //! `plimsoll show`: a reservation as it is now.
 
 use plimsoll_client::{Client, Refusal, ReservationDetails, ReservationId, Status};
+use plimsoll_form::ReservationForm;
 
 use crate::args::{ClientArguments, ReservationArguments};
 use crate::connection::{block_on, connect, read_failure, refused};
 use crate::failure::Failure;
-use crate::reservation_form::ReservationForm;
+use crate::reservation_form::print;
 
 pub(crate) fn run(arguments: &ReservationArguments) -> Result<(), Failure> {
     let id = id_of(&arguments.id)?;
     block_on(async {
         let client = connect(&arguments.client).await?;
         let details = details_of(&client, id, &arguments.client).await?;
-        ReservationForm::new(&details, &client.dimensions()).print(arguments.client.json)
+        print(
+            &ReservationForm::new(&details, &client.dimensions()),
+            arguments.client.json,
+        )
     })
 }
 

@@ -122,6 +122,7 @@ mod recent;
 mod request;
 mod reservations;
 mod reserving;
+mod stats;
 mod waiters;
 
 pub use availability::{Availability, AvailabilityQuery, AvailablePool, Band};
@@ -141,3 +142,4 @@ pub use plimsoll_protocol as protocol;
 pub use plimsoll_protocol::{Applied, Key, PoolId, ReservationId, Status, StatusNumber};
 pub use pools::{AllPools, Change, Pool, PoolDefinition, PoolsPage, PutResult};
 pub use reservations::ReservationDetails;
+pub use stats::{CommandCount, CommandLatency, CoreStats, Distribution, Stats};

@@ -3,8 +3,9 @@
 use flatbuffers::{FlatBufferBuilder, Follow, Verifiable, WIPOffset};
 use plimsoll_protocol::frame::Head;
 use plimsoll_protocol::{
-    CLOSES_AT_NEVER, CorrelationId, EncodeError, Encoder, Operation, PoolId, StatusNumber, payload, wire,
+    CLOSES_AT_NEVER, CorrelationId, EncodeError, Encoder, Operation, PoolId, Status, StatusNumber, payload, wire,
 };
+use std::collections::HashMap;
 use std::time::Instant;
 
 use crate::attempts::{Attempts, deadline_after};
@@ -432,11 +433,40 @@ impl Client {
     ///
     /// As [`Client::resolve`].
     pub async fn pool(&self, name: &str) -> Result<Option<Pool>, Error> {
-        checks::pool_name(name)?;
+        Ok(self.pools_named(&[name]).await?.pop().flatten())
+    }
+
+    /// The pools of these names, in their order; `None` for a name that no pool has. More than fit into one answer are asked for in several
+    /// requests, one after the other, each with a deadline of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::resolve`].
+    pub async fn pools_named(&self, names: &[&str]) -> Result<Vec<Option<Pool>>, Error> {
+        for name in names {
+            checks::pool_name(name)?;
+        }
         let directory = self.inner.shared.directory();
+        let mut found: HashMap<String, Pool> = HashMap::with_capacity(names.len());
+        let mut parts: Vec<&[&str]> = chunks(names, &directory, |name| 16 + name.len()).collect();
+        while let Some(names) = parts.pop() {
+            match self.pools_named_in(&directory, names).await {
+                Ok(pools) => found.extend(pools.into_iter().map(|pool| (pool.definition.name.clone(), pool))),
+                // What the pools say of themselves may be more than fits into an answer.
+                Err(Error::Refused(refusal)) if refusal.is(Status::FrameTooLarge) && names.len() > 1 => {
+                    let (left, right) = names.split_at(names.len() / 2);
+                    parts.extend([left, right]);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(names.iter().map(|name| found.get(*name).cloned()).collect())
+    }
+
+    async fn pools_named_in(&self, directory: &Directory, names: &[&str]) -> Result<Vec<Pool>, Error> {
         let head = Head::request(Operation::GetPools, CorrelationId(0));
-        let frame = encode(&directory, head, |builder| {
-            let names = [builder.create_string(name)];
+        let frame = encode(directory, head, |builder| {
+            let names: Vec<_> = names.iter().map(|name| builder.create_string(name)).collect();
             let names = Some(builder.create_vector(&names));
             wire::GetPools::create(builder, &wire::GetPoolsArgs { names })
         })?;
@@ -444,12 +474,7 @@ impl Client {
             .call(frame, directory.epoch, &mut Attempts::new(self.options()))
             .await?;
         let table = read::<wire::Pools>("Pools", &answer)?;
-        let found = table
-            .pools()
-            .iter()
-            .find(|pool| pool.definition().name() == name)
-            .map(Pool::from);
-        Ok(found)
+        Ok(table.pools().iter().map(Pool::from).collect())
     }
 }
 

@@ -115,6 +115,12 @@ impl Partition {
 
     /// Every pool's counters equal the sum of its live reservations.
     pub(crate) fn assert_counters(&self) {
+        let confirmed = self.reservations.iter().filter(|(_, entry)| entry.is_confirmed());
+        assert_eq!(
+            self.reservations.confirmed_count(),
+            confirmed.count(),
+            "the count of confirmed reservations is that of its entries"
+        );
         if let Some(wrong) = self.wrong_counters().next() {
             panic!(
                 "counters of pool {} are the sum of its reservations: {:?} and {:?} where {:?} and {:?} belong",

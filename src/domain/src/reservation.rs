@@ -91,6 +91,8 @@ pub(crate) struct Reservations {
     first_requests: BTreeMap<u32, Units>,
     moved: MovedTable,
     ends: ReservationEnds,
+    /// Entries that are confirmed, those of retired pools that are not swept yet included.
+    confirmed_count: usize,
     stamps: Stamps,
     /// Pages that were copied because they were about to be written to.
     preserved: Vec<ReservationPage>,
@@ -111,6 +113,7 @@ impl Reservations {
                 newest_ended: NONE,
                 first_free: NONE,
             },
+            confirmed_count: 0,
             stamps: Stamps::default(),
             preserved: Vec::new(),
             preserved_moved: Vec::new(),
@@ -121,6 +124,18 @@ impl Reservations {
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// How many are confirmed, those of retired pools that are not swept yet included.
+    pub(crate) fn confirmed_count(&self) -> usize {
+        self.confirmed_count
+    }
+
+    /// An entry has changed from one state to another.
+    #[inline]
+    fn recount(&mut self, before: bool, after: bool) {
+        self.confirmed_count += usize::from(after);
+        self.confirmed_count -= usize::from(before);
     }
 
     /// Where the queue and the list begin and end.
@@ -327,12 +342,14 @@ impl Reservations {
         self.forget_beside(slot);
         let first_free = self.ends.first_free;
         let entry = self.entry_mut(slot);
+        let was_confirmed = entry.is_confirmed();
         let key = entry.key;
         *entry = StoredReservation {
             link: first_free,
             generation: entry.generation.wrapping_add(1),
             ..StoredReservation::unused()
         };
+        self.recount(was_confirmed, false);
         self.ends.first_free = slot;
         key
     }
@@ -382,6 +399,8 @@ impl Reservations {
     pub(crate) fn put(&mut self, slot: u32, mut entry: StoredReservation, units: &Units, reference: Option<&str>) {
         entry.first_units.copy_from_slice(&units.0[..2]);
         let index = slot as usize;
+        let was_confirmed = self.get(slot).is_some_and(StoredReservation::is_confirmed);
+        self.recount(was_confirmed, entry.is_confirmed());
         if index < self.entries.len() {
             *self.entry_mut(slot) = entry;
         } else {
@@ -431,9 +450,11 @@ impl Reservations {
 
     pub(crate) fn confirm(&mut self, slot: u32) {
         let entry = self.entry_mut(slot);
+        let was_confirmed = entry.is_confirmed();
         entry.set_state(ReservationState::Confirmed);
         entry.moment = Timestamp::ABSENT;
         entry.link = NONE;
+        self.recount(was_confirmed, true);
     }
 
     pub(crate) fn resize(&mut self, slot: u32, event: &crate::Resized) {
@@ -462,9 +483,11 @@ impl Reservations {
             state.is_ended() && !entry.state().is_ended(),
             "a live reservation ends once"
         );
+        let was_confirmed = entry.is_confirmed();
         entry.set_state(state);
         entry.moment = at;
         entry.link = NONE;
+        self.recount(was_confirmed, false);
         match self.ends.newest_ended {
             NONE => self.ends.oldest_ended = slot,
             newest => self.entry_mut(newest).link = slot,
@@ -575,6 +598,8 @@ impl Reservations {
     pub(crate) fn restore(&mut self, page: &ReservationPage) {
         for (offset, entry) in page.entries.iter().enumerate() {
             let slot = page.first_slot + offset as u32;
+            let was_confirmed = self.get(slot).is_some_and(StoredReservation::is_confirmed);
+            self.recount(was_confirmed, entry.is_confirmed());
             *self.entry_mut(slot) = entry.clone();
             if let Some(more) = &mut self.more_units {
                 *more.get_mut(slot as usize).expect("as many as entries") = page.more_units[offset];

@@ -138,6 +138,14 @@ impl State {
         self.holds.len()
     }
 
+    /// How many reservations are confirmed, those of retired pools that are not swept yet included. It looks at every partition.
+    pub fn confirmed_count(&self) -> usize {
+        let partitions = self.partitions.iter().flatten();
+        partitions
+            .map(|partition| partition.reservations.confirmed_count())
+            .sum()
+    }
+
     /// How many slots for reservations there are, in use or not: what their memory is in proportion to.
     pub fn reservation_slot_count(&self) -> usize {
         self.slot_count

@@ -132,6 +132,12 @@ impl StoredReservation {
         self.random == FREE
     }
 
+    /// Whether it is confirmed; a free slot is not.
+    #[inline]
+    pub(crate) fn is_confirmed(&self) -> bool {
+        self.state() == ReservationState::Confirmed
+    }
+
     /// Where the reservation stands.
     #[inline]
     pub fn state(&self) -> ReservationState {

@@ -41,10 +41,12 @@ pub enum Operation {
     PastState = 36,
     /// A pool goes back to an earlier moment.
     ResetPool = 37,
+    /// What the server counts of its own work.
+    Stats = 38,
 }
 
 /// Every operation with its name and whether it is only a reserved number, as ARCHITECTURE.md lists them.
-const OPERATIONS: [(Operation, &str, bool); 17] = [
+const OPERATIONS: [(Operation, &str, bool); 18] = [
     (Operation::Hello, "hello", false),
     (Operation::Ping, "ping", false),
     (Operation::Authenticate, "authenticate", true),
@@ -62,6 +64,7 @@ const OPERATIONS: [(Operation, &str, bool); 17] = [
     (Operation::SearchReservations, "search reservations", false),
     (Operation::PastState, "past state", false),
     (Operation::ResetPool, "reset pool", false),
+    (Operation::Stats, "stats", false),
 ];
 
 impl Operation {
@@ -93,6 +96,7 @@ impl Operation {
             35 => Self::SearchReservations,
             36 => Self::PastState,
             37 => Self::ResetPool,
+            38 => Self::Stats,
             _ => return None,
         })
     }

@@ -36,6 +36,11 @@ impl Availability {
             remaining: Vec::new(),
         }
     }
+
+    /// What is published is as of this time, microseconds since 1970.
+    pub(crate) fn as_of(&self) -> i64 {
+        self.as_of.0
+    }
 }
 
 /// Publishes what has become durable. It comes before the replies, so that whoever has a reply sees its change everywhere.
@@ -144,6 +149,7 @@ impl Core {
             });
             encoded.map_err(|error| (Status::FrameTooLarge, format!("the answer does not fit: {error}")))
         })?;
+        self.counters().availability_answered();
         self.wants_flush(connection);
         Ok(())
     }

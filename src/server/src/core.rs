@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use plimsoll_domain::Timestamp;
 use plimsoll_engine::{Batch, Engine, Message};
 use plimsoll_journal::{MmapStorage, Ticket};
 use plimsoll_protocol::frame::{Frame, Head};
@@ -30,7 +31,7 @@ use crate::requests::Requests;
 use crate::runtime::{self, Signal};
 use crate::shared::Shared;
 use crate::snapshots::Snapshots;
-use crate::stats::{CoreCounters, command_count};
+use crate::stats::{CoreCounters, Population, TIMED_SHARE, command_count};
 
 /// How long a core that has more to do waits, so that the runtime looks at its sockets in between.
 pub(crate) const BETWEEN_PASSES: Duration = Duration::from_micros(20);
@@ -69,6 +70,10 @@ pub(crate) struct Inner {
     tickets: VecDeque<Ticket>,
     dirty: Vec<Rc<Connection>>,
     remaining: Vec<i64>,
+    /// Frames of commands until the next one that is timed.
+    frames_until_timed: u32,
+    /// When what the core has was counted last.
+    counted_at: Timestamp,
 }
 
 impl Core {
@@ -99,6 +104,8 @@ impl Core {
                 tickets: VecDeque::new(),
                 dirty: Vec::new(),
                 remaining: Vec::new(),
+                frames_until_timed: 0,
+                counted_at: Timestamp(i64::MIN),
             }),
             shared,
             arrived: Signal::default(),
@@ -143,10 +150,19 @@ impl Core {
             .map_err(|error| (error.status(), error.to_string().into()))?;
         let view = CommandsView::new(frame.payload, frame.header.count, self.shared.dimensions.len())
             .map_err(|error| (error.status(), error.to_string().into()))?;
+        if let Some(traceparent) = view.traceparent() {
+            // Callers can make it happen any number of times, so it is said to whoever asked for it.
+            tracing::debug!(core = self.index, peer = %connection.peer, traceparent, commands = count, "a frame with a trace context");
+        }
         connection.add_commands(count, self.answer_size(count));
+        inner.frames_until_timed = inner.frames_until_timed.checked_sub(1).unwrap_or(TIMED_SHARE - 1);
+        let timed = match inner.frames_until_timed {
+            0 => view.iter().next().map(|first| (first.command.action(), Instant::now())),
+            _ => None,
+        };
         let frame_index = inner
             .frames
-            .insert(Rc::clone(connection), frame.header.correlation, count);
+            .insert(Rc::clone(connection), frame.header.correlation, count, timed);
         for command in view.iter() {
             match dispatch(&command, inner.random.next()) {
                 Ok(dispatched) => {
@@ -204,7 +220,24 @@ impl Core {
         }
         self.counters()
             .passed(self.connections.accepted_commands.get(), inner.tickets.len());
+        self.counters().published(inner.availability.as_of());
+        self.count(inner, now);
         more || inner.engine.wants_turn()
+    }
+
+    /// Counts what the core has, once a second: it looks at every partition.
+    fn count(&self, inner: &mut Inner, now: Timestamp) {
+        if now < inner.counted_at.plus_seconds(1) && inner.counted_at <= now {
+            return;
+        }
+        inner.counted_at = now;
+        let state = inner.engine.state();
+        self.counters().has(&Population {
+            pools: state.pool_count(),
+            held: state.held_count(),
+            confirmed: state.confirmed_count(),
+            slots: state.reservation_slot_count(),
+        });
     }
 
     /// To the own engine; what it does not take goes back refused.
@@ -305,6 +338,9 @@ impl Core {
     /// Puts the answer to a whole frame into its connection's buffer.
     fn answer(&self, inner: &mut Inner, mut frame: PendingFrame) {
         let count = frame.outcomes.len();
+        if let (Some((action, taken_at)), Some(first)) = (frame.timed, frame.outcomes.first()) {
+            self.counters().answered(action, first, taken_at.elapsed());
+        }
         frame.remaining_values(self.shared.dimensions.len(), &mut inner.remaining);
         let connection = Rc::clone(&frame.connection);
         let outcomes = Outcomes {

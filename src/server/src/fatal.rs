@@ -189,7 +189,7 @@ static CATALOGUE: [CatalogueEntry; 14] = [
     CatalogueEntry {
         exit_code: 18,
         meaning: "the address cannot be listened on",
-        remedy: "stop what listens there, or choose another with --listen",
+        remedy: "stop what listens there, or choose another with --listen or --http",
     },
     CatalogueEntry {
         exit_code: 19,

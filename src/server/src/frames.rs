@@ -1,6 +1,7 @@
 //! Frames of commands that wait for outcomes.
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use plimsoll_protocol::{CorrelationId, wire};
 
@@ -20,6 +21,8 @@ pub(crate) struct PendingFrame {
     pub(crate) outcomes: Vec<wire::Outcome>,
     remaining: Vec<Remaining>,
     missing: usize,
+    /// Of one that is timed: its first command, and when it was taken.
+    pub(crate) timed: Option<(wire::Action, Instant)>,
 }
 
 impl PendingFrame {
@@ -44,7 +47,13 @@ pub(crate) struct Frames {
 
 impl Frames {
     /// Takes in a frame with this many commands.
-    pub(crate) fn insert(&mut self, connection: Rc<Connection>, correlation: CorrelationId, count: usize) -> u32 {
+    pub(crate) fn insert(
+        &mut self,
+        connection: Rc<Connection>,
+        correlation: CorrelationId,
+        count: usize,
+        timed: Option<(wire::Action, Instant)>,
+    ) -> u32 {
         let (mut outcomes, remaining) = self.spare.pop().unwrap_or_default();
         outcomes.resize(count, wire::Outcome::default());
         let frame = PendingFrame {
@@ -53,6 +62,7 @@ impl Frames {
             outcomes,
             remaining,
             missing: count,
+            timed,
         };
         match self.free.pop() {
             Some(place) => {

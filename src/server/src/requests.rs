@@ -115,6 +115,7 @@ impl Core {
                 self.ask(connection, head, gathered, parts)
             }
             Operation::PutPools => self.put_pools(connection, frame, head),
+            Operation::Stats => self.answer_stats(connection, head),
             Operation::Availability => self.answer_availability(connection, frame, head),
             Operation::GetPools => {
                 let table = payload::table::<wire::GetPools>("GetPools", frame.payload).map_err(|e| malformed(&e))?;

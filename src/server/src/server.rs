@@ -31,7 +31,7 @@ use crate::runtime::{self, Executor, Listener};
 use crate::shared::Shared;
 use crate::snapshots::Snapshots;
 use crate::stats::{CoreCounters, Stats};
-use crate::{archive, availability, core_count, heartbeat, history, host, listen, snapshots, sync};
+use crate::{archive, availability, core_count, heartbeat, history, host, host_watch, listen, snapshots, sync};
 
 /// A running server.
 pub struct Server {
@@ -160,6 +160,8 @@ impl Server {
                 .push(snapshots::start(Arc::clone(&self.shared), manifest, data, ids)?);
         }
         let data = self.directory.path().to_owned();
+        self.threads.push(host_watch::start(Arc::clone(&self.shared), data)?);
+        let data = self.directory.path().to_owned();
         self.threads.push(history::start(Arc::clone(&self.shared), data)?);
         let history = self.directory.journals().iter().filter_map(|journal| {
             // One without an end at 0 never had a record.
@@ -192,16 +194,18 @@ impl Server {
         Handle(Arc::clone(&self.shared))
     }
 
-    /// Stops the server when the process gets SIGTERM or SIGINT.
+    /// Stops the server when the process gets SIGTERM or SIGINT. `before` is called first, and may take its time: it ends what sends commands from
+    /// this process.
     ///
     /// # Errors
     /// When the handlers cannot be installed.
-    pub fn stop_on_signals(&self) -> std::io::Result<()> {
+    pub fn stop_on_signals(&self, before: impl Fn() + Send + 'static) -> std::io::Result<()> {
         let mut signals = Signals::new([SIGTERM, SIGINT])?;
         let shared = Arc::clone(&self.shared);
         std::thread::Builder::new().name("signals".into()).spawn(move || {
             for signal in signals.forever() {
                 tracing::info!(signal, "stopping");
+                before();
                 shared.stop();
             }
         })?;

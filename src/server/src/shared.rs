@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use plimsoll_journal::Directory;
 
 use crate::history::HistoryQueue;
+use crate::host_watch::HostFigures;
 use crate::mailbox::Mailbox;
 use crate::runtime::Pulse;
 use crate::snapshots::SnapshotQueue;
@@ -33,6 +34,10 @@ pub(crate) struct Shared {
     pub(crate) connection_count: Arc<AtomicUsize>,
     /// 32 hexadecimal digits.
     pub(crate) directory_id: String,
+    /// Memory and disk, looked at beside the cores.
+    pub(crate) host: HostFigures,
+    /// When the server started, microseconds since 1970.
+    pub(crate) started_at: i64,
     /// Grows with every read that brought something, so that the heartbeat knows that the server is in use.
     pub(crate) asked: AtomicU64,
     serving: AtomicBool,
@@ -64,6 +69,8 @@ impl Shared {
             connection_count_max,
             connection_count: Arc::default(),
             directory_id: directory.id().iter().map(|byte| format!("{byte:02x}")).collect(),
+            host: HostFigures::default(),
+            started_at: crate::clock::Clock::new().now().0,
             asked: AtomicU64::new(0),
             serving: AtomicBool::new(false),
             stopping: AtomicBool::new(false),

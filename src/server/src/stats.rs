@@ -4,18 +4,13 @@
 //! - Only the owner core writes its counters, so a load and a store suffice: no atomic addition, no fence, no lock.
 //! - Counters of one core are read one by one. A reader may see one that is a batch ahead of another, never one that goes back.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use plimsoll_domain::Command;
 use plimsoll_engine::Message;
+use plimsoll_protocol::{Status, wire};
 
-/// Values below this have a bucket of their own.
-const EXACT_COUNT: usize = 8;
-/// Buckets of each octave above: a quantile is at most an eighth too large.
-const BUCKETS_PER_OCTAVE: usize = 8;
-/// Octaves above the exact values; what is larger counts in the last bucket. In microseconds that is from 67 s on.
-const OCTAVE_COUNT: usize = 23;
-const BUCKET_COUNT: usize = EXACT_COUNT + OCTAVE_COUNT * BUCKETS_PER_OCTAVE;
+use crate::distribution::{Buckets, Counter, Distribution};
 
 /// What the cores of a server have done since it started.
 #[derive(Clone, Debug, Default)]
@@ -55,6 +50,68 @@ pub struct CoreStats {
     pub tickets_waiting: u64,
     /// Open connections.
     pub connections: u64,
+    /// Commands that left the engine, by sort and outcome.
+    pub commands: CommandTable<u64>,
+    /// How long frames of commands took, from being taken to being answered, in microseconds; of one in 16, counted as its first command.
+    pub command_micros: CommandTable<Distribution>,
+    /// Questions for availability that were answered.
+    pub availability_answers_total: u64,
+    /// Pools.
+    pub pools: u64,
+    /// Held reservations.
+    pub reservations_held: u64,
+    /// Confirmed reservations.
+    pub reservations_confirmed: u64,
+    /// Slots for reservations, those of ended ones included.
+    pub reservation_slots: u64,
+    /// What is published is as of this time, microseconds since 1970; 0 before the first publication.
+    pub published_at: i64,
+}
+
+/// The sorts of commands, in the order of their numbers on the wire.
+pub(crate) const ACTIONS: [wire::Action; 4] = [
+    wire::Action::reserve,
+    wire::Action::release,
+    wire::Action::confirm,
+    wire::Action::resize,
+];
+
+/// The sorts of outcomes, in the order of their numbers on the wire.
+pub(crate) const OUTCOMES: [wire::OutcomeClass; 5] = [
+    wire::OutcomeClass::applied,
+    wire::OutcomeClass::repeated,
+    wire::OutcomeClass::insufficient,
+    wire::OutcomeClass::refused,
+    wire::OutcomeClass::overloaded,
+];
+
+/// A value for each sort of command and outcome.
+#[derive(Clone, Debug, Default)]
+pub struct CommandTable<T>(pub(crate) [[T; OUTCOMES.len()]; ACTIONS.len()]);
+
+/// One in so many frames is timed: two looks at the clock for each would cost more than the rest of its counting.
+pub(crate) const TIMED_SHARE: u32 = 16;
+
+/// Where a command stands in a table.
+fn action_index(command: &Command) -> usize {
+    match command {
+        Command::Reserve(_) => 0,
+        Command::Release(_) => 1,
+        Command::Confirm(_) => 2,
+        Command::Resize(_) => 3,
+    }
+}
+
+/// Where an outcome stands in a table.
+fn outcome_index(outcome: &wire::Outcome) -> usize {
+    const INSUFFICIENT: u16 = Status::InsufficientCapacity.number();
+    match outcome.status() {
+        0 => usize::from(outcome.is_repeated()),
+        INSUFFICIENT => 2,
+        // The numbers from 80 to 111 say: not applied, and may be sent again.
+        80..=111 => 4,
+        _ => 3,
+    }
 }
 
 impl CoreStats {
@@ -62,110 +119,6 @@ impl CoreStats {
     #[must_use]
     pub fn commands_in_engine(&self) -> u64 {
         self.commands_accepted_total.saturating_sub(self.commands_decided_total)
-    }
-}
-
-/// How often which value occurred, in buckets that grow with the value: a quantile is at most 12.5 % above the true one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Distribution {
-    counts: Vec<u64>,
-}
-
-impl Default for Distribution {
-    fn default() -> Self {
-        Distribution {
-            counts: vec![0; BUCKET_COUNT],
-        }
-    }
-}
-
-impl Distribution {
-    /// How many values there are.
-    #[must_use]
-    pub fn count(&self) -> u64 {
-        self.counts.iter().sum()
-    }
-
-    /// The least value that is not exceeded by this share of all (0 to 1), rounded up to its bucket; 0 when there is none.
-    #[must_use]
-    pub fn quantile(&self, share: f64) -> u64 {
-        let rank = ((self.count() as f64 * share.clamp(0.0, 1.0)).ceil() as u64).max(1);
-        let mut passed = 0;
-        for (bucket, count) in self.counts.iter().enumerate() {
-            passed += count;
-            if passed >= rank {
-                return greatest(bucket);
-            }
-        }
-        0
-    }
-
-    /// What came after an earlier reading of the same counters.
-    #[must_use]
-    pub fn since(&self, earlier: &Distribution) -> Distribution {
-        let pairs = self.counts.iter().zip(&earlier.counts);
-        Distribution {
-            counts: pairs.map(|(now, before)| now.saturating_sub(*before)).collect(),
-        }
-    }
-}
-
-/// The bucket of a value.
-fn bucket(value: u64) -> usize {
-    if value < EXACT_COUNT as u64 {
-        return value as usize;
-    }
-    let exponent = value.ilog2() as usize;
-    let octave = exponent - EXACT_COUNT.ilog2() as usize;
-    let within = (value >> (exponent - BUCKETS_PER_OCTAVE.ilog2() as usize)) as usize - BUCKETS_PER_OCTAVE;
-    (EXACT_COUNT + octave * BUCKETS_PER_OCTAVE + within).min(BUCKET_COUNT - 1)
-}
-
-/// The greatest value of a bucket.
-fn greatest(bucket: usize) -> u64 {
-    if bucket < EXACT_COUNT {
-        return bucket as u64;
-    }
-    let octave = (bucket - EXACT_COUNT) / BUCKETS_PER_OCTAVE;
-    let within = (bucket - EXACT_COUNT) % BUCKETS_PER_OCTAVE;
-    (((BUCKETS_PER_OCTAVE + within + 1) as u64) << octave) - 1
-}
-
-/// A number that only its core writes.
-#[derive(Default)]
-struct Counter(AtomicU64);
-
-impl Counter {
-    fn add(&self, more: u64) {
-        self.set(self.get().wrapping_add(more));
-    }
-
-    fn set(&self, value: u64) {
-        self.0.store(value, Ordering::Relaxed);
-    }
-
-    fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-struct Buckets([Counter; BUCKET_COUNT]);
-
-impl Default for Buckets {
-    fn default() -> Self {
-        Buckets(std::array::from_fn(|_| Counter::default()))
-    }
-}
-
-impl Buckets {
-    fn record(&self, value: u64) {
-        self.0[bucket(value)].add(1);
-    }
-
-    fn read(&self) -> Distribution {
-        Distribution {
-            counts: self.0.iter().map(Counter::get).collect(),
-        }
     }
 }
 
@@ -188,6 +141,22 @@ pub(crate) struct CoreCounters {
     unanswered: Counter,
     tickets: Counter,
     connections: Counter,
+    commands: [[Counter; OUTCOMES.len()]; ACTIONS.len()],
+    command_times: [[Buckets; OUTCOMES.len()]; ACTIONS.len()],
+    availability_answers: Counter,
+    pools: Counter,
+    held: Counter,
+    confirmed: Counter,
+    slots: Counter,
+    published_at: Counter,
+}
+
+/// How many of what a core has now.
+pub(crate) struct Population {
+    pub(crate) pools: usize,
+    pub(crate) held: usize,
+    pub(crate) confirmed: usize,
+    pub(crate) slots: usize,
 }
 
 /// What a sync did.
@@ -226,7 +195,38 @@ impl CoreCounters {
 
     /// The engine gave a message back.
     pub(crate) fn decided(&self, message: &Message) {
-        self.decided.add(command_count(message) as u64);
+        let Message::Commands(batch) = message else { return };
+        self.decided.add(batch.entries.len() as u64);
+        for (entry, outcome) in batch.entries.iter().zip(&batch.outcomes) {
+            self.commands[action_index(&entry.command)][outcome_index(outcome)].add(1);
+        }
+    }
+
+    /// A frame of commands that was timed is answered.
+    pub(crate) fn answered(&self, action: wire::Action, first: &wire::Outcome, took: Duration) {
+        let Some(action) = ACTIONS.iter().position(|known| *known == action) else {
+            return;
+        };
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.command_times[action][outcome_index(first)].record(micros);
+    }
+
+    /// A question for availability was answered.
+    pub(crate) fn availability_answered(&self) {
+        self.availability_answers.add(1);
+    }
+
+    /// What the core has, as of now.
+    pub(crate) fn has(&self, population: &Population) {
+        self.pools.set(population.pools as u64);
+        self.held.set(population.held as u64);
+        self.confirmed.set(population.confirmed as u64);
+        self.slots.set(population.slots as u64);
+    }
+
+    /// What is published is as of this time.
+    pub(crate) fn published(&self, as_of: i64) {
+        self.published_at.set(u64::try_from(as_of).unwrap_or(0));
     }
 
     /// So many commands were refused as overloaded.
@@ -263,6 +263,18 @@ impl CoreCounters {
             commands_unanswered: self.unanswered.get(),
             tickets_waiting: self.tickets.get(),
             connections: self.connections.get(),
+            commands: CommandTable(self.commands.each_ref().map(|row| row.each_ref().map(Counter::get))),
+            command_micros: CommandTable(
+                self.command_times
+                    .each_ref()
+                    .map(|row| row.each_ref().map(Buckets::read)),
+            ),
+            availability_answers_total: self.availability_answers.get(),
+            pools: self.pools.get(),
+            reservations_held: self.held.get(),
+            reservations_confirmed: self.confirmed.get(),
+            reservation_slots: self.slots.get(),
+            published_at: self.published_at.get() as i64,
         }
     }
 }
@@ -278,20 +290,6 @@ pub(crate) fn command_count(message: &Message) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_bucket_holds_what_is_at_most_an_eighth_below_its_greatest() {
-        let mut previous = 0;
-        for value in (0..4096).chain([65_535, 65_536, 1_000_000, (1 << 26) - 1]) {
-            let bucket = bucket(value);
-            assert!(bucket >= previous, "{value}");
-            previous = bucket;
-            let greatest = greatest(bucket);
-            assert!(greatest >= value && greatest - value <= value / 8, "{value} {greatest}");
-        }
-        assert_eq!(bucket((1 << 26) - 1), BUCKET_COUNT - 1);
-        assert_eq!(bucket(u64::MAX), BUCKET_COUNT - 1);
-    }
 
     #[test]
     fn quantiles_are_of_what_came_since() {

@@ -20,6 +20,8 @@ pub(super) const WINDOW_SECONDS: usize = 10;
 #[derive(Clone)]
 pub(super) struct Setting {
     pub(super) address: String,
+    /// Where the planner's page is, if it is served.
+    pub(super) page: Option<String>,
     pub(super) pool_count: usize,
     pub(super) core_count: usize,
     pub(super) seed: u64,
@@ -266,6 +268,7 @@ mod tests {
     fn the_fullest_come_first_in_their_tightest_dimension() {
         let setting = Setting {
             address: String::new(),
+            page: None,
             pool_count: 3,
             core_count: 0,
             seed: 0,
@@ -287,6 +290,7 @@ mod tests {
     fn seconds_become_rates_and_a_history() {
         let setting = Setting {
             address: String::new(),
+            page: None,
             pool_count: 0,
             core_count: 0,
             seed: 0,

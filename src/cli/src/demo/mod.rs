@@ -30,6 +30,7 @@ pub(crate) use arguments::DemoArguments;
 
 use crate::connection::{block_on, failure_of};
 use crate::failure::Failure;
+use crate::http;
 use crate::output::Output;
 use crate::serve;
 use figures::{Fill, Recorder, SaleFigures, Setting};
@@ -58,7 +59,20 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<(), Failure> {
     })
     .map_err(serve::failure_of)?;
     let handle = server.handle();
-    let shown = block_on(show(&server.address().to_string(), &handle, arguments));
+    let engine = server.address().to_string();
+    let sidecar = match http::serve_demo(&engine, arguments.http) {
+        Ok(sidecar) => sidecar,
+        Err(failure) => {
+            handle.shutdown();
+            server.wait().map_err(serve::failure_of)?;
+            return Err(failure);
+        }
+    };
+    let page = sidecar.as_ref().map(|sidecar| format!("http://{}", sidecar.address()));
+    let shown = block_on(show(&engine, page, &handle, arguments));
+    if let Some(sidecar) = sidecar {
+        sidecar.stop();
+    }
     handle.shutdown();
     let stopped = server.wait().map_err(serve::failure_of);
     shown.and(stopped).and(place.leave())
@@ -111,7 +125,7 @@ impl Place {
 }
 
 /// Makes the pools, shows traffic until the limit, a key or a signal, then checks the sums.
-async fn show(address: &str, handle: &Handle, arguments: &DemoArguments) -> Result<(), Failure> {
+async fn show(address: &str, page: Option<String>, handle: &Handle, arguments: &DemoArguments) -> Result<(), Failure> {
     let signals = Signals::new()?;
     let engine_error = |error| failure_of(error, address);
     let client = Client::connect(address, Options::default())
@@ -121,6 +135,7 @@ async fn show(address: &str, handle: &Handle, arguments: &DemoArguments) -> Resu
     let seed = arguments.seed.unwrap_or_else(|| rand::random::<u32>().into());
     let setting = Setting {
         address: address.to_owned(),
+        page,
         pool_count: catalogue.definitions.len(),
         core_count: handle.stats().cores.len(),
         seed,
@@ -218,6 +233,9 @@ impl Watching<'_> {
             "engine on {}, {} pools, seed {}; try: plimsoll pool list --engine {}",
             setting.address, setting.pool_count, setting.seed, setting.address
         ))?;
+        if let Some(page) = &setting.page {
+            print_line(format_args!("the planner's page is at {page}"))?;
+        }
         let mut seconds = ticks(Duration::from_secs(1));
         loop {
             tokio::select! {

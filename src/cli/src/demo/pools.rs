@@ -222,7 +222,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::pool_file::broken_name_rule;
+    use plimsoll_form::broken_name_rule;
 
     fn examples() -> Vec<PoolDefinition> {
         // A Tuesday.

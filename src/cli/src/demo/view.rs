@@ -86,10 +86,16 @@ impl View<'_> {
     }
 
     fn hint(&self, frame: &mut Frame<'_>, area: Rect) {
-        let line = Line::from(vec![
+        let setting = &self.figures.setting;
+        let mut spans = vec![
             Span::styled(" try it: ", self.palette.label),
-            Span::raw(format!("plimsoll pool list --engine {}", self.figures.setting.address)),
-        ]);
+            Span::raw(format!("plimsoll pool list --engine {}", setting.address)),
+        ];
+        if let Some(page) = &setting.page {
+            spans.push(Span::styled("  page: ", self.palette.label));
+            spans.push(Span::raw(page.clone()));
+        }
+        let line = Line::from(spans);
         frame.render_widget(line, area);
     }
 

@@ -39,6 +39,7 @@ fn sale(opens_in: Duration, sold_out_after: Option<Duration>) -> SaleFigures {
 fn figures() -> Figures {
     let setting = Setting {
         address: "127.0.0.1:40123".to_owned(),
+        page: Some("http://127.0.0.1:7480".to_owned()),
         pool_count: 1_232,
         core_count: 2,
         seed: 7,

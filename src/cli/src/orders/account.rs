@@ -198,7 +198,9 @@ mod tests {
 
     use super::super::file::{self, Taken};
     use super::*;
-    use crate::input::{Form, Input};
+    use plimsoll_form::FileForm;
+
+    use crate::input::Input;
 
     fn dimensions() -> Vec<String> {
         vec!["rooms".to_owned(), "guests".to_owned()]
@@ -206,13 +208,13 @@ mod tests {
 
     fn read(rows: &str) -> OrderFile {
         let text = format!("at,op,order,pool,rooms,guests\n{rows}");
-        let input = Input::new(Path::new("orders"), Form::Csv, text.into_bytes());
+        let input = Input::new(Path::new("orders"), FileForm::Csv, text.into_bytes());
         let dimensions = dimensions();
         let taken = Taken {
             engine: &dimensions,
             columns: &dimensions,
         };
-        file::read(&input, &taken).map_err(|errors| errors.lines()).unwrap()
+        file::read(&input, &taken).unwrap()
     }
 
     /// The pools of a file, with these limits and an allowance of one room.

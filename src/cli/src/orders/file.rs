@@ -3,10 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use plimsoll_domain::limits::REFERENCE_SIZE_MAX;
+use plimsoll_form::json::{self, Json};
+use plimsoll_form::{CsvRows, FileErrors, FileForm, broken_name_rule};
 
-use crate::input::{CsvRows, FileErrors, Form, Input};
-use crate::json::{self, Json};
-use crate::pool_file::broken_name_rule;
+use crate::input::Input;
 use crate::values::{parse_amount, parse_time};
 
 /// The most lines of one file: they are numbered in 32 bits.
@@ -98,8 +98,8 @@ pub(crate) fn read(input: &Input, taken: &Taken<'_>) -> Result<OrderFile, FileEr
         pools: HashMap::new(),
     };
     match input.form {
-        Form::Csv => reader.read_csv(&input.content),
-        Form::Ndjson => reader.read_ndjson(&input.content),
+        FileForm::Csv => reader.read_csv(&input.content),
+        FileForm::Ndjson => reader.read_ndjson(&input.content),
     }
     if !reader.errors.is_empty() {
         return Err(reader.errors);
@@ -333,7 +333,7 @@ mod tests {
 
     use super::*;
 
-    fn parse(form: Form, text: &[u8], columns: &[&str]) -> Result<OrderFile, Vec<String>> {
+    fn parse(form: FileForm, text: &[u8], columns: &[&str]) -> Result<OrderFile, Vec<String>> {
         let input = Input::new(Path::new("orders"), form, text.to_vec());
         let engine = ["guests".to_owned(), "rooms".to_owned()];
         let columns: Vec<String> = columns.iter().map(|name| (*name).to_owned()).collect();
@@ -344,7 +344,7 @@ mod tests {
                 columns: &columns,
             },
         )
-        .map_err(|errors| errors.lines())
+        .map_err(|errors| errors.into_kept().iter().map(ToString::to_string).collect())
     }
 
     /// Each line as `number at operation order pool units`.
@@ -365,7 +365,7 @@ mod tests {
     #[test]
     fn lines_stand_in_the_order_of_time() {
         let text = b"at,op,order,pool,nights,rooms,guests,class\n5,reserve,x,a,1,1,2,Group\n3,reserve,y,b,2,2,1,\n5,release,x,a,1,,,\n3,release,y,b,2,2,1,";
-        let file = parse(Form::Csv, text, &["rooms"]).unwrap();
+        let file = parse(FileForm::Csv, text, &["rooms"]).unwrap();
         assert_eq!(
             shown(&file),
             [
@@ -377,7 +377,7 @@ mod tests {
         );
         assert!(!file.was_in_order);
         assert_eq!(file.several_nights, 1);
-        let both = parse(Form::Csv, text, &["rooms", "guests"]).unwrap();
+        let both = parse(FileForm::Csv, text, &["rooms", "guests"]).unwrap();
         assert_eq!(both.units(2), [2, 1]);
     }
 
@@ -385,7 +385,7 @@ mod tests {
     fn ndjson_is_the_same() {
         let text = "{\"at\":3,\"op\":\"reserve\",\"order\":\"y\",\"pool\":\"b\",\"rooms\":2,\"class\":{}}\n\
                     {\"at\":\"1970-01-01T00:00:04Z\",\"op\":\"release\",\"order\":\"y\",\"pool\":\"b\"}\n";
-        let file = parse(Form::Ndjson, text.as_bytes(), &["rooms"]).unwrap();
+        let file = parse(FileForm::Ndjson, text.as_bytes(), &["rooms"]).unwrap();
         assert_eq!(shown(&file), ["1 3 Reserve y b [0, 2]", "2 4 Release y b [0, 0]"]);
         assert!(file.was_in_order);
     }
@@ -403,14 +403,14 @@ mod tests {
             }
         };
         check(
-            Form::Csv,
+            FileForm::Csv,
             "at,order\n",
             &["line 1, op: the column is missing", "line 1, pool", "line 1, rooms"],
         );
         let rows =
             "at,op,order,pool,rooms,nights\nx,buy,,,1,\n1,reserve,o,p,-1,x\n1,reserve,o,,1,\n2,reserve,o,p,1,1\n";
         check(
-            Form::Csv,
+            FileForm::Csv,
             rows,
             &[
                 "line 2, at",
@@ -422,7 +422,7 @@ mod tests {
             ],
         );
         check(
-            Form::Ndjson,
+            FileForm::Ndjson,
             "{\"at\":[]}\n{}x",
             &[
                 "line 1, at",
@@ -437,10 +437,10 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_orders_or_errors(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = parse(Form::Csv, &bytes, &["rooms"]);
-            let _ = parse(Form::Ndjson, &bytes, &["rooms"]);
+            let _ = parse(FileForm::Csv, &bytes, &["rooms"]);
+            let _ = parse(FileForm::Ndjson, &bytes, &["rooms"]);
             let rows = [b"at,op,order,pool,rooms,nights\n", &bytes[..]].concat();
-            let _ = parse(Form::Csv, &rows, &["rooms"]);
+            let _ = parse(FileForm::Csv, &rows, &["rooms"]);
         }
     }
 }

@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 use crate::args::OrdersArguments;
 use crate::connection;
 use crate::failure::Failure;
-use crate::input::Input;
+use crate::input::{Input, failure_of_file};
 use crate::output::{Output, notice};
 use drive::{Drive, Ending, Keys};
 use file::{Operation, OrderFile, Taken};
@@ -54,7 +54,7 @@ async fn run_with(arguments: &OrdersArguments, input: Input) -> Result<(), Failu
             columns: &columns,
         },
     )
-    .map_err(|errors| errors.into_failure(&input.path))?;
+    .map_err(|errors| failure_of_file(errors, &input.path))?;
     if !file.was_in_order {
         notice("note: the lines are not in the order of time; they are taken in that order");
     }

@@ -21,9 +21,10 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use plimsoll_form::{mode_of, state_of};
+
 use super::plan::Outcome;
 use super::selling::Selling;
-use crate::pool_form::{mode_of, state_of};
 
 /// The first word of the file and the version of its form.
 const MAGIC: &str = "plimsoll-orders 1";

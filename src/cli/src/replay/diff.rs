@@ -6,12 +6,12 @@ use std::sync::Arc;
 use clap::Args;
 use plimsoll_client::ReservationId;
 use plimsoll_domain::{Counters, Event, PoolDefinition, PoolId, ReservationView, State, Timestamp};
+use plimsoll_form::{ByDimension, by_name};
 use plimsoll_replay::{Moment, Replayer, reservation_of};
 use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::pool_form::{ByDimension, by_name};
 
 use super::event_form::{counter_form, unit_form};
 use super::moment::{GivenMoment, parse_moment};

@@ -2,14 +2,12 @@
 
 use plimsoll_client::{Cause, Event as Told, EventKind, Key, ReservationId, TurnedAway};
 use plimsoll_domain::{Counters, Event, ReleaseCause, ResizeCause, Timestamp, Units};
+use plimsoll_form::{ByDimension, EventForm, by_name, mode_of, state_of, wire_form};
 use plimsoll_journal::DirectoryView;
 use plimsoll_replay::{After, RecordedEvent, kind_of, reservation_of};
 use serde::Serialize;
 
-use crate::event_form::EventForm;
 use crate::output::printable;
-use crate::pool::wire_form;
-use crate::pool_form::{ByDimension, by_name, mode_of, state_of};
 use crate::values::format_time;
 
 /// An event, and what only the data directory knows of it.

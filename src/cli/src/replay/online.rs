@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use crate::connection::{block_on, connect_patiently, read_failure};
-use crate::event_form::EventForm;
 use crate::failure::Failure;
 use crate::output::Output;
 use plimsoll_client::{Error, Event, EventKind, FeedQuery, PastQuery, Status};
+use plimsoll_form::EventForm;
 
 use super::dump::DumpArguments;
 use super::moment::GivenMoment;

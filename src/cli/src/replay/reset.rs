@@ -6,15 +6,14 @@ use std::time::Duration;
 use clap::Args;
 use plimsoll_client::{Client, Reset, ResetChange, ResetReport, State};
 use plimsoll_domain::Timestamp;
+use plimsoll_form::{AfterForm, ByDimension, after_form, by_name};
 use plimsoll_journal::DirectoryError;
 use plimsoll_server::{Fatal, Options, Server};
 use serde::Serialize;
 
 use crate::connection::{block_on, connect_patiently, failure_of, read_failure};
-use crate::event_form::{AfterForm, after_form};
 use crate::failure::Failure;
 use crate::output::{Output, notice, printable};
-use crate::pool_form::{ByDimension, by_name};
 use crate::serve;
 use crate::values::ValueError;
 

@@ -4,13 +4,12 @@ use clap::Args;
 use indicatif::ProgressBar;
 use plimsoll_client::{Pool, PoolId, ReservationDetails, ReservationId};
 use plimsoll_domain::{Counters, PoolDefinition, ReservationState, ReservationView, State, Timestamp};
+use plimsoll_form::{PoolForm, ReservationForm, wire_form};
 use plimsoll_replay::{History, Moment, PoolLedger, Replayer};
 
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, Table};
-use crate::pool::wire_form;
-use crate::pool_form::{PoolForm, TABLE_TEXT_COLUMNS, table_head, table_row, used_line};
-use crate::reservation_form::ReservationForm;
+use crate::pool_form::{TABLE_TEXT_COLUMNS, table_head, table_row, used_line};
 use crate::values::{DimensionNames, parse_dimensions};
 
 use super::moment::{GivenMoment, parse_moment};
@@ -262,7 +261,7 @@ impl<'run> Printer<'run> {
         let form = ReservationForm::new(&details, self.dimensions);
         match self.arguments.source.data.json {
             true => self.output.json(&form),
-            false => self.output.line(form.line()),
+            false => self.output.line(crate::reservation_form::line(&form)),
         }
     }
 

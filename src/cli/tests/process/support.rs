@@ -21,6 +21,9 @@ pub(crate) fn plimsoll() -> Command {
 pub(crate) struct Server {
     child: Child,
     pub(crate) address: SocketAddr,
+    /// Where HTTP is served, if it is.
+    http: Option<SocketAddr>,
+    admin: Option<SocketAddr>,
 }
 
 impl Server {
@@ -40,13 +43,28 @@ impl Server {
         BufReader::new(child.stdout.as_mut().unwrap())
             .read_line(&mut line)
             .unwrap();
-        let address = line
-            .strip_prefix("ready engine=")
-            .and_then(|rest| rest.split(' ').next())
-            .unwrap_or_else(|| panic!("serve printed {line:?} and ended with {:?}", child.wait()))
-            .parse()
-            .unwrap();
-        Server { child, address }
+        let address = |name: &str| {
+            let value = line.split_ascii_whitespace().find_map(|part| part.strip_prefix(name));
+            value.and_then(|value| value.parse().ok())
+        };
+        let (engine, http, admin) = (address("engine="), address("http="), address("admin="));
+        let address = engine.unwrap_or_else(|| panic!("serve printed {line:?} and ended with {:?}", child.wait()));
+        Server {
+            child,
+            address,
+            http,
+            admin,
+        }
+    }
+
+    /// Where HTTP is served.
+    pub(crate) fn http(&self) -> SocketAddr {
+        self.http.expect("it was started with --http")
+    }
+
+    /// Where what only planners are to see is served.
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.admin.expect("it was started with --admin")
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -66,7 +84,17 @@ impl Server {
 
     /// SIGTERM, and the exit code.
     pub(crate) fn terminate(mut self) -> Option<i32> {
+        self.ask_to_stop();
+        wait(&mut self.child).code()
+    }
+
+    /// SIGTERM.
+    pub(crate) fn ask_to_stop(&self) {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+    }
+
+    /// Waits for the end that was asked for, and the exit code.
+    pub(crate) fn wait(mut self) -> Option<i32> {
         wait(&mut self.child).code()
     }
 
@@ -90,6 +118,10 @@ pub(crate) fn serve(data: &Path, listen: &str, options: &[&str]) -> Command {
         .arg(data)
         .args(["--listen", listen])
         .args(options);
+    // Only who asks for HTTP gets it: its usual address may be in use.
+    if !options.contains(&"--http") {
+        command.args(["--http", "off"]);
+    }
     command
 }
 

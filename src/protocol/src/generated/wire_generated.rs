@@ -621,6 +621,114 @@ pub mod plimsoll {
         }
 
         impl ::flatbuffers::SimpleToVerifyInSlice for Cause {}
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        pub const ENUM_MIN_OUTCOME_CLASS: u8 = 0;
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        pub const ENUM_MAX_OUTCOME_CLASS: u8 = 4;
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        #[allow(non_camel_case_types)]
+        pub const ENUM_VALUES_OUTCOME_CLASS: [OutcomeClass; 5] = [
+            OutcomeClass::applied,
+            OutcomeClass::repeated,
+            OutcomeClass::insufficient,
+            OutcomeClass::refused,
+            OutcomeClass::overloaded,
+        ];
+
+        /// What became of a command: it took effect; an earlier attempt had; the units did not fit; it was refused otherwise; the server was too busy,
+        /// or its disk full.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        #[repr(transparent)]
+        pub struct OutcomeClass(pub u8);
+        #[allow(non_upper_case_globals)]
+        impl OutcomeClass {
+            pub const applied: Self = Self(0);
+            pub const repeated: Self = Self(1);
+            pub const insufficient: Self = Self(2);
+            pub const refused: Self = Self(3);
+            pub const overloaded: Self = Self(4);
+
+            pub const ENUM_MIN: u8 = 0;
+            pub const ENUM_MAX: u8 = 4;
+            pub const ENUM_VALUES: &'static [Self] = &[
+                Self::applied,
+                Self::repeated,
+                Self::insufficient,
+                Self::refused,
+                Self::overloaded,
+            ];
+            /// Returns the variant's name or "" if unknown.
+            pub fn variant_name(self) -> Option<&'static str> {
+                match self {
+                    Self::applied => Some("applied"),
+                    Self::repeated => Some("repeated"),
+                    Self::insufficient => Some("insufficient"),
+                    Self::refused => Some("refused"),
+                    Self::overloaded => Some("overloaded"),
+                    _ => None,
+                }
+            }
+        }
+        impl ::core::fmt::Debug for OutcomeClass {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+                if let Some(name) = self.variant_name() {
+                    f.write_str(name)
+                } else {
+                    f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
+                }
+            }
+        }
+        impl<'a> ::flatbuffers::Follow<'a> for OutcomeClass {
+            type Inner = Self;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
+                Self(b)
+            }
+        }
+
+        impl ::flatbuffers::Push for OutcomeClass {
+            type Output = OutcomeClass;
+            #[inline]
+            unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+                unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
+            }
+        }
+
+        impl ::flatbuffers::EndianScalar for OutcomeClass {
+            type Scalar = u8;
+            #[inline]
+            fn to_little_endian(self) -> u8 {
+                self.0.to_le()
+            }
+            #[inline]
+            #[allow(clippy::wrong_self_convention)]
+            fn from_little_endian(v: u8) -> Self {
+                let b = u8::from_le(v);
+                Self(b)
+            }
+        }
+
+        impl<'a> ::flatbuffers::Verifiable for OutcomeClass {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                u8::run_verifier(v, pos)
+            }
+        }
+
+        impl ::flatbuffers::SimpleToVerifyInSlice for OutcomeClass {}
         /// One command of operation 16.
         // struct Command, aligned to 8
         #[repr(transparent)]
@@ -2020,6 +2128,230 @@ pub mod plimsoll {
                         &x_le as *const _ as *const u8,
                         self.0[30..].as_mut_ptr(),
                         ::core::mem::size_of::<<u16 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+        }
+
+        /// Commands of a sort with an outcome of a sort, since the start.
+        // struct CommandCount, aligned to 8
+        #[repr(transparent)]
+        #[derive(Clone, Copy, PartialEq)]
+        pub struct CommandCount(pub [u8; 16]);
+        impl Default for CommandCount {
+            fn default() -> Self {
+                Self([0; 16])
+            }
+        }
+        impl ::core::fmt::Debug for CommandCount {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+                f.debug_struct("CommandCount")
+                    .field("action", &self.action())
+                    .field("outcome", &self.outcome())
+                    .field("reserved", &self.reserved())
+                    .field("reserved2", &self.reserved2())
+                    .field("count", &self.count())
+                    .finish()
+            }
+        }
+
+        impl ::flatbuffers::SimpleToVerifyInSlice for CommandCount {}
+        impl<'a> ::flatbuffers::Follow<'a> for CommandCount {
+            type Inner = &'a CommandCount;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                unsafe { <&'a CommandCount>::follow(buf, loc) }
+            }
+        }
+        impl<'a> ::flatbuffers::Follow<'a> for &'a CommandCount {
+            type Inner = &'a CommandCount;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                unsafe { ::flatbuffers::follow_cast_ref::<CommandCount>(buf, loc) }
+            }
+        }
+        impl<'b> ::flatbuffers::Push for CommandCount {
+            type Output = CommandCount;
+            #[inline]
+            unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+                let src = unsafe {
+                    ::core::slice::from_raw_parts(
+                        self as *const CommandCount as *const u8,
+                        <Self as ::flatbuffers::Push>::size(),
+                    )
+                };
+                dst.copy_from_slice(src);
+            }
+            #[inline]
+            fn alignment() -> ::flatbuffers::PushAlignment {
+                ::flatbuffers::PushAlignment::new(8)
+            }
+        }
+
+        impl<'a> ::flatbuffers::Verifiable for CommandCount {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.in_buffer::<Self>(pos)
+            }
+        }
+
+        impl<'a> CommandCount {
+            #[allow(clippy::too_many_arguments)]
+            pub fn new(action: Action, outcome: OutcomeClass, reserved: u16, reserved2: u32, count: u64) -> Self {
+                let mut s = Self([0; 16]);
+                s.set_action(action);
+                s.set_outcome(outcome);
+                s.set_reserved(reserved);
+                s.set_reserved2(reserved2);
+                s.set_count(count);
+                s
+            }
+
+            pub fn action(&self) -> Action {
+                let mut mem = ::core::mem::MaybeUninit::<<Action as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[0..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<Action as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_action(&mut self, x: Action) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[0..].as_mut_ptr(),
+                        ::core::mem::size_of::<<Action as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            pub fn outcome(&self) -> OutcomeClass {
+                let mut mem =
+                    ::core::mem::MaybeUninit::<<OutcomeClass as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[1..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<OutcomeClass as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_outcome(&mut self, x: OutcomeClass) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[1..].as_mut_ptr(),
+                        ::core::mem::size_of::<<OutcomeClass as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            pub fn reserved(&self) -> u16 {
+                let mut mem = ::core::mem::MaybeUninit::<<u16 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[2..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u16 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_reserved(&mut self, x: u16) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[2..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u16 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            pub fn reserved2(&self) -> u32 {
+                let mut mem = ::core::mem::MaybeUninit::<<u32 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[4..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_reserved2(&mut self, x: u32) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[4..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u32 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            pub fn count(&self) -> u64 {
+                let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[8..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_count(&mut self, x: u64) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[8..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
                     );
                 }
             }
@@ -8329,6 +8661,922 @@ pub mod plimsoll {
                 ds.field("changes", &self.changes());
                 ds.field("before", &self.before());
                 ds.field("after", &self.after());
+                ds.finish()
+            }
+        }
+        pub enum CommandLatencyOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        /// How long frames of commands took, from being taken to being answered, in microseconds; of a share of them. A frame counts as its first command.
+        pub struct CommandLatency<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for CommandLatency<'a> {
+            type Inner = CommandLatency<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self {
+                    _tab: unsafe { ::flatbuffers::Table::new(buf, loc) },
+                }
+            }
+        }
+
+        impl<'a> CommandLatency<'a> {
+            pub const VT_ACTION: ::flatbuffers::VOffsetT = 4;
+            pub const VT_OUTCOME: ::flatbuffers::VOffsetT = 6;
+            pub const VT_MICROS: ::flatbuffers::VOffsetT = 8;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                CommandLatency { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args CommandLatencyArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<CommandLatency<'bldr>> {
+                let mut builder = CommandLatencyBuilder::new(_fbb);
+                if let Some(x) = args.micros {
+                    builder.add_micros(x);
+                }
+                builder.add_outcome(args.outcome);
+                builder.add_action(args.action);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn action(&self) -> Action {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<Action>(CommandLatency::VT_ACTION, Some(Action::none))
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn outcome(&self) -> OutcomeClass {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<OutcomeClass>(CommandLatency::VT_OUTCOME, Some(OutcomeClass::applied))
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn micros(&self) -> ::flatbuffers::Vector<'a, u64> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u64>>>(
+                            CommandLatency::VT_MICROS,
+                            None,
+                        )
+                        .unwrap()
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for CommandLatency<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<Action>("action", Self::VT_ACTION, false)?
+                    .visit_field::<OutcomeClass>("outcome", Self::VT_OUTCOME, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>(
+                        "micros",
+                        Self::VT_MICROS,
+                        true,
+                    )?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct CommandLatencyArgs<'a> {
+            pub action: Action,
+            pub outcome: OutcomeClass,
+            pub micros: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
+        }
+        impl<'a> Default for CommandLatencyArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                CommandLatencyArgs {
+                    action: Action::none,
+                    outcome: OutcomeClass::applied,
+                    micros: None, // required field
+                }
+            }
+        }
+
+        pub struct CommandLatencyBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> CommandLatencyBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_action(&mut self, action: Action) {
+                self.fbb_
+                    .push_slot::<Action>(CommandLatency::VT_ACTION, action, Action::none);
+            }
+            #[inline]
+            pub fn add_outcome(&mut self, outcome: OutcomeClass) {
+                self.fbb_
+                    .push_slot::<OutcomeClass>(CommandLatency::VT_OUTCOME, outcome, OutcomeClass::applied);
+            }
+            #[inline]
+            pub fn add_micros(&mut self, micros: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u64>>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(CommandLatency::VT_MICROS, micros);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> CommandLatencyBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                CommandLatencyBuilder {
+                    fbb_: _fbb,
+                    start_: start,
+                }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<CommandLatency<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, CommandLatency::VT_MICROS, "micros");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for CommandLatency<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("CommandLatency");
+                ds.field("action", &self.action());
+                ds.field("outcome", &self.outcome());
+                ds.field("micros", &self.micros());
+                ds.finish()
+            }
+        }
+        pub enum CoreStatsOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        /// What one core has done since it started, and how it is now. A distribution says how often which value occurred: the bucket with index i below 8
+        /// holds the value i; behind these, each octave has eight buckets of the same width: 8 to 15 one each, 16 to 31 two each, and so on. Zeros at the
+        /// end are left out.
+        pub struct CoreStats<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for CoreStats<'a> {
+            type Inner = CoreStats<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self {
+                    _tab: unsafe { ::flatbuffers::Table::new(buf, loc) },
+                }
+            }
+        }
+
+        impl<'a> CoreStats<'a> {
+            pub const VT_SYNCS: ::flatbuffers::VOffsetT = 4;
+            pub const VT_SYNC_MICROS: ::flatbuffers::VOffsetT = 6;
+            pub const VT_SYNC_TIMES: ::flatbuffers::VOffsetT = 8;
+            pub const VT_RECORDS: ::flatbuffers::VOffsetT = 10;
+            pub const VT_RECORDS_PER_SYNC: ::flatbuffers::VOffsetT = 12;
+            pub const VT_JOURNAL_BYTES: ::flatbuffers::VOffsetT = 14;
+            pub const VT_COMMANDS: ::flatbuffers::VOffsetT = 16;
+            pub const VT_LATENCIES: ::flatbuffers::VOffsetT = 18;
+            pub const VT_COMMANDS_SHED: ::flatbuffers::VOffsetT = 20;
+            pub const VT_AVAILABILITY_ANSWERS: ::flatbuffers::VOffsetT = 22;
+            pub const VT_COMMANDS_IN_ENGINE: ::flatbuffers::VOffsetT = 24;
+            pub const VT_COMMANDS_UNANSWERED: ::flatbuffers::VOffsetT = 26;
+            pub const VT_TICKETS_WAITING: ::flatbuffers::VOffsetT = 28;
+            pub const VT_CONNECTIONS: ::flatbuffers::VOffsetT = 30;
+            pub const VT_POOLS: ::flatbuffers::VOffsetT = 32;
+            pub const VT_RESERVATIONS_HELD: ::flatbuffers::VOffsetT = 34;
+            pub const VT_RESERVATIONS_CONFIRMED: ::flatbuffers::VOffsetT = 36;
+            pub const VT_RESERVATION_SLOTS: ::flatbuffers::VOffsetT = 38;
+            pub const VT_PUBLISHED_AT: ::flatbuffers::VOffsetT = 40;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                CoreStats { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args CoreStatsArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<CoreStats<'bldr>> {
+                let mut builder = CoreStatsBuilder::new(_fbb);
+                builder.add_published_at(args.published_at);
+                builder.add_reservation_slots(args.reservation_slots);
+                builder.add_reservations_confirmed(args.reservations_confirmed);
+                builder.add_reservations_held(args.reservations_held);
+                builder.add_pools(args.pools);
+                builder.add_connections(args.connections);
+                builder.add_tickets_waiting(args.tickets_waiting);
+                builder.add_commands_unanswered(args.commands_unanswered);
+                builder.add_commands_in_engine(args.commands_in_engine);
+                builder.add_availability_answers(args.availability_answers);
+                builder.add_commands_shed(args.commands_shed);
+                builder.add_journal_bytes(args.journal_bytes);
+                builder.add_records(args.records);
+                builder.add_sync_micros(args.sync_micros);
+                builder.add_syncs(args.syncs);
+                if let Some(x) = args.latencies {
+                    builder.add_latencies(x);
+                }
+                if let Some(x) = args.commands {
+                    builder.add_commands(x);
+                }
+                if let Some(x) = args.records_per_sync {
+                    builder.add_records_per_sync(x);
+                }
+                if let Some(x) = args.sync_times {
+                    builder.add_sync_times(x);
+                }
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn syncs(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(CoreStats::VT_SYNCS, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn sync_micros(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(CoreStats::VT_SYNC_MICROS, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn sync_times(&self) -> ::flatbuffers::Vector<'a, u64> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u64>>>(
+                            CoreStats::VT_SYNC_TIMES,
+                            None,
+                        )
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn records(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(CoreStats::VT_RECORDS, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn records_per_sync(&self) -> ::flatbuffers::Vector<'a, u64> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u64>>>(
+                            CoreStats::VT_RECORDS_PER_SYNC,
+                            None,
+                        )
+                        .unwrap()
+                }
+            }
+            /// Bytes appended to its journal.
+            #[inline]
+            pub fn journal_bytes(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(CoreStats::VT_JOURNAL_BYTES, Some(0)).unwrap() }
+            }
+            /// Those that are not 0.
+            #[inline]
+            pub fn commands(&self) -> ::flatbuffers::Vector<'a, CommandCount> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, CommandCount>>>(
+                            CoreStats::VT_COMMANDS,
+                            None,
+                        )
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn latencies(&self) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<CommandLatency<'a>>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<
+                            ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<CommandLatency>>,
+                        >>(CoreStats::VT_LATENCIES, None)
+                        .unwrap()
+                }
+            }
+            /// Commands that were refused as overloaded before an engine took them.
+            #[inline]
+            pub fn commands_shed(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(CoreStats::VT_COMMANDS_SHED, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn availability_answers(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<u64>(CoreStats::VT_AVAILABILITY_ANSWERS, Some(0))
+                        .unwrap()
+                }
+            }
+            /// From here on as it is now. Commands in the engine: waiting, or decided and not durable yet.
+            #[inline]
+            pub fn commands_in_engine(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(CoreStats::VT_COMMANDS_IN_ENGINE, Some(0)).unwrap() }
+            }
+            /// Commands that its connections sent and that are not answered yet.
+            #[inline]
+            pub fn commands_unanswered(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<u64>(CoreStats::VT_COMMANDS_UNANSWERED, Some(0))
+                        .unwrap()
+                }
+            }
+            /// Batches that wait for their sync to begin.
+            #[inline]
+            pub fn tickets_waiting(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(CoreStats::VT_TICKETS_WAITING, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn connections(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(CoreStats::VT_CONNECTIONS, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn pools(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(CoreStats::VT_POOLS, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn reservations_held(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(CoreStats::VT_RESERVATIONS_HELD, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn reservations_confirmed(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<u64>(CoreStats::VT_RESERVATIONS_CONFIRMED, Some(0))
+                        .unwrap()
+                }
+            }
+            /// Slots for reservations, those of ended ones included: memory is in proportion to them.
+            #[inline]
+            pub fn reservation_slots(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(CoreStats::VT_RESERVATION_SLOTS, Some(0)).unwrap() }
+            }
+            /// What is published is as of this time, microseconds since 1970.
+            #[inline]
+            pub fn published_at(&self) -> i64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<i64>(CoreStats::VT_PUBLISHED_AT, Some(0)).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for CoreStats<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<u64>("syncs", Self::VT_SYNCS, false)?
+                    .visit_field::<u64>("sync_micros", Self::VT_SYNC_MICROS, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>(
+                        "sync_times",
+                        Self::VT_SYNC_TIMES,
+                        true,
+                    )?
+                    .visit_field::<u64>("records", Self::VT_RECORDS, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>(
+                        "records_per_sync",
+                        Self::VT_RECORDS_PER_SYNC,
+                        true,
+                    )?
+                    .visit_field::<u64>("journal_bytes", Self::VT_JOURNAL_BYTES, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, CommandCount>>>(
+                        "commands",
+                        Self::VT_COMMANDS,
+                        true,
+                    )?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<
+                        ::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<CommandLatency>>,
+                    >>("latencies", Self::VT_LATENCIES, true)?
+                    .visit_field::<u64>("commands_shed", Self::VT_COMMANDS_SHED, false)?
+                    .visit_field::<u64>("availability_answers", Self::VT_AVAILABILITY_ANSWERS, false)?
+                    .visit_field::<u64>("commands_in_engine", Self::VT_COMMANDS_IN_ENGINE, false)?
+                    .visit_field::<u64>("commands_unanswered", Self::VT_COMMANDS_UNANSWERED, false)?
+                    .visit_field::<u64>("tickets_waiting", Self::VT_TICKETS_WAITING, false)?
+                    .visit_field::<u64>("connections", Self::VT_CONNECTIONS, false)?
+                    .visit_field::<u64>("pools", Self::VT_POOLS, false)?
+                    .visit_field::<u64>("reservations_held", Self::VT_RESERVATIONS_HELD, false)?
+                    .visit_field::<u64>("reservations_confirmed", Self::VT_RESERVATIONS_CONFIRMED, false)?
+                    .visit_field::<u64>("reservation_slots", Self::VT_RESERVATION_SLOTS, false)?
+                    .visit_field::<i64>("published_at", Self::VT_PUBLISHED_AT, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct CoreStatsArgs<'a> {
+            pub syncs: u64,
+            pub sync_micros: u64,
+            pub sync_times: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
+            pub records: u64,
+            pub records_per_sync: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
+            pub journal_bytes: u64,
+            pub commands: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, CommandCount>>>,
+            pub latencies: Option<
+                ::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<CommandLatency<'a>>>>,
+            >,
+            pub commands_shed: u64,
+            pub availability_answers: u64,
+            pub commands_in_engine: u64,
+            pub commands_unanswered: u64,
+            pub tickets_waiting: u64,
+            pub connections: u64,
+            pub pools: u64,
+            pub reservations_held: u64,
+            pub reservations_confirmed: u64,
+            pub reservation_slots: u64,
+            pub published_at: i64,
+        }
+        impl<'a> Default for CoreStatsArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                CoreStatsArgs {
+                    syncs: 0,
+                    sync_micros: 0,
+                    sync_times: None, // required field
+                    records: 0,
+                    records_per_sync: None, // required field
+                    journal_bytes: 0,
+                    commands: None,  // required field
+                    latencies: None, // required field
+                    commands_shed: 0,
+                    availability_answers: 0,
+                    commands_in_engine: 0,
+                    commands_unanswered: 0,
+                    tickets_waiting: 0,
+                    connections: 0,
+                    pools: 0,
+                    reservations_held: 0,
+                    reservations_confirmed: 0,
+                    reservation_slots: 0,
+                    published_at: 0,
+                }
+            }
+        }
+
+        pub struct CoreStatsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> CoreStatsBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_syncs(&mut self, syncs: u64) {
+                self.fbb_.push_slot::<u64>(CoreStats::VT_SYNCS, syncs, 0);
+            }
+            #[inline]
+            pub fn add_sync_micros(&mut self, sync_micros: u64) {
+                self.fbb_.push_slot::<u64>(CoreStats::VT_SYNC_MICROS, sync_micros, 0);
+            }
+            #[inline]
+            pub fn add_sync_times(&mut self, sync_times: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u64>>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(CoreStats::VT_SYNC_TIMES, sync_times);
+            }
+            #[inline]
+            pub fn add_records(&mut self, records: u64) {
+                self.fbb_.push_slot::<u64>(CoreStats::VT_RECORDS, records, 0);
+            }
+            #[inline]
+            pub fn add_records_per_sync(
+                &mut self,
+                records_per_sync: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u64>>,
+            ) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(CoreStats::VT_RECORDS_PER_SYNC, records_per_sync);
+            }
+            #[inline]
+            pub fn add_journal_bytes(&mut self, journal_bytes: u64) {
+                self.fbb_
+                    .push_slot::<u64>(CoreStats::VT_JOURNAL_BYTES, journal_bytes, 0);
+            }
+            #[inline]
+            pub fn add_commands(
+                &mut self,
+                commands: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, CommandCount>>,
+            ) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(CoreStats::VT_COMMANDS, commands);
+            }
+            #[inline]
+            pub fn add_latencies(
+                &mut self,
+                latencies: ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<CommandLatency<'b>>>,
+                >,
+            ) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(CoreStats::VT_LATENCIES, latencies);
+            }
+            #[inline]
+            pub fn add_commands_shed(&mut self, commands_shed: u64) {
+                self.fbb_
+                    .push_slot::<u64>(CoreStats::VT_COMMANDS_SHED, commands_shed, 0);
+            }
+            #[inline]
+            pub fn add_availability_answers(&mut self, availability_answers: u64) {
+                self.fbb_
+                    .push_slot::<u64>(CoreStats::VT_AVAILABILITY_ANSWERS, availability_answers, 0);
+            }
+            #[inline]
+            pub fn add_commands_in_engine(&mut self, commands_in_engine: u64) {
+                self.fbb_
+                    .push_slot::<u64>(CoreStats::VT_COMMANDS_IN_ENGINE, commands_in_engine, 0);
+            }
+            #[inline]
+            pub fn add_commands_unanswered(&mut self, commands_unanswered: u64) {
+                self.fbb_
+                    .push_slot::<u64>(CoreStats::VT_COMMANDS_UNANSWERED, commands_unanswered, 0);
+            }
+            #[inline]
+            pub fn add_tickets_waiting(&mut self, tickets_waiting: u64) {
+                self.fbb_
+                    .push_slot::<u64>(CoreStats::VT_TICKETS_WAITING, tickets_waiting, 0);
+            }
+            #[inline]
+            pub fn add_connections(&mut self, connections: u64) {
+                self.fbb_.push_slot::<u64>(CoreStats::VT_CONNECTIONS, connections, 0);
+            }
+            #[inline]
+            pub fn add_pools(&mut self, pools: u64) {
+                self.fbb_.push_slot::<u64>(CoreStats::VT_POOLS, pools, 0);
+            }
+            #[inline]
+            pub fn add_reservations_held(&mut self, reservations_held: u64) {
+                self.fbb_
+                    .push_slot::<u64>(CoreStats::VT_RESERVATIONS_HELD, reservations_held, 0);
+            }
+            #[inline]
+            pub fn add_reservations_confirmed(&mut self, reservations_confirmed: u64) {
+                self.fbb_
+                    .push_slot::<u64>(CoreStats::VT_RESERVATIONS_CONFIRMED, reservations_confirmed, 0);
+            }
+            #[inline]
+            pub fn add_reservation_slots(&mut self, reservation_slots: u64) {
+                self.fbb_
+                    .push_slot::<u64>(CoreStats::VT_RESERVATION_SLOTS, reservation_slots, 0);
+            }
+            #[inline]
+            pub fn add_published_at(&mut self, published_at: i64) {
+                self.fbb_.push_slot::<i64>(CoreStats::VT_PUBLISHED_AT, published_at, 0);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> CoreStatsBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                CoreStatsBuilder {
+                    fbb_: _fbb,
+                    start_: start,
+                }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<CoreStats<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, CoreStats::VT_SYNC_TIMES, "sync_times");
+                self.fbb_
+                    .required(o, CoreStats::VT_RECORDS_PER_SYNC, "records_per_sync");
+                self.fbb_.required(o, CoreStats::VT_COMMANDS, "commands");
+                self.fbb_.required(o, CoreStats::VT_LATENCIES, "latencies");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for CoreStats<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("CoreStats");
+                ds.field("syncs", &self.syncs());
+                ds.field("sync_micros", &self.sync_micros());
+                ds.field("sync_times", &self.sync_times());
+                ds.field("records", &self.records());
+                ds.field("records_per_sync", &self.records_per_sync());
+                ds.field("journal_bytes", &self.journal_bytes());
+                ds.field("commands", &self.commands());
+                ds.field("latencies", &self.latencies());
+                ds.field("commands_shed", &self.commands_shed());
+                ds.field("availability_answers", &self.availability_answers());
+                ds.field("commands_in_engine", &self.commands_in_engine());
+                ds.field("commands_unanswered", &self.commands_unanswered());
+                ds.field("tickets_waiting", &self.tickets_waiting());
+                ds.field("connections", &self.connections());
+                ds.field("pools", &self.pools());
+                ds.field("reservations_held", &self.reservations_held());
+                ds.field("reservations_confirmed", &self.reservations_confirmed());
+                ds.field("reservation_slots", &self.reservation_slots());
+                ds.field("published_at", &self.published_at());
+                ds.finish()
+            }
+        }
+        pub enum StatsOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        /// Operation 38, answer; the request is empty.
+        pub struct Stats<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for Stats<'a> {
+            type Inner = Stats<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self {
+                    _tab: unsafe { ::flatbuffers::Table::new(buf, loc) },
+                }
+            }
+        }
+
+        impl<'a> Stats<'a> {
+            pub const VT_CORES: ::flatbuffers::VOffsetT = 4;
+            pub const VT_AT: ::flatbuffers::VOffsetT = 6;
+            pub const VT_STARTED_AT: ::flatbuffers::VOffsetT = 8;
+            pub const VT_SERVER: ::flatbuffers::VOffsetT = 10;
+            pub const VT_IS_HISTORY_WHOLE: ::flatbuffers::VOffsetT = 12;
+            pub const VT_MEMORY_BYTES: ::flatbuffers::VOffsetT = 14;
+            pub const VT_DISK_SIZE_BYTES: ::flatbuffers::VOffsetT = 16;
+            pub const VT_DISK_FREE_BYTES: ::flatbuffers::VOffsetT = 18;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                Stats { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args StatsArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<Stats<'bldr>> {
+                let mut builder = StatsBuilder::new(_fbb);
+                builder.add_disk_free_bytes(args.disk_free_bytes);
+                builder.add_disk_size_bytes(args.disk_size_bytes);
+                builder.add_memory_bytes(args.memory_bytes);
+                builder.add_started_at(args.started_at);
+                builder.add_at(args.at);
+                if let Some(x) = args.server {
+                    builder.add_server(x);
+                }
+                if let Some(x) = args.cores {
+                    builder.add_cores(x);
+                }
+                builder.add_is_history_whole(args.is_history_whole);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn cores(&self) -> ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<CoreStats<'a>>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<
+                            ::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<CoreStats>>,
+                        >>(Stats::VT_CORES, None)
+                        .unwrap()
+                }
+            }
+            /// The server's clock, microseconds since 1970.
+            #[inline]
+            pub fn at(&self) -> i64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<i64>(Stats::VT_AT, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn started_at(&self) -> i64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<i64>(Stats::VT_STARTED_AT, Some(0)).unwrap() }
+            }
+            /// Program and version.
+            #[inline]
+            pub fn server(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(Stats::VT_SERVER, None)
+                }
+            }
+            /// Archives and sealed segments are whole, as far as they have been checked.
+            #[inline]
+            pub fn is_history_whole(&self) -> bool {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<bool>(Stats::VT_IS_HISTORY_WHOLE, Some(false)).unwrap() }
+            }
+            /// What the process has in memory.
+            #[inline]
+            pub fn memory_bytes(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Stats::VT_MEMORY_BYTES, Some(0)).unwrap() }
+            }
+            /// The file system of the data directory; 0 when it cannot be told.
+            #[inline]
+            pub fn disk_size_bytes(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Stats::VT_DISK_SIZE_BYTES, Some(0)).unwrap() }
+            }
+            #[inline]
+            pub fn disk_free_bytes(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe { self._tab.get::<u64>(Stats::VT_DISK_FREE_BYTES, Some(0)).unwrap() }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for Stats<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<
+                        ::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<CoreStats>>,
+                    >>("cores", Self::VT_CORES, true)?
+                    .visit_field::<i64>("at", Self::VT_AT, false)?
+                    .visit_field::<i64>("started_at", Self::VT_STARTED_AT, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("server", Self::VT_SERVER, false)?
+                    .visit_field::<bool>("is_history_whole", Self::VT_IS_HISTORY_WHOLE, false)?
+                    .visit_field::<u64>("memory_bytes", Self::VT_MEMORY_BYTES, false)?
+                    .visit_field::<u64>("disk_size_bytes", Self::VT_DISK_SIZE_BYTES, false)?
+                    .visit_field::<u64>("disk_free_bytes", Self::VT_DISK_FREE_BYTES, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct StatsArgs<'a> {
+            pub cores: Option<
+                ::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<CoreStats<'a>>>>,
+            >,
+            pub at: i64,
+            pub started_at: i64,
+            pub server: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub is_history_whole: bool,
+            pub memory_bytes: u64,
+            pub disk_size_bytes: u64,
+            pub disk_free_bytes: u64,
+        }
+        impl<'a> Default for StatsArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                StatsArgs {
+                    cores: None, // required field
+                    at: 0,
+                    started_at: 0,
+                    server: None,
+                    is_history_whole: false,
+                    memory_bytes: 0,
+                    disk_size_bytes: 0,
+                    disk_free_bytes: 0,
+                }
+            }
+        }
+
+        pub struct StatsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> StatsBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_cores(
+                &mut self,
+                cores: ::flatbuffers::WIPOffset<
+                    ::flatbuffers::Vector<'b, ::flatbuffers::ForwardsUOffset<CoreStats<'b>>>,
+                >,
+            ) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(Stats::VT_CORES, cores);
+            }
+            #[inline]
+            pub fn add_at(&mut self, at: i64) {
+                self.fbb_.push_slot::<i64>(Stats::VT_AT, at, 0);
+            }
+            #[inline]
+            pub fn add_started_at(&mut self, started_at: i64) {
+                self.fbb_.push_slot::<i64>(Stats::VT_STARTED_AT, started_at, 0);
+            }
+            #[inline]
+            pub fn add_server(&mut self, server: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(Stats::VT_SERVER, server);
+            }
+            #[inline]
+            pub fn add_is_history_whole(&mut self, is_history_whole: bool) {
+                self.fbb_
+                    .push_slot::<bool>(Stats::VT_IS_HISTORY_WHOLE, is_history_whole, false);
+            }
+            #[inline]
+            pub fn add_memory_bytes(&mut self, memory_bytes: u64) {
+                self.fbb_.push_slot::<u64>(Stats::VT_MEMORY_BYTES, memory_bytes, 0);
+            }
+            #[inline]
+            pub fn add_disk_size_bytes(&mut self, disk_size_bytes: u64) {
+                self.fbb_
+                    .push_slot::<u64>(Stats::VT_DISK_SIZE_BYTES, disk_size_bytes, 0);
+            }
+            #[inline]
+            pub fn add_disk_free_bytes(&mut self, disk_free_bytes: u64) {
+                self.fbb_
+                    .push_slot::<u64>(Stats::VT_DISK_FREE_BYTES, disk_free_bytes, 0);
+            }
+            #[inline]
+            pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> StatsBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                StatsBuilder {
+                    fbb_: _fbb,
+                    start_: start,
+                }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<Stats<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, Stats::VT_CORES, "cores");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for Stats<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("Stats");
+                ds.field("cores", &self.cores());
+                ds.field("at", &self.at());
+                ds.field("started_at", &self.started_at());
+                ds.field("server", &self.server());
+                ds.field("is_history_whole", &self.is_history_whole());
+                ds.field("memory_bytes", &self.memory_bytes());
+                ds.field("disk_size_bytes", &self.disk_size_bytes());
+                ds.field("disk_free_bytes", &self.disk_free_bytes());
                 ds.finish()
             }
         }

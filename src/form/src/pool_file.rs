@@ -4,29 +4,54 @@ use std::collections::HashMap;
 
 use plimsoll_domain::{DefinitionField, PoolDefinition, Timestamp, Units};
 
-use crate::input::{CsvRows, FileErrors, Form, Input};
+use crate::amount::parse_amount;
+use crate::csv_rows::CsvRows;
+use crate::file_errors::FileErrors;
 use crate::json::{self, Json};
-use crate::values::{parse_amount, parse_time};
+use crate::rules::{broken_rules, name_of};
+use crate::time::parse_time;
+
+/// How a file is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileForm {
+    /// Rows of cells under a header.
+    Csv,
+    /// An object on each line.
+    Ndjson,
+}
+
+/// The bytes of a text without the mark that some programs put before it.
+#[must_use]
+pub fn without_byte_order_mark(mut content: Vec<u8>) -> Vec<u8> {
+    if content.starts_with(b"\xef\xbb\xbf") {
+        content.drain(..3);
+    }
+    content
+}
 
 /// One pool of a file.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct PoolRow {
+pub struct PoolRow {
     /// The line on which it begins, from 1.
-    pub(crate) line: u64,
-    pub(crate) definition: PoolDefinition,
+    pub line: u64,
+    /// What it says; its values keep the rules of the domain.
+    pub definition: PoolDefinition,
 }
 
-/// The pools of a file, in its order, for an engine with these dimensions.
-pub(crate) fn read(input: &Input, dimensions: &[String]) -> Result<Vec<PoolRow>, FileErrors> {
+/// The pools of a file, in its order, for an engine with these dimensions. The content has no byte order mark.
+///
+/// # Errors
+/// Everything that is wrong, by line and column.
+pub fn read_pools(form: FileForm, content: &[u8], dimensions: &[String]) -> Result<Vec<PoolRow>, FileErrors> {
     let mut file = PoolFile {
         dimensions,
         errors: FileErrors::default(),
         rows: Vec::new(),
         lines: HashMap::new(),
     };
-    match input.form {
-        Form::Csv => file.read_csv(&input.content),
-        Form::Ndjson => file.read_ndjson(&input.content),
+    match form {
+        FileForm::Csv => file.read_csv(content),
+        FileForm::Ndjson => file.read_ndjson(content),
     }
     if file.errors.is_empty() {
         Ok(file.rows)
@@ -229,8 +254,28 @@ impl PoolFile<'_> {
     }
 }
 
+/// The definition as the client sends it.
+#[must_use]
+pub fn wire_form(definition: &PoolDefinition, dimension_count: usize) -> plimsoll_client::PoolDefinition {
+    plimsoll_client::PoolDefinition {
+        name: definition.name.to_string(),
+        zone: definition.zone.to_string(),
+        kind: definition.kind.to_string(),
+        starts_at: definition.starts_at.0,
+        ends_at: definition.ends_at.0,
+        opens_at: definition.opens_at.0,
+        closes_at: definition.closes_at.0,
+        coverage: definition.coverage.iter().map(ToString::to_string).collect(),
+        closed: definition.closed,
+        shadow: definition.shadow,
+        limits: definition.limits.0[..dimension_count].to_vec(),
+        overbook: definition.overbook.0[..dimension_count].to_vec(),
+        version: 0,
+    }
+}
+
 /// The rule that a pool's name breaks, if any.
-pub(crate) fn broken_name_rule(name: &str) -> Option<&'static str> {
+pub fn broken_name_rule(name: &str) -> Option<&'static str> {
     let mut draft = Draft::new(0);
     draft.definition.name = name.into();
     match draft.definition.check() {
@@ -322,39 +367,19 @@ impl Draft {
         }
     }
 
-    /// Applies the rules of the domain. They name the first field that breaks one: it is mended, and the rest judged again.
+    /// Applies the rules of the domain.
     fn check(&mut self, dimensions: &[String]) {
-        let mut definition = self.definition.clone();
-        while let Err(error) = definition.check() {
-            let column = match error.field {
-                DefinitionField::Name => "name".to_owned(),
-                DefinitionField::Zone => "zone".to_owned(),
-                DefinitionField::Kind => "kind".to_owned(),
-                DefinitionField::StartsAt => "starts_at".to_owned(),
-                DefinitionField::EndsAt => "ends_at".to_owned(),
-                DefinitionField::OpensAt => "opens_at".to_owned(),
-                DefinitionField::ClosesAt => "closes_at".to_owned(),
-                DefinitionField::Coverage => "coverage".to_owned(),
+        for (field, rule) in broken_rules(&self.definition) {
+            let column = match field {
                 DefinitionField::Limits(dimension) => dimensions[dimension].clone(),
                 DefinitionField::Overbook(dimension) => format!("overbook.{}", dimensions[dimension]),
+                field => name_of(field).to_owned(),
             };
-            match error.field {
-                DefinitionField::Name => definition.name = "mended".into(),
-                DefinitionField::Zone => definition.zone = "mended".into(),
-                DefinitionField::Kind => definition.kind = "mended".into(),
-                DefinitionField::StartsAt => definition.starts_at = Timestamp(0),
-                DefinitionField::EndsAt => definition.ends_at = Timestamp(plimsoll_domain::limits::TIME_MAX),
-                DefinitionField::OpensAt => definition.opens_at = Timestamp(0),
-                DefinitionField::ClosesAt => definition.closes_at = Timestamp::NEVER,
-                DefinitionField::Coverage => definition.coverage.clear(),
-                DefinitionField::Limits(dimension) => definition.limits.0[dimension] = 0,
-                DefinitionField::Overbook(dimension) => definition.overbook.0[dimension] = 0,
-            }
             // A cell that could not be read, or is missing, has been named already, and so has one that depends on it.
             let named = |name: &str| self.wrong.iter().any(|(known, _)| known == name);
             let follows = column == "ends_at" && named("starts_at");
             if !named(&column) && !follows {
-                self.wrong(&column, error.rule.to_owned());
+                self.wrong(&column, rule.to_owned());
             }
         }
     }
@@ -395,22 +420,21 @@ fn choose(cell: &str, [no, yes]: [&str; 2], place: &mut bool) -> Result<(), Stri
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use proptest::prelude::*;
 
     use super::*;
 
-    fn parse(form: Form, text: &[u8]) -> Result<Vec<PoolDefinition>, Vec<String>> {
-        let input = Input::new(Path::new("pools"), form, text.to_vec());
-        let rows = read(&input, &["rooms".to_owned(), "guests".to_owned()]).map_err(|errors| errors.lines())?;
+    fn parse(form: FileForm, text: &[u8]) -> Result<Vec<PoolDefinition>, Vec<String>> {
+        let content = without_byte_order_mark(text.to_vec());
+        let rows = read_pools(form, &content, &["rooms".to_owned(), "guests".to_owned()]);
+        let rows = rows.map_err(|errors| errors.lines())?;
         Ok(rows.into_iter().map(|row| row.definition).collect())
     }
 
     #[test]
     fn every_way_to_write_csv_gives_the_same_pool() {
         let expected = parse(
-            Form::Csv,
+            FileForm::Csv,
             b"name,zone,kind,starts_at,ends_at,rooms,guests\nA:1,z,k,1435759200,1435838400,8,14\n",
         )
         .unwrap();
@@ -422,19 +446,19 @@ mod tests {
             "guests,name,zone,kind,opens_at,closes_at,coverage,state,mode,starts_at,ends_at,rooms,held_rooms,remaining_guests\n\
              14,\"A:1\",z,k,,,,,,1435759200,1435838400,8,x,y",
         ] {
-            assert_eq!(parse(Form::Csv, same.as_bytes()).as_ref(), Ok(&expected));
+            assert_eq!(parse(FileForm::Csv, same.as_bytes()).as_ref(), Ok(&expected));
         }
         let ndjson =
             r#"{"name":"A:1","zone":"z","kind":"k","starts_at":1435759200,"ends_at":"2015-07-02T12:00:00.000Z",
 "limits":{"guests":14,"rooms":8},"closes_at":null,"coverage":[],"state":"open","held":{"rooms":1},"etag":"x"}"#
                 .replace('\n', "");
-        assert_eq!(parse(Form::Ndjson, ndjson.as_bytes()).as_ref(), Ok(&expected));
+        assert_eq!(parse(FileForm::Ndjson, ndjson.as_bytes()).as_ref(), Ok(&expected));
     }
 
     #[test]
     fn optional_columns() {
         let pools = parse(
-            Form::Csv,
+            FileForm::Csv,
             b"name,zone,kind,starts_at,ends_at,rooms,guests,opens_at,closes_at,coverage,state,mode,overbook_guests,overbook_rooms\n\
               a,z,k,1,2,3,4,5,6,10 2,closed,shadow,7,\n",
         );
@@ -448,7 +472,7 @@ mod tests {
         assert_eq!(pool.overbook, Units::from_slice(&[0, 7]));
     }
 
-    fn check_errors(form: Form, text: &str, expected: &[&str]) {
+    fn check_errors(form: FileForm, text: &str, expected: &[&str]) {
         let errors = parse(form, text.as_bytes()).unwrap_err();
         assert_eq!(errors.len(), expected.len(), "{errors:#?}");
         for (error, expected) in errors.iter().zip(expected) {
@@ -462,7 +486,7 @@ mod tests {
     #[test]
     fn a_header_is_judged_as_a_whole() {
         check_errors(
-            Form::Csv,
+            FileForm::Csv,
             "name,zone,colour,starts_at,ends_at,rooms,overbook_beds,\nx",
             &[
                 "line 1, colour: no such column",
@@ -484,7 +508,7 @@ mod tests {
                     d,z,k,1,2,3,2147483648,open\n\
                     b,z,k,1,2,3,4,\n";
         check_errors(
-            Form::Csv,
+            FileForm::Csv,
             &format!("{header}{rows}"),
             &[
                 "line 2, name: must match",
@@ -504,7 +528,7 @@ mod tests {
     #[test]
     fn errors_of_ndjson() {
         check_errors(
-            Form::Ndjson,
+            FileForm::Ndjson,
             "{\"name\":\"a\",\"zone\":1.5,\"limits\":{\"rooms\":1,\"beds\":2},\"colour\":1}\nnonsense\n",
             &[
                 "line 1, zone: expected a text or a number",
@@ -522,17 +546,17 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_pools_or_errors(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = parse(Form::Csv, &bytes);
-            let _ = parse(Form::Ndjson, &bytes);
+            let _ = parse(FileForm::Csv, &bytes);
+            let _ = parse(FileForm::Ndjson, &bytes);
             let rows = [b"name,zone,kind,starts_at,ends_at,rooms,guests,coverage,mode\n", &bytes[..]].concat();
-            let _ = parse(Form::Csv, &rows);
+            let _ = parse(FileForm::Csv, &rows);
         }
 
         #[test]
         fn any_cells_are_a_pool_or_an_error(cells in proptest::collection::vec("[ -~]{0,12}", 9)) {
             let row = cells.iter().map(|cell| format!("\"{}\"", cell.replace('"', "\"\""))).collect::<Vec<_>>().join(",");
             let text = format!("name,zone,kind,starts_at,ends_at,rooms,guests,coverage,mode\n{row}\n");
-            let _ = parse(Form::Csv, text.as_bytes());
+            let _ = parse(FileForm::Csv, text.as_bytes());
         }
     }
 }

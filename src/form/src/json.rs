@@ -6,19 +6,27 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 /// A JSON value. Numbers that are not whole, or beyond 64 bits, are not told apart: no field takes them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Json {
+pub enum Json {
+    /// `null`
     Null,
+    /// `true` or `false`
     Flag(bool),
+    /// A whole number.
     Integer(i64),
+    /// Any other number.
     OtherNumber,
+    /// A text.
     Text(String),
+    /// A list.
     List(Vec<Json>),
+    /// An object, its fields in their order.
     Object(Vec<(String, Json)>),
 }
 
 impl Json {
     /// What it is, for people.
-    pub(crate) fn kind(&self) -> &'static str {
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
         match self {
             Json::Null => "null",
             Json::Flag(_) => "true or false",
@@ -31,7 +39,8 @@ impl Json {
     }
 
     /// The text that would stand in a cell of a CSV file; `None` for what has none.
-    pub(crate) fn cell(&self) -> Option<String> {
+    #[must_use]
+    pub fn cell(&self) -> Option<String> {
         match self {
             Json::Null => Some(String::new()),
             Json::Integer(number) => Some(number.to_string()),
@@ -97,8 +106,11 @@ impl<'de> Deserialize<'de> for Json {
     }
 }
 
-/// The fields of the object on one line, or what is wrong with the line.
-pub(crate) fn object_of(line: &[u8]) -> Result<Vec<(String, Json)>, String> {
+/// The fields of the object on one line.
+///
+/// # Errors
+/// What is wrong with the line.
+pub fn object_of(line: &[u8]) -> Result<Vec<(String, Json)>, String> {
     match serde_json::from_slice(line) {
         Ok(Json::Object(fields)) => match repeated(&fields) {
             Some(name) => Err(format!("the field {name} is there twice")),
@@ -110,7 +122,8 @@ pub(crate) fn object_of(line: &[u8]) -> Result<Vec<(String, Json)>, String> {
 }
 
 /// The first field whose name an earlier one has.
-pub(crate) fn repeated(fields: &[(String, Json)]) -> Option<&str> {
+#[must_use]
+pub fn repeated(fields: &[(String, Json)]) -> Option<&str> {
     let twice = |index: usize, name: &String| fields[..index].iter().any(|(known, _)| known == name);
     fields
         .iter()
@@ -120,7 +133,7 @@ pub(crate) fn repeated(fields: &[(String, Json)]) -> Option<&str> {
 }
 
 /// The lines of an NDJSON file that are not blank, with their numbers from 1.
-pub(crate) fn lines(content: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
+pub fn lines(content: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
     let numbered = (1..).zip(content.split(|byte| *byte == b'\n'));
     numbered.filter(|(_, line)| !line.trim_ascii().is_empty())
 }

@@ -1,49 +1,92 @@
-//! How an event is shown: the JSON of the HTTP form.
+//! Events: JSON.
 
 use plimsoll_client::{After, Cause, Event};
 use serde::Serialize;
+use utoipa::ToSchema;
 
-use crate::pool_form::ByDimension;
-use crate::values::format_time;
+use crate::by_dimension::ByDimension;
+use crate::pool::DefinitionForm;
+use crate::time::format_time;
 
 /// An event as HTTP shows it.
-#[derive(Serialize)]
-pub(crate) struct EventForm<'a> {
-    id: &'a str,
-    at: Option<String>,
-    pub(crate) kind: String,
-    pool: &'a str,
-    reservation: Option<String>,
-    reference: Option<&'a str>,
-    units: Option<ByDimension<'a, u64>>,
-    after: Option<AfterForm<'a>>,
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Event)]
+pub struct EventForm<'a> {
+    /// Names it for ever.
+    pub id: &'a str,
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Option<String>,
+    /// What happened; others may be added.
+    #[schema(example = "reserved")]
+    pub kind: String,
+    /// The name of the pool.
+    pub pool: &'a str,
+    /// The reservation that it is about.
+    #[schema(required)]
+    pub reservation: Option<String>,
+    /// The caller's own name for what was reserved; where it was reserved or restored.
+    #[schema(required)]
+    pub reference: Option<&'a str>,
+    /// What the reservation takes, or took until it ended; of `turned_away`, the sums of what was asked for.
+    #[schema(required, value_type = Option<BTreeMap<String, u64>>)]
+    pub units: Option<ByDimension<'a, u64>>,
+    /// The counters after it; null where they are not known.
+    #[schema(required, value_type = Option<AfterForm>)]
+    pub after: Option<AfterForm<'a>>,
     /// Nobody is known by name before there is authentication.
-    actor: Option<&'a str>,
-    occurred_at: Option<String>,
+    #[schema(required)]
+    pub actor: Option<&'a str>,
+    /// The caller's business time.
+    #[schema(required, format = DateTime)]
+    pub occurred_at: Option<String>,
+    /// When the hold ends from now on.
     #[serde(skip_serializing_if = "Option::is_none")]
-    expires_at: Option<String>,
+    #[schema(format = DateTime)]
+    pub expires_at: Option<String>,
+    /// What the reservation took before.
     #[serde(skip_serializing_if = "Option::is_none")]
-    previous_units: Option<ByDimension<'a, u32>>,
+    #[schema(value_type = Option<BTreeMap<String, u32>>)]
+    pub previous_units: Option<ByDimension<'a, u32>>,
+    /// Why, when nobody asked for it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    cause: Option<&'static str>,
+    pub cause: Option<&'static str>,
+    /// Enforcement would have refused it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    would_refuse: bool,
+    #[schema(required = false)]
+    pub would_refuse: bool,
+    /// Of `turned_away`: how many reserves did not fit.
     #[serde(skip_serializing_if = "Option::is_none")]
-    refusals: Option<u64>,
+    pub refusals: Option<u64>,
+    /// Of `pool_created` and `pool_changed`: what holds from now on.
     #[serde(skip_serializing_if = "Option::is_none")]
-    since: Option<String>,
+    #[schema(value_type = DefinitionForm, required = false)]
+    pub definition: Option<DefinitionForm<'a>>,
+    /// Of `turned_away`: since when they were counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
+    pub since: Option<String>,
 }
 
 /// A pool's limits and counters.
-#[derive(Serialize)]
-pub(crate) struct AfterForm<'a> {
-    pub(crate) limits: ByDimension<'a, u32>,
-    pub(crate) held: ByDimension<'a, i64>,
-    pub(crate) confirmed: ByDimension<'a, i64>,
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = After)]
+pub struct AfterForm<'a> {
+    /// The limits.
+    #[schema(value_type = BTreeMap<String, u32>)]
+    pub limits: ByDimension<'a, u32>,
+    /// Held units.
+    #[schema(value_type = BTreeMap<String, i64>)]
+    pub held: ByDimension<'a, i64>,
+    /// Confirmed units.
+    #[schema(value_type = BTreeMap<String, i64>)]
+    pub confirmed: ByDimension<'a, i64>,
 }
 
 impl<'a> EventForm<'a> {
-    pub(crate) fn new(event: &'a Event, dimensions: &'a [String]) -> EventForm<'a> {
+    /// How an event looks.
+    #[must_use]
+    pub fn new(event: &'a Event, dimensions: &'a [String]) -> EventForm<'a> {
         let turned_away = event.turned_away.as_ref();
         let units = match (&event.units, turned_away) {
             (Some(units), _) => Some(units.iter().map(|unit| u64::from(*unit)).collect()),
@@ -71,13 +114,19 @@ impl<'a> EventForm<'a> {
                 _ => None,
             },
             would_refuse: event.would_refuse,
+            definition: event
+                .definition
+                .as_ref()
+                .map(|definition| DefinitionForm::new(definition, dimensions)),
             refusals: turned_away.map(|turned_away| turned_away.refusals),
             since: turned_away.and_then(|turned_away| format_time(turned_away.since)),
         }
     }
 }
 
-pub(crate) fn after_form<'a>(after: &After, dimensions: &'a [String]) -> AfterForm<'a> {
+/// How counters look.
+#[must_use]
+pub fn after_form<'a>(after: &After, dimensions: &'a [String]) -> AfterForm<'a> {
     AfterForm {
         limits: ByDimension {
             dimensions,
@@ -95,12 +144,12 @@ pub(crate) fn after_form<'a>(after: &After, dimensions: &'a [String]) -> AfterFo
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use plimsoll_client::{EventKind, ReservationId};
 
     use super::*;
 
-    pub(crate) fn event() -> Event {
+    fn event() -> Event {
         Event {
             id: "7-12".into(),
             at: 1_435_759_200_500_000,

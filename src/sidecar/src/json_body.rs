@@ -1,0 +1,243 @@
+//! Bodies of JSON: read within bounds, and judged so that a mistake is named by field, line and column.
+
+use axum::body::Body;
+use axum::extract::{FromRequest, Request};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::Serialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_path_to_error::Segment;
+
+use crate::limits::{BODY_TIMEOUT, JSON_SIZE_BYTES_MAX};
+use crate::pointer;
+use crate::problem::{FieldError, Problem};
+use crate::problem_kind::ProblemKind;
+
+/// A body of JSON, with its bytes, so that what is found wrong later can be given its line.
+pub(crate) struct JsonBody<T> {
+    pub(crate) value: T,
+    pub(crate) bytes: Bytes,
+}
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let media_type = media_type(request.headers());
+        if !matches!(media_type, "application/json" | "application/merge-patch+json") {
+            return Err(wrong_media_type(media_type, "application/json"));
+        }
+        let bytes = read(request, JSON_SIZE_BYTES_MAX).await?;
+        let value = parse(&bytes)?;
+        Ok(JsonBody { value, bytes })
+    }
+}
+
+/// The type that a request's body has, without parameters; empty when none is named.
+pub(crate) fn media_type(headers: &HeaderMap) -> &str {
+    let named = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    named
+        .and_then(|text| text.split(';').next())
+        .map_or("", |media_type| media_type.trim())
+}
+
+pub(crate) fn wrong_media_type(found: &str, expected: &str) -> Problem {
+    let found = if found.is_empty() { "none" } else { found };
+    Problem::new(
+        ProblemKind::UnsupportedMediaType,
+        format!("expected Content-Type {expected}, found {found}"),
+    )
+}
+
+/// Reads a body of at most so many bytes.
+pub(crate) async fn read(request: Request, size_max: usize) -> Result<Bytes, Problem> {
+    let too_large = || {
+        Problem::new(
+            ProblemKind::TooLarge,
+            format!("a body has at most {size_max} bytes here"),
+        )
+    };
+    let announced = request.headers().get(CONTENT_LENGTH);
+    let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|size| size > size_max as u64) {
+        return Err(too_large());
+    }
+    let body: Body = request.into_body();
+    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, size_max).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.downcast_ref::<LengthLimitError>().is_some() => Err(too_large()),
+        Ok(Err(error)) => Err(Problem::new(
+            ProblemKind::NotJson,
+            format!("the body cannot be read: {error}"),
+        )),
+        Err(_) => Err(Problem::new(
+            ProblemKind::Timeout,
+            format!("the body did not arrive within {BODY_TIMEOUT:?}"),
+        )),
+    }
+}
+
+/// Reads a value, or says where it is wrong: 400 for what is not JSON, 422 for JSON that does not fit.
+pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // What is right is read without keeping account of where.
+    if let Ok(value) = serde_json::from_slice(bytes) {
+        return Ok(value);
+    }
+    // A field may be wrong before the place where the text stops being JSON.
+    if let Err(error) = serde_json::from_slice::<IgnoredAny>(bytes) {
+        return Err(Problem::new(
+            ProblemKind::NotJson,
+            format!("the body is not JSON: {error}"),
+        ));
+    }
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
+        Ok(value) => Ok(value),
+        Err(error) => Err(Problem::invalid(vec![field_error(&error, "")])),
+    }
+}
+
+/// Where and what is wrong, with the pointer below `place`.
+pub(crate) fn field_error(error: &serde_path_to_error::Error<serde_json::Error>, place: &str) -> FieldError {
+    let mut found = place.to_owned();
+    for segment in error.path() {
+        match segment {
+            Segment::Seq { index } => pointer::push(&mut found, &index.to_string()),
+            Segment::Map { key } | Segment::Enum { variant: key } => pointer::push(&mut found, key),
+            Segment::Unknown => {}
+        }
+    }
+    let text = error.inner().to_string();
+    // Where a field is missing or repeated, the place that was reached is the object.
+    for beginning in ["missing field `", "duplicate field `"] {
+        if let Some(name) = text.strip_prefix(beginning).and_then(|rest| rest.split('`').next()) {
+            pointer::push(&mut found, name);
+        }
+    }
+    FieldError {
+        pointer: found,
+        detail: text,
+    }
+}
+
+/// What is wrong in fields of a body whose JSON fits: each gets the line and column of its value.
+pub(crate) fn invalid_in(bytes: &[u8], mut errors: Vec<FieldError>) -> Problem {
+    for error in &mut errors {
+        if let Some((line, column)) = pointer::locate(bytes, &error.pointer) {
+            error.detail = format!("{} at line {line} column {column}", error.detail);
+        }
+    }
+    Problem::invalid(errors)
+}
+
+/// An answer of JSON that nobody keeps.
+pub(crate) fn reply(status: StatusCode, value: &impl Serialize) -> Response {
+    let body = match serde_json::to_vec(value) {
+        Ok(body) => body,
+        Err(error) => return Problem::new(ProblemKind::Internal, error.to_string()).into_response(),
+    };
+    let mut response = (status, body).into_response();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::values::{PoolName, UnitsMap};
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only whether it can be read matters here")]
+    struct Order {
+        pool: PoolName,
+        units: UnitsMap,
+        notes: Option<Vec<u32>>,
+    }
+
+    fn check(text: &str, status: u16, pointer: &str, detail: &str) {
+        let problem = parse::<Order>(text.as_bytes()).unwrap_err();
+        assert_eq!(problem.status().as_u16(), status, "{text}: {problem:?}");
+        if status == 422 {
+            let error = &problem.errors()[0];
+            assert_eq!(error.pointer, pointer, "{text}: {error:?}");
+            assert!(error.detail.contains(detail), "{text}: {error:?}");
+        } else {
+            let document = serde_json::to_value(problem.document()).unwrap();
+            assert!(document["detail"].as_str().unwrap().contains(detail), "{document}");
+        }
+    }
+
+    #[test]
+    fn a_mistake_is_named_by_field_and_line() {
+        check(
+            "{\"pool\": \"a\",\n \"units\": {\"rooms\": \"x\"}}",
+            422,
+            "/units/rooms",
+            "line 2 column",
+        );
+        check(
+            "{\"pool\": \"a\", \"units\": {\"a/b~c\": -1}}",
+            422,
+            "/units/a~1b~0c",
+            "from 0 to 2147483647",
+        );
+        check(
+            "{\"pool\": \"a\", \"units\": {\"a\": 1, \"a\": 1}}",
+            422,
+            "/units/a",
+            "twice",
+        );
+        check(
+            "{\"pool\": \"a\", \"units\": {\"a\": 2147483648}}",
+            422,
+            "/units/a",
+            "from 0 to 2147483647",
+        );
+        check(
+            "{\"pool\": \"a\", \"pool\": \"a\", \"units\": {}}",
+            422,
+            "/pool",
+            "duplicate field `pool`",
+        );
+        check("{\"pool\": \"a\"}", 422, "/units", "missing field `units`");
+        check("{\"pool\": \"a b\", \"units\": {}}", 422, "/pool", "must match");
+        check(
+            "{\"pool\": \"a\", \"units\": {}, \"colour\": 1}",
+            422,
+            "/colour",
+            "unknown field `colour`",
+        );
+        check(
+            "{\"pool\": \"a\", \"units\": {}, \"notes\": [1, 2, null]}",
+            422,
+            "/notes/2",
+            "null",
+        );
+        check("[]", 422, "", "line 1");
+        check("{\"pool\": 1,\n", 400, "", "line 2 column 0");
+        check("", 400, "", "EOF");
+        check("{} x", 400, "", "trailing");
+    }
+
+    #[test]
+    fn fields_that_are_found_wrong_later_have_their_line_too() {
+        let text = b"{\"pool\": \"a\",\n  \"units\": {\"rooms\": 1}}";
+        let error = FieldError {
+            pointer: "/units/rooms".into(),
+            detail: "there is no such dimension".into(),
+        };
+        let problem = invalid_in(text, vec![error]);
+        assert_eq!(
+            problem.errors()[0].detail,
+            "there is no such dimension at line 2 column 22"
+        );
+    }
+}
