@@ -171,7 +171,7 @@ pub(crate) fn serve_demo(engine: &str, listen: HttpListen) -> Result<Option<Side
     Ok(Some(sidecar))
 }
 
-pub(crate) fn run(arguments: HttpArguments) -> Result<(), Failure> {
+pub(crate) fn run(arguments: &HttpArguments) -> Result<(), Failure> {
     let options = Options {
         insecure_listen: arguments.insecure_listen,
         drain_timeout: arguments.drain_timeout,

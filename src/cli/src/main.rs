@@ -67,7 +67,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     logging::start(quiet, arguments.verbose);
     match arguments.command {
         Command::Serve(serve) => serve::run(serve),
-        Command::Http(http) => http::run(http),
+        Command::Http(http) => http::run(&http),
         Command::Demo(demo) => demo::run(&demo),
         Command::Pool { command } => match command {
             PoolCommand::Import(import) => pool::import(&import),

@@ -134,7 +134,7 @@ pub(crate) static KINDS: [KindRow; 27] = {
         KindRow {
             applied: None,
             ..refused(K::PartlyApplied, S::INTERNAL_SERVER_ERROR, "partly-applied", "Some of it took effect",
-                "Changes of several pools are checked together and then made; somebody else's change came between, and what had been made could not be taken back. `pools` names those that were changed. Look at them.")
+                "Changes of several pools are checked together and then made; somebody else's change, or a full engine, came between, and what had been made could not be taken back. `pools` names those that were changed, of an import `not_done` those that were not. Look at them.")
         },
         busy(K::Unavailable, S::SERVICE_UNAVAILABLE, "unavailable", "Not available at the moment",
             "The engine does not answer, is starting or stopping, or its disk is full; this request had no effect. Send it again after the time in Retry-After, with the same key."),
