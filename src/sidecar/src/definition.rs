@@ -11,7 +11,7 @@ use crate::document::{AllUnits, AnyUnits};
 use crate::pointer;
 use crate::problem::FieldError;
 use crate::strict_json::Strict;
-use crate::values::{Time, UnitsMap};
+use crate::values::{TIME_MAX, Time, UnitsMap};
 
 /// The definition of a pool.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -122,6 +122,17 @@ impl DefinitionBody {
 }
 
 impl DefinitionPatch {
+    /// What is wrong with it whatever it is a patch of.
+    pub(crate) fn check(&self, dimensions: &[String], place: &str) -> Result<(), Vec<FieldError>> {
+        let anything = PoolDefinition {
+            zone: "any".to_owned(),
+            kind: "any".to_owned(),
+            ends_at: TIME_MAX,
+            ..PoolDefinition::new("any", vec![0; dimensions.len()])
+        };
+        self.apply(&anything, dimensions, place).map(drop)
+    }
+
     /// The definition that stands, changed by the patch. What the patch does not name stays exactly as it is.
     pub(crate) fn apply(
         &self,

@@ -91,6 +91,14 @@ fn specialised(general: &Value, dimensions: &[String]) -> Value {
             schemas.insert(name.to_owned(), units(name, dimensions));
         }
     }
+    // Null takes an allowance away.
+    let allowances = schemas.get("AnyUnits").map(|units| {
+        let text = units
+            .to_string()
+            .replace("\"type\":\"integer\"", "\"type\":[\"integer\",\"null\"]");
+        serde_json::from_str(&text).unwrap_or_default()
+    });
+    schemas.insert("UnitsPatch".to_owned(), allowances.unwrap_or_default());
     let given = |field: &str, kind: &str| json!({"required": [field], "properties": {field: {"type": kind}}});
     extend(
         schemas,
@@ -153,6 +161,7 @@ fn patch_of(definition: &Value) -> Value {
     patch["description"] =
         json!("An RFC 7396 merge patch of a definition: what is named changes, null takes away, the rest stays.");
     patch["properties"]["limits"] = json!({"$ref": "#/components/schemas/AnyUnits"});
+    patch["properties"]["overbook"] = json!({"oneOf": [{"type": "null"}, {"$ref": "#/components/schemas/UnitsPatch"}]});
     patch
 }
 

@@ -94,7 +94,7 @@ pub(crate) async fn change(
 ) -> Result<Response, Problem> {
     let client = context.app.engine.client()?;
     let dimensions = client.dimensions();
-    let conditions = check(&body.changes).map_err(|errors| invalid_in(&bytes, errors))?;
+    let conditions = check(&body.changes, &dimensions).map_err(|errors| invalid_in(&bytes, errors))?;
     let names: Vec<&str> = body.changes.iter().map(|change| change.pool.0.as_str()).collect();
     let standing = named(&client, &names).await?;
     let are_held: Vec<bool> = conditions
@@ -161,7 +161,7 @@ async fn named(client: &Client, names: &[&str]) -> Result<Vec<Option<Pool>>, Pro
 }
 
 /// Checks what can be checked without the pools, and reads the conditions.
-fn check(changes: &[ChangeBody]) -> Result<Vec<Conditions>, Vec<FieldError>> {
+fn check(changes: &[ChangeBody], dimensions: &[String]) -> Result<Vec<Conditions>, Vec<FieldError>> {
     let count = changes.len();
     let error = |pointer: String, detail: String| FieldError { pointer, detail };
     if !(1..=CHANGE_COUNT_MAX).contains(&count) {
@@ -181,6 +181,13 @@ fn check(changes: &[ChangeBody]) -> Result<Vec<Conditions>, Vec<FieldError>> {
             let detail = "give either `patch` or `definition`".to_owned();
             errors.push(error(place.clone(), detail));
         }
+        let patch = change.patch.as_ref();
+        let patch = patch.map_or(Ok(()), |patch| patch.check(dimensions, &pointer::to(&place, "patch")));
+        let definition = change.definition.as_ref().map_or(Ok(()), |definition| {
+            let place = pointer::to(&place, "definition");
+            definition.read(&change.pool.0, dimensions, &place).map(drop)
+        });
+        errors.extend(patch.err().into_iter().chain(definition.err()).flatten());
         match Conditions::of_texts(change.if_match.as_deref(), change.if_none_match.as_deref()) {
             Ok(asked) => conditions.push(asked),
             Err(detail) => errors.push(error(place, detail.to_owned())),
@@ -391,7 +398,7 @@ mod tests {
 
     fn check_wrong(changes: &str, pointer: &str) {
         let body: ChangesBody = serde_json::from_str(&format!("{{\"changes\": {changes}}}")).unwrap();
-        let errors = check(&body.changes).unwrap_err();
+        let errors = check(&body.changes, &[]).unwrap_err();
         assert_eq!(errors[0].pointer, pointer, "{changes}: {errors:?}");
     }
 

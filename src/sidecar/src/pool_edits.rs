@@ -91,6 +91,9 @@ pub(crate) async fn patch(
     let conditions = Conditions::of(&headers)?;
     let client = context.app.engine.client()?;
     let dimensions = client.dimensions();
+    patch
+        .check(&dimensions, "")
+        .map_err(|errors| invalid_in(&bytes, errors))?;
     let mut current = None;
     for _ in 0..PATCH_ATTEMPT_COUNT_MAX {
         current = find(&client, name).await?;

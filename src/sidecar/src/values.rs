@@ -202,8 +202,9 @@ impl ToSchema for Time {
     }
 }
 
-/// The latest time that is taken.
+/// The latest time that is taken, in seconds and microseconds since 1970.
 const SECONDS_MAX: i64 = 253_402_300_799;
+pub(crate) const TIME_MAX: i64 = SECONDS_MAX * 1_000_000;
 
 impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
