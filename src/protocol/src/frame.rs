@@ -455,7 +455,7 @@ mod tests {
         );
         check(Header { flags: 2, ..PING }, Err(Status::Unsupported));
         check(Header { operation: 3, ..PING }, Err(Status::Unsupported));
-        check(Header { operation: 38, ..PING }, Err(Status::Unsupported));
+        check(Header { operation: 39, ..PING }, Err(Status::Unsupported));
         check(Header { operation: 33, ..PING }, Ok(Operation::PoolEvents));
     }
 }

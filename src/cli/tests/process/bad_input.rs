@@ -141,7 +141,7 @@ fn bad_bytes_are_answered_or_dropped_and_the_server_goes_on() {
         [Some(Status::Malformed)],
         "commands before hello"
     );
-    for operation in [0, 3, 5, 38, 999] {
+    for operation in [0, 3, 5, 39, 999] {
         let bytes = [
             hello(VERSION),
             with_header(&reserves(1), |header| header.operation = operation),
