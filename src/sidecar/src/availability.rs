@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::response::Response;
 use http::header::CACHE_CONTROL;
 use http::{HeaderValue, StatusCode};
-use plimsoll_client::{AvailabilityQuery, Units};
+use plimsoll_client::{AvailabilityQuery, Error, Status, Units};
 use plimsoll_form::AvailabilityForm;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -158,10 +158,13 @@ async fn answer(context: &Context, ask: &Ask, bytes: &[u8]) -> Result<Response, 
     if is_exact {
         query = query.exact();
     }
-    let found = client
-        .availability(&query)
-        .await
-        .map_err(|error| Problem::of_read(&error))?;
+    let found = client.availability(&query).await.map_err(|error| match &error {
+        // What else can be out of its range was checked; without `from`, only the engine knows when now is.
+        Error::Refused(refusal) if refusal.is(Status::Invalid) => {
+            Problem::invalid_field("/to", refusal.detail.clone().unwrap_or_default())
+        }
+        error => Problem::of_read(error),
+    })?;
     Ok(reply(
         StatusCode::OK,
         &AvailabilityForm::new(&found, &welcome.dimensions),

@@ -118,6 +118,14 @@ fn specialised(general: &Value, dimensions: &[String]) -> Value {
         "oneOf",
         json!([given("patch", "object"), given("definition", "object")]),
     );
+    // Each sort of command takes its own fields only.
+    let sorts = schemas
+        .get_mut("Command")
+        .and_then(|command| command.get_mut("oneOf"))
+        .and_then(Value::as_array_mut);
+    for sort in sorts.into_iter().flatten() {
+        sort["additionalProperties"] = json!(false);
+    }
     if let Some(patch) = schemas.get("Definition").map(patch_of) {
         schemas.insert("DefinitionPatch".to_owned(), patch);
     }
@@ -182,6 +190,9 @@ mod tests {
         assert_eq!(schemas["SomeUnits"]["anyOf"][1]["required"], json!(["guests"]));
         assert_eq!(schemas["DefinitionPatch"]["additionalProperties"], false);
         assert!(schemas["DefinitionPatch"].get("required").is_none());
+        let commands = schemas["Command"]["oneOf"].as_array().unwrap();
+        let are_closed = commands.iter().all(|command| command["additionalProperties"] == false);
+        assert!(commands.len() == 3 && are_closed, "{commands:?}");
         for (name, keyword) in [
             ("AvailabilityQuery", "anyOf"),
             ("Resize", "anyOf"),
