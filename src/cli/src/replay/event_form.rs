@@ -2,7 +2,7 @@
 
 use plimsoll_client::{Cause, Event as Told, EventKind, Key, ReservationId, TurnedAway};
 use plimsoll_domain::{Counters, Event, ReleaseCause, ResizeCause, Timestamp, Units};
-use plimsoll_form::{ByDimension, EventForm, by_name, mode_of, state_of, wire_form};
+use plimsoll_form::{ByDimension, DefinitionForm, EventForm, by_name, mode_of, state_of, wire_form};
 use plimsoll_journal::DirectoryView;
 use plimsoll_replay::{After, RecordedEvent, kind_of, reservation_of};
 use serde::Serialize;
@@ -53,26 +53,17 @@ pub(super) struct RecordedForm<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     to: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    definition: Option<DefinitionForm<'a>>,
+    definition: Option<RecordedDefinition<'a>>,
     #[serde(flatten)]
     place: &'a Place,
 }
 
-/// What an event says of a pool's definition.
+/// What an event says of a pool's definition, and which one it is.
 #[derive(Serialize)]
-struct DefinitionForm<'a> {
+struct RecordedDefinition<'a> {
     version: u64,
-    zone: &'a str,
-    kind: &'a str,
-    starts_at: Option<String>,
-    ends_at: Option<String>,
-    opens_at: Option<String>,
-    closes_at: Option<String>,
-    coverage: &'a [String],
-    state: &'static str,
-    mode: &'static str,
-    limits: ByDimension<'a, u32>,
-    overbook: ByDimension<'a, u32>,
+    #[serde(flatten)]
+    definition: DefinitionForm<'a>,
 }
 
 impl Recorded {
@@ -183,28 +174,18 @@ impl Recorded {
     pub(super) fn form<'a>(&'a self, dimensions: &'a [String]) -> RecordedForm<'a> {
         let mut event = EventForm::new(&self.told, dimensions);
         event.kind = self.kind.to_owned();
-        let by_dimension = |values: &Vec<u32>| ByDimension {
-            dimensions,
-            values: values.clone(),
-        };
+        // Told with its version, and once.
+        let definition = event.definition.take();
         RecordedForm {
             event,
             key: self.key.as_deref(),
             to: self.to.and_then(|time| format_time(time.0)),
-            definition: self.told.definition.as_ref().map(|definition| DefinitionForm {
-                version: definition.version,
-                zone: &definition.zone,
-                kind: &definition.kind,
-                starts_at: format_time(definition.starts_at),
-                ends_at: format_time(definition.ends_at),
-                opens_at: format_time(definition.opens_at),
-                closes_at: format_time(definition.closes_at),
-                coverage: &definition.coverage,
-                state: state_of(definition.closed),
-                mode: mode_of(definition.shadow),
-                limits: by_dimension(&definition.limits),
-                overbook: by_dimension(&definition.overbook),
-            }),
+            definition: definition
+                .zip(self.told.definition.as_ref())
+                .map(|(definition, told)| RecordedDefinition {
+                    version: told.version,
+                    definition,
+                }),
             place: &self.place,
         }
     }
