@@ -1,7 +1,8 @@
 //! Preparing segments ahead, on a thread of its own.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -9,8 +10,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, s
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rustix::fs::{FallocateFlags, RenameFlags, fallocate, renameat_with};
-use rustix::io::Errno;
+use rustix::fs::{FallocateFlags, OFlags, RenameFlags, fallocate, fcntl_getfl, fcntl_setfl, renameat_with};
+use rustix::io::{Errno, pwritev};
 use rustix::process::getpid;
 use rustix::thread::{sched_getaffinity, sched_setaffinity};
 
@@ -322,7 +323,7 @@ fn fill(
             }
         }
     };
-    let mut file = OpenOptions::new()
+    let file = OpenOptions::new()
         .read(true)
         .write(true)
         .create(true)
@@ -334,18 +335,18 @@ fn fill(
         Ok(()) | Err(Errno::OPNOTSUPP) => {}
         Err(error) => return Err(failed(Action::Write)(error.into())),
     }
-    // Page by page: the kernel keeps what one large write brought in as one large piece of its cache, and would later write the whole piece
-    // for each record in it.
-    let zeros = [0; PAGE_SIZE];
-    for page in 0..segment_size / PAGE_SIZE {
-        if page.is_multiple_of(PIECE_BYTES / PAGE_SIZE) && is_stopping() {
+    set_direct(&file, true).map_err(failed(Action::Write))?;
+    for piece in 0..segment_size.div_ceil(PIECE_BYTES) {
+        if is_stopping() {
             return Ok(None);
         }
-        if page > 0 && page.is_multiple_of(SYNC_INTERVAL_BYTES / PAGE_SIZE) {
+        if piece > 0 && piece.is_multiple_of(SYNC_INTERVAL_BYTES / PIECE_BYTES) {
             file.sync_data().map_err(failed(Action::Sync))?;
         }
-        file.write_all(&zeros).map_err(failed(Action::Write))?;
+        let end = segment_size.min((piece + 1) * PIECE_BYTES);
+        write_zeros(&file, piece * PIECE_BYTES..end).map_err(failed(Action::Write))?;
     }
+    set_direct(&file, false).map_err(failed(Action::Write))?;
     file.sync_all().map_err(failed(Action::Sync))?;
     let named = segment_path(directory, number);
     rename_to_free_name(path, &named)?;
@@ -355,6 +356,51 @@ fn fill(
         return Err(error);
     }
     Ok(Some(AppendedSegment::new(file, number, segment_size)))
+}
+
+#[repr(align(4096))]
+struct Zeros([u8; PAGE_SIZE]);
+
+/// A page of zeros, where the kernel can read it without copying.
+static ZEROS: Zeros = Zeros([0; PAGE_SIZE]);
+
+/// Whether what is written goes past the kernel's cache, if the file system can do that: zeros are not read before something is written over them, and
+/// to pass them through the cache takes five times as long.
+fn set_direct(file: &File, is_direct: bool) -> io::Result<()> {
+    let flags = fcntl_getfl(file)?;
+    let wanted = if is_direct {
+        flags | OFlags::DIRECT
+    } else {
+        flags - OFlags::DIRECT
+    };
+    match fcntl_setfl(file, wanted) {
+        Err(Errno::INVAL) if is_direct => Ok(()),
+        result => Ok(result?),
+    }
+}
+
+/// Writes whole pages of zeros.
+fn write_zeros(file: &File, range: Range<usize>) -> io::Result<()> {
+    let pages = [IoSlice::new(&ZEROS.0); PIECE_BYTES / PAGE_SIZE];
+    let mut is_direct = fcntl_getfl(file)?.contains(OFlags::DIRECT);
+    let mut at = range.start;
+    while at < range.end {
+        // Through the cache page by page: the kernel keeps what one large write brought in as one large piece, and would later write the whole piece
+        // for each record in it.
+        let count = if is_direct { (range.end - at) / PAGE_SIZE } else { 1 };
+        match pwritev(file, &pages[..count], at as u64) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => at += written / PAGE_SIZE * PAGE_SIZE,
+            Err(Errno::INTR) => {}
+            // A file system that wants larger pieces, or only said that it can.
+            Err(Errno::INVAL) if is_direct => {
+                set_direct(file, false)?;
+                is_direct = false;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 /// Never over a file that is there: it could hold records.
