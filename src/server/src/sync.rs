@@ -22,10 +22,11 @@ const OPEN_FILE_COUNT_MAX: usize = 4;
 
 /// What is called on the core's own thread: up to 16 pages.
 const OWN_SIZE_MAX: u64 = 64 * 1024;
-/// A sync that takes longer shows a slow disk, which must not hold up the core.
+/// Syncs that typically take longer show a slow disk, which must not hold up the core.
 const OWN_TIME_MAX: Duration = Duration::from_micros(500);
-/// How long syncs are handed over after that.
-const SLOW_FOR: Duration = Duration::from_millis(20);
+/// How many syncs the typical time is smoothed over: one that waited for something else's writing does not make a disk slow, one that took
+/// milliseconds does.
+const SMOOTHED_OVER: u32 = 8;
 
 /// Syncs tickets until the core ends. A sync that fails ends the process: what the disk holds is unknown.
 pub(crate) async fn run(core: Rc<Core>, journal: PathBuf) {
@@ -36,7 +37,7 @@ pub(crate) async fn run(core: Rc<Core>, journal: PathBuf) {
     };
     let mut synced_bytes = 0;
     let mut own_in_a_row = 0;
-    let mut slow_until = Instant::now();
+    let mut typical = Duration::ZERO;
     loop {
         let tickets = core.take_tickets();
         if tickets.is_empty() {
@@ -53,7 +54,7 @@ pub(crate) async fn run(core: Rc<Core>, journal: PathBuf) {
         }
         let appended_bytes = core.with(|inner| inner.engine.journal().bytes_appended());
         let begun = Instant::now();
-        files.is_own = appended_bytes - synced_bytes <= OWN_SIZE_MAX && begun >= slow_until;
+        files.is_own = appended_bytes - synced_bytes <= OWN_SIZE_MAX && typical <= OWN_TIME_MAX;
         synced_bytes = appended_bytes;
         own_in_a_row += u32::from(files.is_own);
         if let Err(source) = files.sync(&core, &tickets).await {
@@ -61,9 +62,7 @@ pub(crate) async fn run(core: Rc<Core>, journal: PathBuf) {
             stop_process(&Fatal::SyncFailed { path: journal, source });
         }
         let took = begun.elapsed();
-        if files.is_own && took > OWN_TIME_MAX {
-            slow_until = Instant::now() + SLOW_FOR;
-        }
+        typical = typical - typical / SMOOTHED_OVER + took / SMOOTHED_OVER;
         core.counters().synced(&Synced {
             took,
             upto: tickets.iter().map(|ticket| ticket.upto.0).max().unwrap_or(0),
