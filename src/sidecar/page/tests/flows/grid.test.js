@@ -88,19 +88,22 @@ test("after the server was killed the page comes back by itself, with what chang
 });
 
 test("a server on other data is followed too", async () => {
-  const { page, done } = await look(server, { expected: /Failed to load resource|net::ERR|INCOMPLETE/ });
+  let other = await serve();
+  await importTown(other);
+  const { page, done } = await look(other, { expected: /Failed to load resource|net::ERR|INCOMPLETE/ });
   await cell(page, busy).waitFor();
   await page.locator(".connection.live").waitFor();
-  await server.stop();
-  const { engine, origin } = server;
-  server = await serve({ engine, http: origin.replace("http://", "") });
-  await importTown(server, { zones: [["elsewhere", "555"]] });
+  await other.stop();
+  other = await serve({ engine: other.engine, http: other.origin.replace("http://", "") });
+  await importTown(other, { zones: [["elsewhere", "555"]] });
   const name = nameOf("elsewhere", "delivery", tomorrow, 8);
   await cell(page, name).waitFor({ timeout: 30_000 });
-  await reserve(server, name, { orders: 4 });
+  await page.locator(".connection.live").waitFor();
+  assert.equal(await cell(page, busy).count(), 0);
+  await reserve(other, name, { orders: 4 });
   await until(() => cell(page, name).getAttribute("aria-label"), (label) => /4 confirmed/.test(label ?? ""), "the cell");
-  await importTown(server);
   await done();
+  await other.stop();
 });
 
 test("the keyboard moves, selects and opens", async () => {
