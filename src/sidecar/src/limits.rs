@@ -26,7 +26,7 @@ pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a client may take no byte of its answer.
 pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The largest body of JSON in bytes: a batch of 1,000 commands fits, and so do the definitions of 1,000 pools.
+/// The largest body of JSON in bytes: a batch of 1,000 commands fits, and so do the definitions of 5,000 pools with 50 prefixes of coverage each.
 pub(crate) const JSON_SIZE_BYTES_MAX: usize = 4 << 20;
 
 /// The largest body of an import in bytes: some hundred thousand pools.
@@ -41,8 +41,8 @@ pub(crate) const SHEET_COUNT_MAX: usize = 4;
 /// The most commands of a batch.
 pub(crate) const BATCH_COMMAND_COUNT_MAX: usize = 1000;
 
-/// The most changes of pools in one call.
-pub(crate) const CHANGE_COUNT_MAX: usize = 1000;
+/// The most changes of pools in one call: a week of all slots of a town's zones, which a planner copies at once.
+pub(crate) const CHANGE_COUNT_MAX: usize = 5000;
 
 /// The most items on a page, and how many there are when nobody says.
 pub(crate) const PAGE_SIZE_MAX: u32 = 1000;

@@ -34,7 +34,7 @@ use crate::values::PoolName;
 #[serde(deny_unknown_fields)]
 #[schema(as = PoolChanges)]
 pub(crate) struct ChangesBody {
-    #[schema(min_items = 1, max_items = 1000)]
+    #[schema(min_items = 1, max_items = 5000)]
     changes: Vec<ChangeBody>,
     /// Check everything, change nothing.
     #[serde(default)]
@@ -80,7 +80,7 @@ struct Conflict<'a> {
 
 /// Change several pools: all or none.
 ///
-/// Up to 1,000 changes of different pools, each under its own ETag. 412 names in `conflicts` all that were changed meanwhile, and nothing is done.
+/// Up to 5,000 changes of different pools, each under its own ETag. 412 names in `conflicts` all that were changed meanwhile, and nothing is done.
 #[utoipa::path(
     post, path = "/v1/pools/changes", operation_id = "change_pools", tag = "pools", request_body = ChangesBody,
     responses(

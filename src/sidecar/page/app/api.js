@@ -69,7 +69,7 @@ import { noteServerDate } from "./server-clock.js";
  * @property {boolean} fits
  */
 
-/** @typedef {{ time_zone: string, dimensions: string[], version: string }} Settings */
+/** @typedef {{ time_zone: string, dimensions: string[], version: string, changes_max: number }} Settings changes_max: pools changed by one call */
 /** @typedef {Record<string, unknown>} Patch a merge patch of a pool's definition */
 /** @typedef {{ pool: string, if_match?: string, if_none_match?: "*", patch?: Patch, definition?: object }} Change one of patch and definition */
 /** @typedef {{ line: number, column: string, detail: string }} LineError */

@@ -7,6 +7,18 @@
  */
 
 /**
+ * The text of a file: UTF-8, or what spreadsheets of western Europe write when they are not told otherwise.
+ * @param {ArrayBuffer} bytes
+ */
+export function decodeSheet(bytes) {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    return new TextDecoder("windows-1252").decode(bytes);
+  }
+}
+
+/**
  * The rows that are not blank. A quote that is never closed takes the rest of the text.
  * @param {string} text
  * @returns {CsvRow[]}

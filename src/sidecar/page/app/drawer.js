@@ -2,6 +2,7 @@
 import { html, useEffect, useRef, useState } from "./vendor/runtime.js";
 import { getPool, isAbort, messageOf, patchPool, Problem } from "./api.js";
 import { barOf, wordsOf } from "./cell.js";
+import { drafts, rebaseDraft } from "./drafts.js";
 import { effectOf, instantOf, loadIn, marksOf, number } from "./figures.js";
 import { focusGrid } from "./grid.js";
 import { History } from "./history.js";
@@ -42,18 +43,21 @@ function Standing({ pool }) {
   `;
 }
 
-/** @param {{ pool: Pool }} properties */
-function CloseOrOpen({ pool }) {
+/** @param {{ pool: Pool, changed: (pool: Pool) => void }} properties */
+function CloseOrOpen({ pool, changed }) {
   const [busy, setBusy] = useState(false);
   const closing = pool.state === "open";
   async function change() {
     setBusy(true);
     try {
-      take([await patchPool(pool.name, { state: closing ? "closed" : "open" }, pool.etag)]);
+      const saved = await patchPool(pool.name, { state: closing ? "closed" : "open" }, pool.etag);
+      // What is being edited beside it is not in conflict with the planner's own change, only with those of others.
+      if (drafts.value.get(pool.name)?.base.etag === pool.etag) rebaseDraft(saved);
+      changed(saved);
       notify(closing ? "Closed: nothing more is sold here." : "Open for sale.");
     } catch (error) {
       if (error instanceof Problem && error.changedMeanwhile) {
-        take([error.document.current ?? (await getPool(pool.name))]);
+        changed(error.document.current ?? (await getPool(pool.name)));
         notify("Somebody else changed this pool just now. Look at it and try again.", "wrong");
       } else {
         notify(messageOf(error), "wrong");
@@ -81,6 +85,10 @@ export function Drawer({ name }) {
     return () => controller.abort();
   }, [name, pool === undefined]);
 
+  const changed = (/** @type {Pool} */ now) => {
+    take([now]);
+    setFetched(now);
+  };
   const shown = pool ?? fetched;
   const tabs = past ? ["history"] : TABS;
   const current = tabs.includes(tab) ? tab : tabs[0];
@@ -119,7 +127,7 @@ export function Drawer({ name }) {
       html`
         <div class="badges">
           ${marks && wordsOf(marks).map((word) => html`<span key=${word} class="badge ${word.split(" ")[0]}">${word}</span>`)}
-          ${past ? html`<span class="badge">as of ${clock.value.stamp(/** @type {number} */ (moment.value))}</span>` : html`<${CloseOrOpen} pool=${shown} />`}
+          ${past ? html`<span class="badge">as of ${clock.value.stamp(/** @type {number} */ (moment.value))}</span>` : html`<${CloseOrOpen} pool=${shown} changed=${changed} />`}
           ${!past && shown.state === "closed" && html`<${Customers} name=${name} />`}
         </div>
         <${Standing} pool=${shown} />
@@ -142,7 +150,7 @@ export function Drawer({ name }) {
           )}
         </div>
         <div class="tab-panel" role="tabpanel" id="tab-panel" aria-labelledby=${`tab-${current}`}>
-          ${current === "limits" && html`<${LimitsForm} pool=${shown} />`}
+          ${current === "limits" && html`<${LimitsForm} pool=${shown} changed=${changed} />`}
           ${current === "reservations" && html`<${Reservations} name=${name} />`}
           ${current === "history" && html`<${History} name=${name} />`}
         </div>

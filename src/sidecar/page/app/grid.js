@@ -13,9 +13,13 @@ import { dayAndMonth, dayName, timeOfDay, weekdayName, weekdayOf } from "./times
 
 const HEADING_WIDTH = 148;
 const HEADER_HEIGHT = 42;
-const DAY_WIDTH_MIN = 56;
+/** So that slots of two hours are still to be told apart; beside the drawer the grid scrolls rather than being squeezed. */
+const DAY_WIDTH_MIN = 78;
 /** Rows beyond the edge that are kept ready for scrolling. */
 const AHEAD = 160;
+/** A row of so many lanes is in the document as a whole; of a higher one, so many are kept ready beyond the edge, and more. */
+const LANES_WHOLE = 24;
+const LANES_AHEAD = 8;
 const HOURS_FROM = 120;
 /** What the text of an hour takes. */
 const HOUR_TEXT = 36;
@@ -115,21 +119,34 @@ function ZoneRow({ row, sight }) {
   const isFolded = folded.value.has(row.zone);
   return html`
     <${Heading} row=${row}>
-      <span class="fold" aria-hidden="true">${isFolded ? "▸" : "▾"}</span><b>${row.zone}</b>
+      <span class="fold" aria-hidden="true">${isFolded ? "▸" : "▾"}</span><b class="text">${row.zone}</b>
     <//>
     <div class="cells">${cells}</div>
   `;
 }
 
-/** @param {{ row: Row, sight: string, isActive: boolean }} properties */
-function KindRow({ row, sight, isActive }) {
+/**
+ * The lanes of a row that are in sight, with some beyond the edges: a row can be higher than the screen.
+ * @param {Row} row
+ */
+function lanesInSight(row) {
+  if (row.lanes <= LANES_WHOLE) return `0 ${row.lanes}`;
+  const { top, height } = viewport.value;
+  const lane = row.height / row.lanes;
+  const first = Math.floor((top - row.top) / lane / LANES_AHEAD - 1) * LANES_AHEAD;
+  return `${first} ${first + Math.ceil(height / lane / LANES_AHEAD + 3) * LANES_AHEAD}`;
+}
+
+/** @param {{ row: Row, sight: string, lanes: string, isActive: boolean }} properties */
+function KindRow({ row, sight, lanes, isActive }) {
   void tick(row.key).value;
   const [first, last] = sight.split(" ").map(Number);
+  const [firstLane, lastLane] = lanes.split(" ").map(Number);
   const at = moment.value ?? now.value;
   const cells = [];
   for (const cell of row.cells) {
     const here = isActive && cell.name === active.value.name;
-    if (!here && (cell.day < first || cell.day > last)) continue;
+    if (!here && (cell.day < first || cell.day > last || cell.lane < firstLane || cell.lane >= lastLane)) continue;
     const pool = pools.get(cell.name);
     if (!pool) continue;
     cells.push(html`
@@ -148,7 +165,7 @@ function KindRow({ row, sight, isActive }) {
     `);
   }
   return html`
-    <${Heading} row=${row}>${row.kind}<//>
+    <${Heading} row=${row}><span class="text">${row.kind}</span><//>
     <div class="cells">${cells}</div>
   `;
 }
@@ -164,8 +181,8 @@ function Heading({ row, children }) {
   `;
 }
 
-/** @param {{ row: Row, index: number, sight: string, isActive: boolean }} properties */
-function RowView({ row, index, sight, isActive }) {
+/** @param {{ row: Row, index: number, sight: string, lanes: string, isActive: boolean }} properties */
+function RowView({ row, index, sight, lanes, isActive }) {
   return html`
     <div
       class="row ${row.type}"
@@ -175,7 +192,7 @@ function RowView({ row, index, sight, isActive }) {
     >
       ${row.type === "zone"
         ? html`<${ZoneRow} row=${row} sight=${sight} />`
-        : html`<${KindRow} row=${row} sight=${sight} isActive=${isActive} />`}
+        : html`<${KindRow} row=${row} sight=${sight} lanes=${lanes} isActive=${isActive} />`}
     </div>
   `;
 }
@@ -349,9 +366,12 @@ function reveal(scroller, place) {
   const row = layout.value.rows.find((candidate) => candidate.key === place.key);
   if (!row) return;
   const inside = scroller.clientHeight - HEADER_HEIGHT;
-  if (row.top < scroller.scrollTop) scroller.scrollTop = row.top;
-  if (row.top + row.height > scroller.scrollTop + inside) scroller.scrollTop = row.top + row.height - inside;
   const cell = row.cells.find((candidate) => candidate.name === place.name);
+  const isHigh = row.height > inside;
+  const top = cell && isHigh ? row.top + boxOf(row, cell).top : row.top;
+  const height = isHigh ? row.height / row.lanes : row.height;
+  if (top < scroller.scrollTop) scroller.scrollTop = top;
+  if (top + height > scroller.scrollTop + inside) scroller.scrollTop = top + height - inside;
   if (!cell) return;
   const { left, width } = boxOf(row, cell);
   const across = scroller.clientWidth - HEADING_WIDTH;
@@ -431,6 +451,7 @@ export function Grid() {
               row=${rows[index]}
               index=${index}
               sight=${daysInSight.value}
+              lanes=${lanesInSight(rows[index])}
               isActive=${index === activeIndex}
             />
           `,

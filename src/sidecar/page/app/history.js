@@ -1,5 +1,5 @@
 // What happened to a pool: who, when, what.
-import { html, useEffect, useState } from "./vendor/runtime.js";
+import { html, useEffect, useRef, useState } from "./vendor/runtime.js";
 import { isAbort, messageOf, poolEvents } from "./api.js";
 import { differing, fieldsOf, titleOf } from "./definition.js";
 import { CHANGES, readPast } from "./feed.js";
@@ -35,7 +35,7 @@ export function eventText(event, before) {
     case "turned_away":
       return `turned away ${number(event.refusals ?? 0)}, who asked for ${units}`;
     case "pool_created":
-      return `created with ${unitsText(event.after?.limits)}`;
+      return `created with ${unitsText(event.definition?.limits ?? event.after?.limits) || "limits of 0"}`;
     case "pool_changed":
       return changeText(event, before);
     case "pool_reset":
@@ -143,16 +143,24 @@ export function History({ name }) {
     return () => controller.abort();
   }, [name, onlyChanges]);
 
-  // New events show themselves, as long as nobody has paged into the past.
+  // New events show themselves, as long as nobody has paged into the past. A busy pool changes more often than it is read.
+  const seen = useRef(pool);
+  const current = useRef({ pool, page, read, onlyChanges });
+  current.current = { pool, page, read, onlyChanges };
   useEffect(() => {
-    if (page.events.length > HISTORY_PAGE) return;
     const controller = new AbortController();
-    const timer = setTimeout(() => void read(controller.signal), REFRESH_MS);
+    const timer = setInterval(() => {
+      const { pool, page, read, onlyChanges } = current.current;
+      const isNew = onlyChanges ? pool?.etag !== seen.current?.etag : pool !== seen.current;
+      if (!isNew || page.events.length > HISTORY_PAGE) return;
+      seen.current = pool;
+      void read(controller.signal);
+    }, REFRESH_MS);
     return () => {
-      clearTimeout(timer);
+      clearInterval(timer);
       controller.abort();
     };
-  }, [pool?.etag, onlyChanges ? "" : pool]);
+  }, [name]);
 
   async function more() {
     try {

@@ -25,7 +25,7 @@ export const loading = signal({ busy: true, count: 0, error: "", more: false });
 
 /** @type {Map<string, import("./vendor/runtime.js").Signal<number>>} */
 const ticks = new Map();
-/** @type {Map<string, Pool>} */
+/** Counters that are not painted yet. @type {Map<string, Pick<Pool, "held" | "confirmed">>} */
 const repaints = new Map();
 /** @type {Set<string>} */
 const rereads = new Set();
@@ -98,8 +98,13 @@ export function take(changed) {
 
 function flush() {
   timer = undefined;
-  take([...repaints.values()]);
+  const counted = [];
+  for (const [name, counters] of repaints) {
+    const pool = pools.get(name);
+    if (pool) counted.push({ ...pool, ...counters });
+  }
   repaints.clear();
+  take(counted);
   if (rereads.size > SINGLE_READS_MAX) {
     rereads.clear();
     void load(null);
@@ -112,25 +117,37 @@ function flush() {
 
 /** @param {string} name */
 async function reread(name) {
+  const [loaded, before] = [loader, pools.get(name)];
   try {
-    take([await getPool(name)]);
+    const pool = await getPool(name);
+    // Meanwhile the grid was loaded anew, perhaps with the past.
+    if (loader !== loaded) return;
+    // An event that came meanwhile may tell more than this answer: one of the two is older, and nobody knows which.
+    if (repaints.has(name) || pools.get(name) !== before) readAgain(name);
+    take([pool]);
   } catch {
     // It is gone, or the server is: the stream of events tells which.
   }
 }
 
+/** @param {string} name */
+function readAgain(name) {
+  rereads.add(name);
+  timer ??= setTimeout(flush, REPAINT_MS);
+}
+
 /** @param {PoolEvent} event */
 function apply(event) {
-  const pool = repaints.get(event.pool) ?? pools.get(event.pool);
   if (event.kind === "pool_retired") {
     repaints.delete(event.pool);
     if (pools.delete(event.pool)) structure.value += 1;
   } else if (DEFINITION_KINDS.has(event.kind)) {
-    rereads.add(event.pool);
+    readAgain(event.pool);
   }
-  if (pool && event.after) {
-    const { limits, held, confirmed } = event.after;
-    repaints.set(event.pool, { ...pool, limits, held, confirmed });
+  if (event.after && pools.has(event.pool)) {
+    // Not the limits: these belong to a definition with its version, which is read.
+    const { held, confirmed } = event.after;
+    repaints.set(event.pool, { held, confirmed });
   }
   timer ??= setTimeout(flush, REPAINT_MS);
 }
@@ -156,6 +173,7 @@ export async function load(moment) {
   overrun = false;
   waiting = [];
   repaints.clear();
+  rereads.clear();
   loading.value = { ...loading.value, busy: true, count: 0, error: "" };
   const { start, end } = span.value;
   try {

@@ -1,9 +1,9 @@
 // Editing one pool: limits with a preview of the effect, and what to do when somebody else changed it meanwhile.
 import { html, useId, useState } from "./vendor/runtime.js";
 import { getPool, messageOf, patchPool, Problem } from "./api.js";
-import { amountsOf, differing, faultOf, fieldsOf, patchOf, rebased, titleOf } from "./definition.js";
+import { amountsOf, differing, faultOf, fieldsOf, patchOf, titleOf } from "./definition.js";
+import { drafts, forgetDraft, keepDraft, rebaseDraft } from "./drafts.js";
 import { effectOf, loadIn, withDefinition } from "./figures.js";
-import { take } from "./inventory.js";
 import { notify } from "./notices.js";
 import { clock } from "./state.js";
 
@@ -43,22 +43,18 @@ export function Conflict({ base, mine, theirs, onTop, discard }) {
   `;
 }
 
-/** @param {{ pool: Pool }} properties */
-export function LimitsForm({ pool }) {
+/** @param {{ pool: Pool, changed: (pool: Pool) => void }} properties changed: takes the pool as the server answered it */
+export function LimitsForm({ pool, changed }) {
   const id = useId();
-  const [base, setBase] = useState(pool);
-  const [draft, setDraft] = useState(() => fieldsOf(pool, clock.value));
   const [busy, setBusy] = useState(false);
   const [failure, setFailure] = useState("");
 
+  const kept = drafts.value.get(pool.name);
+  const base = kept?.base ?? pool;
   const baseFields = fieldsOf(base, clock.value);
+  const draft = kept?.fields ?? baseFields;
   const edited = differing(baseFields, draft);
   const newer = base.etag !== pool.etag;
-  if (newer && edited.length === 0) {
-    // Nothing of the planner's is lost by showing what holds now.
-    setBase(pool);
-    setDraft(fieldsOf(pool, clock.value));
-  }
   const faults = Object.fromEntries(edited.map((field) => [field, faultOf(field, draft[field])]));
   const broken = Object.values(faults).some((fault) => fault !== null);
   const after = withDefinition(pool, amountsOf(draft));
@@ -69,7 +65,7 @@ export function LimitsForm({ pool }) {
     value: draft[field],
     "aria-invalid": faults[field] ? "true" : undefined,
     "data-edited": edited.includes(field) ? "" : undefined,
-    onInput: (/** @type {any} */ event) => setDraft({ ...draft, [field]: event.target.value }),
+    onInput: (/** @type {any} */ event) => keepDraft(base, { ...draft, [field]: event.target.value }),
   });
 
   /** @param {Event} event */
@@ -79,34 +75,23 @@ export function LimitsForm({ pool }) {
     setFailure("");
     try {
       const saved = await patchPool(pool.name, patchOf(baseFields, draft, clock.value), base.etag);
-      take([saved]);
-      setBase(saved);
-      setDraft(fieldsOf(saved, clock.value));
+      forgetDraft(pool.name);
+      changed(saved);
       notify("Saved.");
     } catch (error) {
       if (error instanceof Problem && error.changedMeanwhile) {
         // With the pool as it is now, the form shows both versions.
-        take([error.document.current ?? (await getPool(pool.name))]);
+        changed(error.document.current ?? (await getPool(pool.name)));
       } else {
         setFailure(messageOf(error));
       }
     }
     setBusy(false);
   }
-  function takeTheirs() {
-    setBase(pool);
-    setDraft(fieldsOf(pool, clock.value));
-  }
-  function putOnTop() {
-    setBase(pool);
-    setDraft(rebased(baseFields, draft, fieldsOf(pool, clock.value)));
-  }
-
-  if (newer && edited.length > 0) {
-    const theirs = fieldsOf(pool, clock.value);
-    return html`<${Conflict} base=${baseFields} mine=${draft} theirs=${theirs} onTop=${putOnTop} discard=${takeTheirs} />`;
-  }
+  const undo = () => forgetDraft(pool.name);
   return html`
+    ${newer &&
+    html`<${Conflict} base=${baseFields} mine=${draft} theirs=${fieldsOf(pool, clock.value)} onTop=${() => rebaseDraft(pool)} discard=${undo} />`}
     <form class="limits" onSubmit=${save}>
       <table>
         <thead>
@@ -139,8 +124,8 @@ export function LimitsForm({ pool }) {
       </div>
       ${failure && html`<p class="wrong" role="alert">${failure}</p>`}
       <div class="buttons">
-        <button type="submit" class="primary" disabled=${busy || broken || edited.length === 0}>Save</button>
-        ${edited.length > 0 && html`<button type="button" onClick=${takeTheirs}>Undo</button>`}
+        <button type="submit" class="primary" disabled=${busy || broken || newer || edited.length === 0}>Save</button>
+        ${edited.length > 0 && html`<button type="button" onClick=${undo}>Undo</button>`}
         <span class="dim">times in ${clock.value.timeZone}</span>
       </div>
     </form>

@@ -1,11 +1,9 @@
 // How much the page takes on, so that nothing grows without a bound.
 
-/** Pools in the grid at once; past it the planner is asked for a zone. */
+/** Pools in the grid at once; past it the planner is told that there are more. */
 export const GRID_POOLS_MAX = 20_000;
 /** Pools in one answer of the server. */
 export const POOLS_PAGE = 1_000;
-/** Pools changed by one call. */
-export const CHANGES_MAX = 1_000;
 /** Events that wait for the grid while it loads; past it the grid loads anew. */
 export const WAITING_EVENTS_MAX = 50_000;
 /** Reservations in a customer list. */
@@ -20,5 +18,3 @@ export const FEED_EVENTS_MAX = 20_000;
 export const IMPORT_BYTES_MAX = 16 * 1024 * 1024;
 /** Rows of a preview; the rest is counted. */
 export const PREVIEW_ROWS_MAX = 200;
-/** Samples of the health view: a quarter of an hour at one a second. */
-export const HEALTH_SAMPLES_MAX = 900;

@@ -1,10 +1,12 @@
 // The live connection: follows the events of all pools, connects again, and says how far behind it is.
 import { html, signal } from "./vendor/runtime.js";
-import { isAbort } from "./api.js";
-import { load, receive } from "./inventory.js";
+import { getSettings, isAbort, Problem } from "./api.js";
+import { TIGHTEST } from "./figures.js";
+import { load, loading, receive } from "./inventory.js";
 import { lagOf } from "./lag.js";
-import { moment, now } from "./state.js";
+import { notify } from "./notices.js";
 import { latenessMeter } from "./server-clock.js";
+import { dimension, moment, now, settings } from "./state.js";
 import { readStream } from "./stream.js";
 import { duration } from "./times.js";
 
@@ -25,6 +27,14 @@ const SILENCE_MAX_MS = 16_000;
 export const connection = signal(/** @type {Connection} */ ({ state: "connecting", lagMs: null, since: Date.now() }));
 /** Events of the last second. */
 export const eventRate = signal(0);
+
+/** What was stopped and started can be another program, or have other data. */
+async function readSettings() {
+  const found = await getSettings().catch(() => settings.value);
+  if (found.version !== settings.value.version) notify("The server has another version now: reload the page.", "wrong");
+  if (!found.dimensions.includes(dimension.value)) dimension.value = TIGHTEST;
+  if (JSON.stringify(found) !== JSON.stringify(settings.value)) settings.value = found;
+}
 
 /** Follows the events until the page is closed. */
 export async function follow() {
@@ -53,9 +63,11 @@ export async function follow() {
         signal: controller.signal,
         opened() {
           heard = Math.max(Date.now(), began + 1);
+          if (connection.value.state === "lost") void readSettings();
           connection.value = { state: "live", lagMs: connection.value.lagMs, since: heard };
-          // Loaded after the stream began, so that no change falls between the two.
-          if (lastEventId === "" && moment.value === null) void load(null);
+          // Loaded after the stream began, so that no change falls between the two. What could not be loaded meanwhile, the
+          // stream does not tell either.
+          if (moment.value === null && (lastEventId === "" || loading.value.error)) void load(null);
         },
         event(event) {
           heard = Date.now();
@@ -79,6 +91,8 @@ export async function follow() {
       });
     } catch (error) {
       if (!isAbort(error)) lagMs = 0;
+      // The server does not know the place: it runs on other data, or on a backup.
+      if (error instanceof Problem && error.status === 422) lastEventId = "";
     }
     clearInterval(watchdog);
     // Without the stream the grid is as new as the last attempt to have it.
@@ -98,7 +112,8 @@ export function ConnectionMark() {
     lost: `connection lost ${duration(Math.max(1_000, now.value - since))} ago, trying again…`,
   };
   return html`
-    <span class="connection ${state}" role="status">
+    <span class="connection ${state}">
+      <span class="unseen" role="status">${{ connecting: "connecting", live: "live", lost: "connection lost" }[state]}</span>
       <i aria-hidden="true"></i>${texts[state]}
       ${state === "live" && eventRate.value > 0 && html`<span class="dim">${eventRate.value}/s</span>`}
     </span>

@@ -2,10 +2,13 @@
 import { effect, html, render, signal, untracked, useEffect } from "./vendor/runtime.js";
 import { getSettings, messageOf } from "./api.js";
 import { Customer } from "./customer.js";
+import { drafts, guardDrafts } from "./drafts.js";
 import { Drawer } from "./drawer.js";
+import { number } from "./figures.js";
 import { Grid, focusGrid } from "./grid.js";
 import { Health } from "./health.js";
-import { load, loading } from "./inventory.js";
+import { load, loading, pools } from "./inventory.js";
+import { matcher } from "./layout.js";
 import { ConnectionMark, follow } from "./live.js";
 import { Notices } from "./notices.js";
 import { EmptyGrid, StatusBar } from "./status.js";
@@ -14,7 +17,7 @@ import { LimitsDialog, SelectionBar } from "./ranges.js";
 import { serverNow } from "./server-clock.js";
 import { SheetDialog } from "./sheet.js";
 import { ShortcutsDialog, shortcut } from "./shortcuts.js";
-import { VIEWS, clock, dialog, from, keepAddress, moment, now, opened, selection, settings, view } from "./state.js";
+import { VIEWS, clock, dialog, filter, from, keepAddress, moment, now, opened, selection, settings, showPool, view } from "./state.js";
 import { Toolbar } from "./toolbar.js";
 import { TurnedAway } from "./turned-away.js";
 import { WeekDialog } from "./week.js";
@@ -26,6 +29,18 @@ const CLOCK_MS = 5_000;
 /** Set when the page cannot begin. */
 const failure = signal("");
 const ready = signal(false);
+
+/** Leads back to what was edited and not saved. */
+function Unsaved() {
+  const bases = [...drafts.value.values()].map(({ base }) => base);
+  if (bases.length === 0) return null;
+  const place = bases.findIndex(({ name }) => name === opened.value);
+  return html`
+    <button type="button" class="unsaved" title="Show the next pool with changes that are not saved" onClick=${() => showPool(bases[(place + 1) % bases.length])}>
+      ${number(bases.length)} not saved
+    </button>
+  `;
+}
 
 function TopBar() {
   return html`
@@ -50,6 +65,7 @@ function TopBar() {
         )}
       </nav>
       <span class="spring"></span>
+      <${Unsaved} />
       <${ConnectionMark} />
       <span class="zone" title="All times are shown in the installation’s time zone">${settings.value.time_zone}</span>
       <button type="button" class="plain" aria-label="Keyboard shortcuts" title="Keyboard shortcuts (?)" onClick=${() => (dialog.value = "shortcuts")}>?</button>
@@ -118,6 +134,7 @@ async function start() {
   now.value = serverNow();
   setInterval(() => (now.value = serverNow()), CLOCK_MS);
   keepAddress();
+  guardDrafts();
   ready.value = true;
   let first = true;
   effect(() => {
@@ -128,6 +145,16 @@ async function start() {
     // The first time, the live stream loads the grid once it is open.
     if (!first || then !== null) untracked(() => void load(then));
     first = false;
+  });
+  effect(() => {
+    // The same when a filter takes it out of sight.
+    const isShown = matcher(filter.value);
+    const names = untracked(() => [...selection.value]);
+    const kept = names.filter((name) => {
+      const pool = pools.get(name);
+      return pool && isShown(pool);
+    });
+    if (kept.length < names.length) selection.value = new Set(kept);
   });
   void follow();
   focusGrid();

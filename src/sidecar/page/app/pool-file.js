@@ -1,7 +1,7 @@
 // Pools as a sheet: what is downloaded, and what an edited sheet would change.
 import { parseCsv, csvText } from "./csv.js";
 import { differing, fieldsOf, titleOf } from "./definition.js";
-import { instantOf } from "./figures.js";
+import { instantOf, loadIn } from "./figures.js";
 
 /** @typedef {import("./api.js").Pool} Pool */
 /** @typedef {import("./api.js").Definition} Definition */
@@ -53,7 +53,8 @@ export function poolsCsv(pools, dimensions, clock) {
       ...each((name) => pool.overbook[name] ?? 0),
       ...each((name) => pool.held[name]),
       ...each((name) => pool.confirmed[name]),
-      ...each((name) => pool.remaining[name]),
+      // From the counters that the stream of events keeps current.
+      ...each((name) => loadIn(pool, name).free),
     ]),
   ]);
 }

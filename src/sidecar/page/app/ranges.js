@@ -6,7 +6,7 @@ import { download } from "./csv.js";
 import { count, effectOf, loadIn, number, withDefinition } from "./figures.js";
 import { layout } from "./grid.js";
 import { pools, take } from "./inventory.js";
-import { CHANGES_MAX, PREVIEW_ROWS_MAX } from "./limits.js";
+import { PREVIEW_ROWS_MAX } from "./limits.js";
 import { Modal, closeDialog } from "./modal.js";
 import { sameTimeOfDay } from "./navigation.js";
 import { notify } from "./notices.js";
@@ -17,6 +17,8 @@ import { clock, dialog, dimension, moment, selection, settings } from "./state.j
 /** @typedef {import("./api.js").Patch} Patch */
 /** @typedef {{ pool: Pool, patch: Patch }} Edit a pool as it was seen, and what shall become of it */
 
+const tooMany = () => `At most ${number(settings.value.changes_max)} pools can be changed at once: select fewer.`;
+
 /** @returns {Pool[]} */
 const selected = () => [...selection.value].map((name) => pools.get(name)).filter((pool) => pool !== undefined);
 
@@ -26,7 +28,7 @@ const selected = () => [...selection.value].map((name) => pools.get(name)).filte
  * @returns {Promise<Pool[]>} empty when all was done
  */
 export async function applyEdits(edits) {
-  if (edits.length > CHANGES_MAX) throw new Error(`At most ${number(CHANGES_MAX)} pools can be changed at once.`);
+  if (edits.length > settings.value.changes_max) throw new Error(tooMany());
   try {
     const changes = edits.map(({ pool, patch }) => ({ pool: pool.name, if_match: pool.etag, patch }));
     take((await changePools(changes)).pools);
@@ -207,10 +209,10 @@ export function LimitsDialog() {
           </section>
         `}
         ${failure && html`<p class="wrong" role="alert">${failure}</p>`}
-        ${edits.length > CHANGES_MAX && html`<p class="wrong" role="alert">At most ${number(CHANGES_MAX)} pools can be changed at once: select fewer.</p>`}
+        ${edits.length > settings.value.changes_max && html`<p class="wrong" role="alert">${tooMany()}</p>`}
         ${edits.length > 0 && conflicts.length === 0 && html`<${Preview} edits=${edits} chosen=${chosen} />`}
         <div class="buttons">
-          <button type="submit" class="primary" disabled=${busy || edits.length === 0 || edits.length > CHANGES_MAX || conflicts.length > 0}>
+          <button type="submit" class="primary" disabled=${busy || edits.length === 0 || edits.length > settings.value.changes_max || conflicts.length > 0}>
             ${edits.length ? `Change ${count(edits.length, "pool")}` : "Change"}
           </button>
           <button type="button" onClick=${closeDialog}>Cancel</button>

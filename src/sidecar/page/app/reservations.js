@@ -1,6 +1,7 @@
 // The reservations of a pool: search by reference, release, and the list of customers.
-import { html, useEffect, useState } from "./vendor/runtime.js";
+import { html, useEffect, useRef, useState } from "./vendor/runtime.js";
 import { findReservations, isAbort, messageOf, releaseReservation } from "./api.js";
+import { copyText } from "./clipboard.js";
 import { download } from "./csv.js";
 import { customerName, customersCsv, customersOf } from "./customers.js";
 import { count, unitsText } from "./figures.js";
@@ -31,7 +32,7 @@ export function Customers({ name }) {
   }
   const copy = () =>
     withAll(async (found) => {
-      await navigator.clipboard.writeText(found.map(customerName).join("\n"));
+      await copyText(found.map(customerName).join("\n"));
       notify(`${count(found.length, "customer")} copied.`);
     });
   const save = () =>
@@ -95,21 +96,22 @@ export function Reservations({ name }) {
 
   const wanted = { pool: name, state: state || undefined, reference: reference.trim() || undefined, limit: PAGE };
   /**
-   * @param {string} [cursor]
-   * @param {AbortSignal} [signal]
+   * @param {string | undefined} cursor
+   * @param {AbortSignal | undefined} signal of the question that this answers
    */
   async function read(cursor, signal) {
     try {
       const page = await findReservations({ ...wanted, cursor }, signal);
-      setFound(cursor === undefined ? page.reservations : [...(found ?? []), ...page.reservations]);
+      setFound((found) => (cursor === undefined ? page.reservations : [...(found ?? []), ...page.reservations]));
       setNext(page.next);
       setFailure("");
     } catch (error) {
       if (!isAbort(error)) setFailure(messageOf(error));
     }
   }
+  const question = useRef(/** @type {AbortController | null} */ (null));
   useEffect(() => {
-    const controller = new AbortController();
+    const controller = (question.current = new AbortController());
     const timer = setTimeout(() => void read(undefined, controller.signal), reference ? TYPING_MS : 0);
     return () => {
       clearTimeout(timer);
@@ -119,13 +121,13 @@ export function Reservations({ name }) {
 
   /** @param {Reservation} now */
   const released = (now) =>
-    setFound((found ?? []).map((known) => (known.reservation === now.reservation ? now : known)));
+    setFound((found) => (found ?? []).map((known) => (known.reservation === now.reservation ? now : known)));
 
   return html`
     <div class="bar-of-choices">
       <input
         type="search"
-        placeholder="Reference"
+        placeholder="Whole reference"
         aria-label="Reference"
         value=${reference}
         onInput=${(/** @type {any} */ event) => setReference(event.target.value)}
@@ -139,13 +141,13 @@ export function Reservations({ name }) {
     ${failure && html`<p class="wrong" role="alert">${failure}</p>`}
     ${found === null && !failure && html`<p class="dim">Reading…</p>`}
     ${found?.length === 0 &&
-    html`<p class="dim">No ${state} reservations${reference ? ` with the reference “${reference.trim()}”` : ""}.</p>`}
+    html`<p class="dim">No ${state} reservations${reference ? ` with just the reference “${reference.trim()}”` : ""}.</p>`}
     <ul class="reservations">
       ${(found ?? []).map(
         (reservation) =>
           html`<${ReservationLine} key=${reservation.reservation} reservation=${reservation} released=${released} />`,
       )}
     </ul>
-    ${next !== null && html`<button type="button" onClick=${() => read(next)}>More</button>`}
+    ${next !== null && html`<button type="button" onClick=${() => read(next, question.current?.signal)}>More</button>`}
   `;
 }

@@ -1,16 +1,17 @@
 // The grid as a spreadsheet: download it, edit it, see what would change, import it.
 import { html, useState } from "./vendor/runtime.js";
 import { changePools, importPools, listPools, messageOf, Problem } from "./api.js";
-import { download, parseCsv } from "./csv.js";
+import { decodeSheet, download, parseCsv } from "./csv.js";
 import { count, number } from "./figures.js";
 import { layout } from "./grid.js";
 import { load, pools, take } from "./inventory.js";
-import { CHANGES_MAX, IMPORT_BYTES_MAX, PREVIEW_ROWS_MAX } from "./limits.js";
+import { IMPORT_BYTES_MAX, PREVIEW_ROWS_MAX } from "./limits.js";
 import { Modal, closeDialog } from "./modal.js";
 import { notify } from "./notices.js";
 import { changesOf, definitionsOf, poolsCsv } from "./pool-file.js";
-import { clock, days, dialog, moment, selection, settings } from "./state.js";
+import { clock, days, moment, selection, settings } from "./state.js";
 
+/** @typedef {import("./api.js").Pool} Pool */
 /** @typedef {import("./api.js").LineError} LineError */
 /** @typedef {import("./pool-file.js").SheetChange} SheetChange */
 
@@ -31,9 +32,10 @@ function save(names) {
 /**
  * Asks the server what is wrong with a sheet, and finds what it would change.
  * @param {string} text
+ * @param {Pool[]} [also] pools that are known to exist, wherever their windows lie
  * @returns {Promise<Preview>}
  */
-async function preview(text) {
+async function preview(text, also = []) {
   const { errors } = await importPools(text, true);
   if (errors.length) return { text, errors, changes: [], unchanged: 0 };
   const rows = definitionsOf(text, settings.value.dimensions);
@@ -47,7 +49,7 @@ async function preview(text) {
     // The windows of the file, and those of the grid: a sheet can also move a pool to another day.
     const span = { from: new Date(start).toISOString(), to: new Date(end).toISOString() };
     for (const pool of pools.values()) known.set(pool.name, pool);
-    for (const pool of (await listPools(span)).pools) known.set(pool.name, pool);
+    for (const pool of [...(await listPools(span)).pools, ...also]) known.set(pool.name, pool);
   }
   const found = changesOf(text, known, { dimensions: settings.value.dimensions, clock: clock.value });
   return { text, errors, ...found };
@@ -58,7 +60,7 @@ async function preview(text) {
  * @param {Preview} shown
  */
 async function importSheet({ text, changes }) {
-  if (changes.length > CHANGES_MAX) {
+  if (changes.length > settings.value.changes_max) {
     const done = await importPools(text, false);
     void load(moment.value);
     return done.created + done.changed;
@@ -105,8 +107,8 @@ function Changes({ shown }) {
   return html`
     <p>
       <b>${number(shown.changes.length - created)}</b> changed, <b>${number(created)}</b> new, ${number(shown.unchanged)} equal.
-      ${shown.changes.length > CHANGES_MAX &&
-      html` <span class="over">More than ${number(CHANGES_MAX)}: changes that others make until you import are overwritten.</span>`}
+      ${shown.changes.length > settings.value.changes_max &&
+      html` <span class="over">More than ${number(settings.value.changes_max)}: changes that others make until you import are overwritten.</span>`}
     </p>
     <div class="preview" role="group" aria-label="Preview" tabindex="0"><table>
       <thead>
@@ -145,7 +147,7 @@ export function SheetDialog() {
     if (file.size > IMPORT_BYTES_MAX) return setFailure(`The file is larger than ${IMPORT_BYTES_MAX / 1024 / 1024} MiB.`);
     setBusy("Checking…");
     try {
-      setShown(await preview(await file.text()));
+      setShown(await preview(decodeSheet(await file.arrayBuffer())));
     } catch (error) {
       setFailure(messageOf(error));
     }
@@ -160,15 +162,19 @@ export function SheetDialog() {
       closeDialog();
     } catch (error) {
       if (error instanceof Problem && error.changedMeanwhile) {
-        const names = (error.document.conflicts ?? []).map((/** @type {{ pool: string }} */ conflict) => conflict.pool);
-        setFailure(`Nothing was imported: somebody else changed ${names.slice(0, 3).join(", ") || "a pool"} since the preview. This is the new one.`);
-        setShown(await preview(shown.text).catch(() => null));
+        /** @type {{ pool: string, current: Pool | null }[]} */
+        const conflicts = error.document.conflicts ?? [];
+        const names = conflicts.slice(0, 3).map(({ pool }) => pool).join(", ") || "a pool";
+        setFailure(`Nothing was imported: ${names} changed since the preview, or is in another window. This is the new preview.`);
+        setShown(await preview(shown.text, conflicts.map(({ current }) => current).filter((pool) => pool !== null)).catch(() => null));
       } else {
         setFailure(messageOf(error));
       }
     }
     setBusy("");
   }
+  /** Without it the browser does not tell that the same file, edited once more, was chosen again. */
+  const forget = (/** @type {any} */ event) => (event.target.value = "");
   const all = () => save(layout.value.rows.flatMap((row) => row.names.flat()));
   return html`
     <${Modal} title="The grid as a spreadsheet" wide>
@@ -187,7 +193,7 @@ export function SheetDialog() {
         <h3>Import</h3>
         ${moment.value !== null
           ? html`<p class="dim">The past cannot be changed: go back to the present to import.</p>`
-          : html`<input type="file" accept=".csv,text/csv" aria-label="CSV file" onChange=${(/** @type {any} */ event) => read(event.target.files[0])} />`}
+          : html`<input type="file" accept=".csv,text/csv" aria-label="CSV file" onClick=${forget} onChange=${(/** @type {any} */ event) => read(event.target.files[0])} />`}
         ${busy && html`<p class="dim" aria-live="polite">${busy}</p>`} ${failure && html`<p class="wrong" role="alert">${failure}</p>`}
         ${shown && shown.errors.length > 0 && html`<${Errors} errors=${shown.errors} text=${shown.text} />`}
         ${shown && shown.errors.length === 0 && html`<${Changes} shown=${shown} />`}
@@ -196,7 +202,7 @@ export function SheetDialog() {
         <button type="button" class="primary" disabled=${busy !== "" || !shown || shown.changes.length === 0} onClick=${confirm}>
           ${shown?.changes.length ? `Import ${count(shown.changes.length, "pool")}` : "Import"}
         </button>
-        <button type="button" onClick=${() => (dialog.value = null)}>Cancel</button>
+        <button type="button" onClick=${closeDialog}>Cancel</button>
         <span class="dim">All lines are taken, or none.</span>
       </div>
     <//>

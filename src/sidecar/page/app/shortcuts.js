@@ -65,7 +65,8 @@ export function shortcut(event) {
       },
     });
   }
-  const action = actions[event.key];
+  // Also with the capitals that the list shows.
+  const action = actions[event.key] ?? actions[event.key.toLowerCase()];
   if (!action) return;
   event.preventDefault();
   action();

@@ -13,7 +13,7 @@ export const DAYS = 14;
 export const ZOOMS = [14, 7, 4, 2, 1];
 
 /** @type {import("./vendor/runtime.js").Signal<import("./api.js").Settings>} */
-export const settings = signal({ time_zone: "UTC", dimensions: [], version: "" });
+export const settings = signal({ time_zone: "UTC", dimensions: [], version: "", changes_max: 0 });
 export const clock = computed(() => clockOf(settings.value.time_zone));
 /** Moves on while the page is open, so that closing times pass. */
 export const now = signal(Date.now());
@@ -58,6 +58,17 @@ export function toggled(set, item) {
 export function zoomBy(step) {
   const index = ZOOMS.indexOf(zoom.value) + step;
   zoom.value = ZOOMS[Math.max(0, Math.min(ZOOMS.length - 1, index))];
+}
+
+/**
+ * Shows a pool in the grid.
+ * @param {import("./api.js").Pool} pool
+ */
+export function showPool(pool) {
+  const { day } = clock.value.local(Date.parse(pool.starts_at));
+  if (!days.value.includes(day)) from.value = day;
+  opened.value = pool.name;
+  view.value = "grid";
 }
 
 function readAddress() {

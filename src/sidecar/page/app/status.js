@@ -1,9 +1,9 @@
 // Below the grid: what the pointer or the keyboard is on, and what the marks mean. In place of the grid: why it is empty.
-import { html, signal } from "./vendor/runtime.js";
-import { listPools } from "./api.js";
+import { html, useEffect, useState } from "./vendor/runtime.js";
+import { isAbort, listPools } from "./api.js";
 import { wordsOf } from "./cell.js";
 import { count, effectOf, instantOf, loadIn, marksOf, number } from "./figures.js";
-import { active, hovered, layout } from "./grid.js";
+import { active, focusGrid, hovered, layout } from "./grid.js";
 import { load, loading, watched } from "./inventory.js";
 import { GRID_POOLS_MAX } from "./limits.js";
 import { clock, days, filter, from, moment, now } from "./state.js";
@@ -49,7 +49,7 @@ export function StatusBar() {
         ${name
           ? html`<${PoolLine} name=${name} />`
           : html`<span class="dim">${count(layout.value.poolCount, "pool")}${busy ? `, loading ${number(loaded)}…` : ""}</span>`}
-        ${more && html`<b class="words">Only the first ${number(GRID_POOLS_MAX)} pools are shown</b>`}
+        ${more && html`<b class="words">Only the first ${number(GRID_POOLS_MAX)} pools by name are shown: there are more in these two weeks</b>`}
       </div>
       <div class="legend" aria-hidden="true">
         ${LEGEND.map(([mark, text]) => html`<span key=${mark}><i class="swatch ${mark}"></i>${text}</span>`)}
@@ -58,19 +58,56 @@ export function StatusBar() {
   `;
 }
 
-/** From when to when there are pools at all, once somebody asked. */
-const known = signal(/** @type {{ first: string, last: string } | "none" | "looking" | null} */ (null));
+/** @typedef {{ first: string, last: string } | "none" | "looking" | "unknown"} Known from when to when there are pools at all */
 
-async function findDays() {
-  known.value = "looking";
-  try {
-    const { pools } = await listPools({});
-    const starts = pools.map((pool) => Date.parse(pool.starts_at)).sort((a, b) => a - b);
-    const day = (/** @type {number} */ instant) => clock.value.local(instant).day;
-    known.value = starts.length ? { first: day(starts[0]), last: day(starts[starts.length - 1]) } : "none";
-  } catch {
-    known.value = null;
+/**
+ * @param {AbortSignal} signal
+ * @returns {Promise<Known>}
+ */
+async function findDays(signal) {
+  const { pools } = await listPools({}, { signal });
+  const starts = pools.map((pool) => Date.parse(pool.starts_at)).sort((a, b) => a - b);
+  const day = (/** @type {number} */ instant) => clock.value.local(instant).day;
+  return starts.length ? { first: day(starts[0]), last: day(starts[starts.length - 1]) } : "none";
+}
+
+function datesText() {
+  const [first, last] = [days.value[0], days.value[days.value.length - 1]];
+  return `${dayAndMonth(first)} to ${dayAndMonth(last)} ${last.slice(0, 4)}`;
+}
+
+function NoPools() {
+  const [known, setKnown] = useState(/** @type {Known} */ ("looking"));
+  const past = moment.value !== null;
+  useEffect(() => {
+    if (past) return;
+    const controller = new AbortController();
+    findDays(controller.signal).then(setKnown, (error) => isAbort(error) || setKnown("unknown"));
+    return () => controller.abort();
+  }, [past]);
+
+  /** @param {string} day */
+  function go(day) {
+    from.value = day;
+    focusGrid();
   }
+  if (past) return html`<div class="empty"><h2>There were no pools from ${datesText()} then</h2></div>`;
+  return html`
+    <div class="empty">
+      <h2>No pools from ${datesText()}</h2>
+      ${known === "looking" && html`<p>Looking for days with pools…</p>`}
+      ${known === "none" &&
+      html`<p>There are no pools yet. Import a CSV file (button “CSV…”), or run <code>plimsoll pool import FILE</code>.</p>`}
+      ${typeof known === "object" &&
+      html`
+        <p>There are pools from ${dayAndMonth(known.first)} ${known.first.slice(0, 4)} to ${dayAndMonth(known.last)} ${known.last.slice(0, 4)}.</p>
+        <div class="buttons">
+          <button type="button" class="primary" onClick=${() => go(known.first)}>To the first</button>
+          <button type="button" class="primary" onClick=${() => go(mondayOf(known.last))}>To the last</button>
+        </div>
+      `}
+    </div>
+  `;
 }
 
 export function EmptyGrid() {
@@ -88,31 +125,14 @@ export function EmptyGrid() {
   if (busy) {
     return html`<div class="empty"><p>Loading pools${loaded ? ` (${number(loaded)} so far)` : ""}…</p></div>`;
   }
-  const dates = `${dayAndMonth(days.value[0])} to ${dayAndMonth(days.value[days.value.length - 1])} ${days.value[0].slice(0, 4)}`;
   if (filter.value) {
     return html`
       <div class="empty">
         <h2>Nothing fits “${filter.value}”</h2>
-        <p>No zone, kind or pool from ${dates} has these words.</p>
+        <p>No zone, kind or pool from ${datesText()} has these words.</p>
         <button type="button" onClick=${() => (filter.value = "")}>Show all</button>
       </div>
     `;
   }
-  const found = known.value;
-  return html`
-    <div class="empty">
-      <h2>${moment.value === null ? "No" : "There were no"} pools from ${dates}${moment.value === null ? "" : " then"}</h2>
-      ${found === null && moment.value === null && html`<button type="button" class="primary" onClick=${findDays}>Find days with pools</button>`}
-      ${found === "looking" && html`<p>Looking…</p>`}
-      ${found === "none" &&
-      html`<p>There are no pools yet. Import a CSV file (button “CSV…”), or run <code>plimsoll pool import FILE</code>.</p>`}
-      ${found !== null &&
-      typeof found === "object" &&
-      html`
-        <p>There are pools from ${dayAndMonth(found.first)} ${found.first.slice(0, 4)} to ${dayAndMonth(found.last)} ${found.last.slice(0, 4)}.</p>
-        <button type="button" class="primary" onClick=${() => (from.value = found.first)}>To the first</button>
-        <button type="button" onClick=${() => (from.value = mondayOf(found.last))}>To the last</button>
-      `}
-    </div>
-  `;
+  return html`<${NoPools} />`;
 }

@@ -1,5 +1,5 @@
 // Server-sent events, read by fetch: so that the lag in the comments is seen, and a last event's id can be sent.
-import { query } from "./api.js";
+import { Problem, query } from "./api.js";
 
 /**
  * @typedef {object} StreamOptions
@@ -14,7 +14,7 @@ import { query } from "./api.js";
  */
 
 /**
- * Gathers the lines of a stream into events and comments.
+ * Gathers the lines of a stream into events and comments. A problem that ends the stream is thrown.
  * @param {Pick<StreamOptions, "event" | "position" | "caughtUp" | "comment">} take
  */
 export function parser({ event, position, caughtUp, comment }) {
@@ -27,6 +27,10 @@ export function parser({ event, position, caughtUp, comment }) {
   /** @param {string} line */
   function line(line) {
     if (line === "") {
+      if (name === "problem") {
+        const document = JSON.parse(data.join("\n"));
+        throw new Problem(document.status, document);
+      }
       if (name === "caught_up") caughtUp?.();
       else if (data.length) event(JSON.parse(data.join("\n")));
       if (id) position?.(id);
@@ -60,7 +64,7 @@ export async function readStream({ filters = {}, lastEventId, signal, opened, ..
     signal,
     cache: "no-store",
   });
-  if (!response.ok || !response.body) throw new Error(`The stream of events answered ${response.status}.`);
+  if (!response.ok || !response.body) throw new Problem(response.status, await response.json().catch(() => ({})));
   opened?.();
   const parse = parser(take);
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();

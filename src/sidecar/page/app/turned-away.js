@@ -5,7 +5,7 @@ import { readPast } from "./feed.js";
 import { count, effectOf, loadOf, number, TIGHTEST, unitsText } from "./figures.js";
 import { pools } from "./inventory.js";
 import { serverNow } from "./server-clock.js";
-import { clock, from, opened, view } from "./state.js";
+import { clock, showPool } from "./state.js";
 
 /** @typedef {import("./api.js").Pool} Pool */
 /** @typedef {import("./api.js").PoolEvent} PoolEvent */
@@ -38,16 +38,6 @@ export function refusedByPool(events) {
     found.set(event.pool, sum);
   }
   return [...found.values()].sort((a, b) => b.refusals - a.refusals || (a.pool < b.pool ? -1 : 1));
-}
-
-/**
- * Shows a pool in the grid.
- * @param {Pool} pool
- */
-function show(pool) {
-  from.value = clock.value.local(Date.parse(pool.starts_at)).day;
-  opened.value = pool.name;
-  view.value = "grid";
 }
 
 export function TurnedAway() {
@@ -110,7 +100,7 @@ export function TurnedAway() {
               return html`
                 <tr key=${row.pool}>
                   <td>
-                    ${pool ? html`<button type="button" class="link" title="Show it in the grid" onClick=${() => show(pool)}>${pool.zone} ${pool.kind}</button>` : row.pool}
+                    ${pool ? html`<button type="button" class="link" title="Show it in the grid" onClick=${() => showPool(pool)}>${pool.zone} ${pool.kind}</button>` : row.pool}
                   </td>
                   <td>${pool && clock.value.short(Date.parse(pool.starts_at))}</td>
                   <td class="number"><b>${number(row.refusals)}</b></td>

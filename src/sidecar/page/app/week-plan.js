@@ -24,6 +24,7 @@ import { addDays, daysBetween } from "./times.js";
  * @property {{ source: Pool, pool: Pool, patch: Patch }[]} changes
  * @property {{ source: Pool, name: string, definition: Omit<Definition, "name"> }[]} creations
  * @property {number} unchanged
+ * @property {string[]} taken names of slots that are not created, since pools of the target have them
  * @property {Pool[]} missing slots of the source that the target lacks and that are not created
  * @property {Pool[]} alone slots of the target without one in the source
  */
@@ -91,8 +92,17 @@ export function planWeek(source, target, { from, to, clock, wanted }) {
     const { day, minute } = clock.local(instant);
     return new Date(clock.instant(addDays(day, distance), minute)).toISOString();
   };
+  /** @param {Pool} pool */
+  const windowOf = (pool) => {
+    const [starts, ends] = [pool.starts_at, pool.ends_at].map((time) => /** @type {string} */ (shifted(time)));
+    if (starts < ends) return { starts_at: starts, ends_at: ends };
+    // In an hour that the clocks leave out: the slot keeps its length.
+    const length = Date.parse(pool.ends_at) - Date.parse(pool.starts_at);
+    return { starts_at: starts, ends_at: new Date(Date.parse(starts) + length).toISOString() };
+  };
   /** @type {WeekPlan} */
-  const plan = { changes: [], creations: [], unchanged: 0, missing: [], alone: [] };
+  const plan = { changes: [], creations: [], unchanged: 0, taken: [], missing: [], alone: [] };
+  const names = new Set(target.map(({ name }) => name));
   const there = slots(ofWeek(target, to, clock), to, clock);
   for (const [key, pool] of slots(ofWeek(source, from, clock), from, clock)) {
     const twin = there.get(key);
@@ -103,14 +113,19 @@ export function planWeek(source, target, { from, to, clock, wanted }) {
       else plan.unchanged += 1;
     } else if (wanted.create) {
       const { day } = clock.local(Date.parse(pool.starts_at));
+      const name = copiedName(pool.name, day, addDays(day, distance));
+      if (names.has(name)) {
+        plan.taken.push(name);
+        continue;
+      }
+      names.add(name);
       plan.creations.push({
         source: pool,
-        name: copiedName(pool.name, day, addDays(day, distance)),
+        name,
         definition: {
           zone: pool.zone,
           kind: pool.kind,
-          starts_at: /** @type {string} */ (shifted(pool.starts_at)),
-          ends_at: /** @type {string} */ (shifted(pool.ends_at)),
+          ...windowOf(pool),
           opens_at: shifted(pool.opens_at),
           closes_at: shifted(pool.closes_at),
           coverage: pool.coverage,

@@ -3,11 +3,11 @@ import { html, useEffect, useState } from "./vendor/runtime.js";
 import { changePools, isAbort, listPools, messageOf, Problem } from "./api.js";
 import { count, effectOf, loadOf, number, TIGHTEST, withDefinition } from "./figures.js";
 import { take } from "./inventory.js";
-import { CHANGES_MAX, PREVIEW_ROWS_MAX } from "./limits.js";
+import { GRID_POOLS_MAX, PREVIEW_ROWS_MAX } from "./limits.js";
 import { matcher } from "./layout.js";
 import { Modal, closeDialog } from "./modal.js";
 import { notify } from "./notices.js";
-import { clock, filter, from as firstDay } from "./state.js";
+import { clock, filter, from as firstDay, settings } from "./state.js";
 import { addDays, dayAndMonth, isDay, mondayOf } from "./times.js";
 import { planWeek } from "./week-plan.js";
 
@@ -22,13 +22,17 @@ const CHOICES = /** @type {[keyof Wanted, string][]} */ ([
   ["create", "create slots that are missing"],
 ]);
 
+/** Pools that are named when somebody asks. */
+const NAMED = 40;
+
 /**
  * @param {string} monday
  * @param {AbortSignal} signal
  */
 async function readWeek(monday, signal) {
   const [start, end] = [monday, addDays(monday, 7)].map((day) => clock.value.rfc3339(clock.value.instant(day, 0)));
-  const { pools } = await listPools({ from: start, to: end }, { signal });
+  const { pools, more } = await listPools({ from: start, to: end }, { signal });
+  if (more) throw new Error(`The week of ${dayAndMonth(monday)} has more than ${number(GRID_POOLS_MAX)} slots: use \`plimsoll pool export\` and \`import\`.`);
   return pools.filter(matcher(filter.value));
 }
 
@@ -79,6 +83,10 @@ export function WeekDialog() {
     return () => controller.abort();
   }, [from, to, round]);
 
+  const chosen = (/** @type {(monday: string) => void} */ set) => (/** @type {string} */ monday) => {
+    setFailure("");
+    set(monday);
+  };
   const plan = weeks && from !== to ? planWeek(weeks.source, weeks.target, { from, to, clock: clock.value, wanted }) : null;
   const total = plan ? plan.changes.length + plan.creations.length : 0;
   const overs = (plan?.changes ?? []).filter(
@@ -101,7 +109,11 @@ export function WeekDialog() {
     } catch (error) {
       if (error instanceof Problem && error.changedMeanwhile) {
         const [first] = error.document.conflicts ?? [];
-        setFailure(`Nothing was copied: somebody else changed ${first?.pool ?? "a slot"} meanwhile. The preview shows the slots as they are now.`);
+        setFailure(
+          plan.creations.some(({ name }) => name === first?.pool)
+            ? `Nothing was copied: there is a pool ${first.pool} already, in another week or made meanwhile. Copy without it by a filter, or without missing slots.`
+            : `Nothing was copied: somebody else changed ${first?.pool ?? "a slot"} meanwhile. The preview shows the slots as they are now.`,
+        );
         setRound(round + 1);
       } else {
         setFailure(messageOf(error));
@@ -112,8 +124,8 @@ export function WeekDialog() {
   return html`
     <${Modal} title="Copy a week onto another" wide>
       <div class="choices">
-        <${WeekChoice} label="from the week of" monday=${from} change=${setFrom} />
-        <${WeekChoice} label="onto the week of" monday=${to} change=${setTo} />
+        <${WeekChoice} label="from the week of" monday=${from} change=${chosen(setFrom)} />
+        <${WeekChoice} label="onto the week of" monday=${to} change=${chosen(setTo)} />
       </div>
       <div class="choices">
         ${CHOICES.map(
@@ -134,6 +146,10 @@ export function WeekDialog() {
         <p aria-live="polite">
           <b>${number(plan.changes.length)}</b> changed, <b>${number(plan.creations.length)}</b> created, ${number(plan.unchanged)} equal.
           ${plan.missing.length > 0 && ` ${number(plan.missing.length)} are missing there.`}
+          ${plan.taken.length > 0 &&
+          html` <b class="over" title=${plan.taken.slice(0, NAMED).join(" ")}
+            >${number(plan.taken.length)} cannot be created: pools of their names are there at other times, as ${plan.taken[0]}.</b
+          >`}
           ${plan.alone.length > 0 && ` ${number(plan.alone.length)} of the other week have no source and stay as they are.`}
           ${overs > 0 && html` <b class="over">${number(overs)} would be over their limit.</b>`}
         </p>
@@ -166,11 +182,11 @@ export function WeekDialog() {
           </tbody>
         </table></div>
         ${total > PREVIEW_ROWS_MAX && html`<p class="dim">and ${number(total - PREVIEW_ROWS_MAX)} more</p>`}
-        ${total > CHANGES_MAX &&
-        html`<p class="wrong">At most ${number(CHANGES_MAX)} slots are copied at once: filter the grid by zone or kind, and copy in parts.</p>`}
+        ${total > settings.value.changes_max &&
+        html`<p class="wrong">At most ${number(settings.value.changes_max)} slots are copied at once: filter the grid by zone or kind, and copy in parts.</p>`}
       `}
       <div class="buttons">
-        <button type="button" class="primary" disabled=${busy || total === 0 || total > CHANGES_MAX} onClick=${apply}>
+        <button type="button" class="primary" disabled=${busy || total === 0 || total > settings.value.changes_max} onClick=${apply}>
           ${total ? `Copy onto ${count(total, "slot")}` : "Copy"}
         </button>
         <button type="button" onClick=${closeDialog}>Cancel</button>

@@ -87,6 +87,25 @@ test("after the server was killed the page comes back by itself, with what chang
   await done();
 });
 
+test("a server on other data is followed too", async () => {
+  let other = await serve();
+  await importTown(other);
+  const { page, done } = await look(other, { expected: /Failed to load resource|net::ERR|INCOMPLETE/ });
+  await cell(page, busy).waitFor();
+  await page.locator(".connection.live").waitFor();
+  await other.stop();
+  other = await serve({ engine: other.engine, http: other.origin.replace("http://", "") });
+  await importTown(other, { zones: [["elsewhere", "555"]] });
+  const name = nameOf("elsewhere", "delivery", tomorrow, 8);
+  await cell(page, name).waitFor({ timeout: 30_000 });
+  await page.locator(".connection.live").waitFor();
+  assert.equal(await cell(page, busy).count(), 0);
+  await reserve(other, name, { orders: 4 });
+  await until(() => cell(page, name).getAttribute("aria-label"), (label) => /4 confirmed/.test(label ?? ""), "the cell");
+  await done();
+  await other.stop();
+});
+
 test("the keyboard moves, selects and opens", async () => {
   const { page, done } = await look(server);
   await cell(page, busy).waitFor();
@@ -121,7 +140,7 @@ test("the keyboard moves, selects and opens", async () => {
 test("where there are no pools, the page says so and leads to some", async () => {
   const { page, shot, done } = await look(server, { path: "/#/grid?from=2031-01-01" });
   await page.getByText("No pools from 1 Jan").waitFor();
-  await page.getByRole("button", { name: "Find days with pools" }).click();
+  await page.getByRole("button", { name: "To the first" }).waitFor();
   await shot("grid-empty");
   await page.getByRole("button", { name: "To the first" }).click();
   await cell(page, busy).waitFor();

@@ -19,21 +19,25 @@ export const hasBookings = existsSync(join(bookings, "resort-pools.csv"));
 /**
  * @typedef {object} Server
  * @property {string} engine address
- * @property {string} origin of HTTP
+ * @property {string} origin of HTTP, where the page is
+ * @property {string} callers of the HTTP that callers get; another one only with an address for administration
  * @property {string} data
  * @property {() => Promise<void>} kill as power loss would
  * @property {() => Promise<void>} stop
  */
 
 /**
- * @param {{ data?: string, engine?: string, http?: string, dimensions?: string, timeZone?: string }} [options]
+ * @param {{ data?: string, engine?: string, http?: string, admin?: string, dimensions?: string, timeZone?: string }} [options]
  * @returns {Promise<Server>}
  */
-export async function serve({ data, engine = "127.0.0.1:0", http = "127.0.0.1:0", dimensions = "orders,items", timeZone = "Europe/Vienna" } = {}) {
+export async function serve({ data, engine = "127.0.0.1:0", http = "127.0.0.1:0", admin, dimensions = "orders,items", timeZone = "Europe/Vienna" } = {}) {
   const directory = data ?? join(mkdtempSync(join(tmpdir(), "plimsoll-page-")), "data");
   const child = spawn(
     program,
-    ["serve", "--data", directory, "--dimensions", dimensions, "--cores", "1", "--listen", engine, "--http", http, "--time-zone", timeZone],
+    [
+      ...["serve", "--data", directory, "--dimensions", dimensions, "--cores", "1", "--listen", engine, "--http", http],
+      ...["--time-zone", timeZone, ...(admin ? ["--admin", admin] : [])],
+    ],
     { stdio: ["ignore", "pipe", "pipe"] },
   );
   let log = "";
@@ -44,7 +48,7 @@ export async function serve({ data, engine = "127.0.0.1:0", http = "127.0.0.1:0"
     const timer = setTimeout(() => reject(new Error(`not ready within ${READY_MS} ms: ${log}`)), READY_MS);
     child.stdout.on("data", (chunk) => {
       text += chunk;
-      const found = /^ready engine=(\S+) http=(\S+)$/m.exec(text);
+      const found = /^ready engine=(\S+) http=(\S+)(?: admin=(\S+))?$/m.exec(text);
       if (!found) return;
       clearTimeout(timer);
       resolve(found);
@@ -53,7 +57,8 @@ export async function serve({ data, engine = "127.0.0.1:0", http = "127.0.0.1:0"
   });
   return {
     engine: ready[1],
-    origin: `http://${ready[2]}`,
+    origin: `http://${ready[3] ?? ready[2]}`,
+    callers: `http://${ready[2]}`,
     data: directory,
     async kill() {
       child.kill("SIGKILL");

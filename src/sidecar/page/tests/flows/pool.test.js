@@ -104,6 +104,46 @@ test("an edit that the stream has not told of is refused by its version", async 
   await done();
 });
 
+test("what is edited and not saved stays while the planner looks elsewhere, and typing on is no shortcut", async () => {
+  const { page, done } = await look(server);
+  const pool = nameOf("north", "delivery", tomorrow, 8);
+  const drawer = page.getByRole("complementary");
+  await cell(page, pool).click();
+  await drawer.getByLabel("limit of orders").fill("2");
+  await call(server, "PATCH", `/v1/pools/${pool}`, { limits: { items: 290 } });
+  await drawer.getByText("Somebody else changed this pool while you were editing").waitFor();
+  await page.keyboard.type("4");
+  await drawer.getByRole("tab", { name: "history" }).click();
+  await cell(page, name).click();
+  await page.getByRole("link", { name: "Health" }).click();
+  await page.getByRole("button", { name: "1 not saved" }).click();
+  await drawer.getByRole("tab", { name: "limits" }).click();
+  assert.equal(await drawer.getByLabel("limit of orders").inputValue(), "24");
+  await drawer.getByRole("button", { name: "Put my changes on top of theirs" }).click();
+  // The planner's own change beside it is no conflict.
+  await drawer.getByRole("button", { name: "Close for sale" }).click();
+  await drawer.getByRole("button", { name: "Open for sale" }).waitFor();
+  await drawer.getByRole("button", { name: "Save" }).click();
+  await page.getByText("Saved.").waitFor();
+  const { limits, state } = await stored(pool);
+  assert.deepEqual([limits, state], [{ orders: 24, items: 290 }, "closed"]);
+  assert.equal(await page.getByRole("button", { name: "not saved" }).count(), 0);
+  await done();
+});
+
+test("a pool outside of the grid's days is edited too", async () => {
+  const pool = nameOf("lakes", "delivery", tomorrow, 8);
+  const { page, done } = await look(server, { path: `/#/grid?from=2031-01-01&pool=${pool}` });
+  const drawer = page.getByRole("complementary");
+  for (const limit of ["21", "22"]) {
+    await drawer.getByLabel("limit of orders").fill(limit);
+    await drawer.getByRole("button", { name: "Save" }).click();
+    await until(async () => (await stored(pool)).limits.orders, (orders) => orders === Number(limit), "the limit");
+    await drawer.getByText(`of ${limit}`).waitFor();
+  }
+  await done();
+});
+
 test("the history tells who, when and what", async () => {
   const { page, shot, done } = await look(server);
   await cell(page, name).click();

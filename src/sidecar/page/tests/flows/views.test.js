@@ -105,6 +105,32 @@ test("every view can be read in both schemes and on a wide screen, and has names
   }
 });
 
+test("with an address for administration the page is there, and callers do not see it", async () => {
+  const split = await serve({ admin: "127.0.0.1:0" });
+  assert.notEqual(split.origin, split.callers);
+  await importTown(split);
+  for (const path of ["/", "/page/main.js", "/v1/pools", "/v1/events", "/v1/health"]) {
+    assert.equal((await fetch(split.callers + path)).status, 404, path);
+  }
+  const { page, done } = await look(split);
+  await page.locator(".connection.live").waitFor();
+  await cell(page, full).click();
+  const drawer = page.getByRole("complementary");
+  await drawer.getByLabel("limit of orders").fill("7");
+  await drawer.getByRole("button", { name: "Save" }).click();
+  await page.getByText("Saved.").waitFor();
+  await reserve({ ...split, origin: split.callers }, full, { orders: 7 });
+  await until(() => cell(page, full).getAttribute("aria-label"), (label) => /7 confirmed.* of 7 orders, full/.test(label ?? ""), "the sale");
+  for (const view of ["customer", "turned-away", "health"]) {
+    await page.goto(`${split.origin}/#/${view}`);
+    await page.locator(`main.view-${view} h1`).waitFor();
+  }
+  await page.locator(".chart").first().waitFor();
+  assert.equal(await page.getByRole("alert").count(), 0);
+  await done();
+  await split.stop();
+});
+
 test("the real bookings of a hotel, as live traffic", { skip: hasBookings ? false : "../shared/data is not there" }, async () => {
   const hotel = await serve({ dimensions: "rooms,guests", timeZone: "Europe/Lisbon" });
   run(hotel, "pool", "import", join(bookings, "resort-pools.csv"));

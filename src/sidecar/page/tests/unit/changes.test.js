@@ -83,6 +83,22 @@ test("only what is wanted is copied, and what has no partner is told", () => {
   assert.deepEqual([plan.creations.length, plan.missing.length, plan.alone.length, plan.unchanged], [0, 1, 1, 0]);
 });
 
+test("a slot that was moved there is not created again, and holds nothing up", () => {
+  const source = [morning("2026-11-30"), morning("2026-12-01")];
+  const target = [morning("2026-12-07", { starts_at: "2026-12-07T07:30:00.000Z" })];
+  const plan = planWeek(source, target, { from: "2026-11-30", to: "2026-12-07", clock, wanted: all });
+  assert.deepEqual(plan.taken, ["centre:delivery:2026-12-07T08"]);
+  assert.deepEqual(plan.creations.map(({ name }) => name), ["centre:delivery:2026-12-08T08"]);
+});
+
+test("a slot in the hour that the clocks leave out keeps its length", () => {
+  const [starts_at, ends_at] = [120, 180].map((minute) => new Date(clock.instant("2027-03-21", minute)).toISOString());
+  const source = [morning("2027-03-21", { starts_at, ends_at })];
+  const plan = planWeek(source, [], { from: "2027-03-15", to: "2027-03-22", clock, wanted: all });
+  const { definition } = plan.creations[0];
+  assert.deepEqual([definition.starts_at, definition.ends_at], ["2027-03-28T01:00:00.000Z", "2027-03-28T02:00:00.000Z"]);
+});
+
 test("the name of a copy", () => {
   assert.equal(copiedName("a:2026-11-30T08", "2026-11-30", "2026-12-07"), "a:2026-12-07T08");
   assert.equal(copiedName("a-20261130", "2026-11-30", "2026-12-07"), "a-20261207");

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { csvText, parseCsv } from "../../app/csv.js";
+import { csvText, decodeSheet, parseCsv } from "../../app/csv.js";
 import { customersCsv } from "../../app/customers.js";
 import { changesOf, poolsCsv } from "../../app/pool-file.js";
 import { clockOf } from "../../app/times.js";
@@ -20,6 +20,12 @@ test("CSV as spreadsheets write it", () => {
   check("", []);
   check('"a', [[1, "a"]]);
   check("a,b\n,\n", [[1, "a", "b"]]);
+});
+
+test("a file is UTF-8, or what spreadsheets write otherwise", () => {
+  const bytes = (/** @type {number[]} */ ...values) => Uint8Array.from(values).buffer;
+  assert.equal(decodeSheet(bytes(0x53, 0xc3, 0xbc, 0x64)), "Süd");
+  assert.equal(decodeSheet(bytes(0x53, 0xfc, 0x64)), "Süd");
 });
 
 test("what was written is read again", () => {
@@ -64,10 +70,12 @@ test("what an edited sheet would change", () => {
 
 test("the list of customers", () => {
   const reservation = { pool: "p", units: { orders: 1 }, state: /** @type {const} */ ("confirmed"), expires_at: null, created_at: "2026-11-30T07:00:00Z" };
-  const text = customersCsv([{ ...reservation, reservation: "R1", reference: 'a,"b"' }, { ...reservation, reservation: "R2", reference: null }], ["orders", "items"]);
+  const text = customersCsv([{ ...reservation, reservation: "R1", reference: 'a,"b"' }, { ...reservation, reservation: "R2", reference: null }, { ...reservation, reservation: "R3", reference: "=1+1" }], ["orders", "items"]);
   assert.deepEqual(parseCsv(text).map(({ cells }) => cells.slice(0, 5)), [
     ["reference", "reservation", "state", "orders", "items"],
     ['a,"b"', "R1", "confirmed", "1", "0"],
     ["", "R2", "confirmed", "1", "0"],
+    // No formula.
+    ["'=1+1", "R3", "confirmed", "1", "0"],
   ]);
 });

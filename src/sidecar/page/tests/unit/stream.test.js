@@ -32,6 +32,11 @@ test("a stream in pieces of any length tells the same", () => {
   for (let cut = 1; cut < text.length; cut += 7) assert.deepEqual(told([text.slice(0, cut), text.slice(cut)]), expected);
 });
 
+test("a problem ends a stream, and is no event", () => {
+  const text = 'event: problem\ndata: {"status":503,"detail":"the engine is gone"}\n\n';
+  assert.throws(() => told([text]), { status: 503, message: "the engine is gone" });
+});
+
 test("half an event at the end of a stream is not told", () => {
   assert.deepEqual(told(['id: c1\ndata: {"pool":"a"}\n']), []);
 });
