@@ -70,7 +70,7 @@ pub(crate) async fn import(
     Query(parameters): Query<ImportParameters>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let form = match media_type(request.headers()) {
+    let form = match &*media_type(request.headers()) {
         "text/csv" => FileForm::Csv,
         "application/x-ndjson" | "application/ndjson" | "application/jsonl" => FileForm::Ndjson,
         other => return Err(wrong_media_type(other, "text/csv or application/x-ndjson")),

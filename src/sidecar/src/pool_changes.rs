@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use plimsoll_client::protocol::VERSION_ABSENT;
@@ -16,17 +16,19 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::app::Context;
-use crate::conditions::Conditions;
+use crate::conditions::{self, Conditions};
 use crate::definition::{DefinitionBody, DefinitionPatch};
 use crate::json_body::{JsonBody, invalid_in, reply};
 use crate::limits::CHANGE_COUNT_MAX;
+use crate::path::Path;
 use crate::pointer;
 use crate::pool_edits;
 use crate::pools;
 use crate::problem::{FieldError, Problem};
 use crate::problem_kind::ProblemKind;
-use crate::problem_responses::{BodyProblems, ChangeProblems, Changed, EngineProblems, PoolMissing};
+use crate::problem_responses::{BodyProblems, ChangeProblems, Changed, EngineProblems, PoolMissing, QueryProblems};
 use crate::putting::{check_all, put_all};
+use crate::query::NoQuery;
 use crate::values::PoolName;
 
 /// Changes of different pools.
@@ -94,10 +96,10 @@ pub(crate) async fn change(
 ) -> Result<Response, Problem> {
     let client = context.app.engine.client()?;
     let dimensions = client.dimensions();
-    let conditions = check(&body.changes, &dimensions).map_err(|errors| invalid_in(&bytes, errors))?;
+    let asked = check(&body.changes, &dimensions).map_err(|errors| invalid_in(&bytes, errors))?;
     let names: Vec<&str> = body.changes.iter().map(|change| change.pool.0.as_str()).collect();
     let standing = named(&client, &names).await?;
-    let are_held: Vec<bool> = conditions
+    let are_held: Vec<bool> = asked
         .iter()
         .zip(&standing)
         .map(|(asked, pool)| asked.hold(pool.as_ref()))
@@ -190,7 +192,7 @@ fn check(changes: &[ChangeBody], dimensions: &[String]) -> Result<Vec<Conditions
         errors.extend(patch.err().into_iter().chain(definition.err()).flatten());
         match Conditions::of_texts(change.if_match.as_deref(), change.if_none_match.as_deref()) {
             Ok(asked) => conditions.push(asked),
-            Err(detail) => errors.push(error(place, detail.to_owned())),
+            Err(field) => errors.push(error(pointer::to(&place, field), conditions::EXPECTED.to_owned())),
         }
     }
     if errors.is_empty() { Ok(conditions) } else { Err(errors) }
@@ -344,20 +346,20 @@ pub(crate) mod a_pool_of_this_name {
 
     use super::{
         BodyProblems, ChangeProblems, Changed, Context, DefinitionBody, DefinitionPatch, EngineProblems, HeaderMap,
-        JsonBody, Path, PoolMissing, Problem, Response, State, pool_edits, pools,
+        JsonBody, NoQuery, Path, PoolMissing, Problem, QueryProblems, Response, State, pool_edits, pools,
     };
 
-    fn name() -> Path<String> {
+    fn name() -> Path {
         Path("changes".to_owned())
     }
 
     /// Show the pool that has this name.
     #[utoipa::path(
         get, path = "/v1/pools/changes", operation_id = "get_pool_changes", tag = "pools",
-        responses((status = 200, description = "The pool now", body = PoolForm), PoolMissing, EngineProblems),
+        responses((status = 200, description = "The pool now", body = PoolForm), PoolMissing, QueryProblems, EngineProblems),
     )]
-    pub(crate) async fn get(context: State<Context>) -> Result<Response, Problem> {
-        pools::get(context, name()).await
+    pub(crate) async fn get(context: State<Context>, no_query: NoQuery) -> Result<Response, Problem> {
+        pools::get(context, name(), no_query).await
     }
 
     /// Create the pool that has this name, or change it to this definition.
@@ -410,6 +412,9 @@ mod tests {
             "/changes/1/pool",
         );
         check_wrong(r#"[{"pool": "a"}]"#, "/changes/0");
-        check_wrong(r#"[{"pool": "a", "patch": {}, "if_match": "\"a"}]"#, "/changes/0");
+        check_wrong(
+            r#"[{"pool": "a", "patch": {}, "if_match": "\"a"}]"#,
+            "/changes/0/if_match",
+        );
     }
 }
