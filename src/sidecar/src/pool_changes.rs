@@ -10,7 +10,7 @@ use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use plimsoll_client::protocol::VERSION_ABSENT;
-use plimsoll_client::{Change, Client, Pool, PoolDefinition, PutResult, Refusal, Status};
+use plimsoll_client::{Applied, Change, Client, Pool, PoolDefinition, PutResult, Refusal, Status};
 use plimsoll_form::{PoolForm, etag_of};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -27,7 +27,7 @@ use crate::pools;
 use crate::problem::{FieldError, Problem};
 use crate::problem_kind::ProblemKind;
 use crate::problem_responses::{BodyProblems, ChangeProblems, Changed, EngineProblems, PoolMissing, QueryProblems};
-use crate::putting::{check_all, put_all};
+use crate::putting::{check_all, put_all, to_its_end, unknown};
 use crate::query::NoQuery;
 use crate::values::PoolName;
 
@@ -83,6 +83,10 @@ struct Conflict<'a> {
 /// Change several pools: all or none.
 ///
 /// Up to 1,000 changes of different pools, each under its own ETag. 412 names in `conflicts` all that were changed meanwhile, and nothing is done.
+///
+/// They are checked together, and then made one after another, each on the core that owns its pool. Whoever reads meanwhile may see some of them made. When one
+/// cannot be made after all, the others are taken back; a pool that was created stays, and so does what a crash came between. Then it is 500
+/// `partly-applied`, with the names in `pools`: read those, and send again what is missing.
 #[utoipa::path(
     post, path = "/v1/pools/changes", operation_id = "change_pools", tag = "pools", request_body = ChangesBody,
     responses(
@@ -111,7 +115,9 @@ pub(crate) async fn change(
     let mut results = check_all(&client, &definitions).await?;
     judge(&client, &names, &results, &dimensions).await?;
     if !body.dry_run {
-        results = put(&client, &names, &definitions, &standing, &dimensions).await?;
+        let (client, dimensions) = (client.clone(), dimensions.clone());
+        let (definitions, standing) = (definitions.clone(), standing.clone());
+        results = to_its_end(async move { put(&client, &definitions, &standing, &dimensions).await }).await?;
     }
     let pools = match body.dry_run {
         false => named(&client, &names).await?,
@@ -235,7 +241,6 @@ fn definitions(
 /// Puts the definitions; those of pools that exist first, since these can be taken back.
 async fn put(
     client: &Client,
-    names: &[&str],
     definitions: &[PoolDefinition],
     standing: &[Option<Pool>],
     dimensions: &[String],
@@ -249,10 +254,15 @@ async fn put(
         if part_definitions.is_empty() {
             continue;
         }
-        let results = put_all(client, &part_definitions).await?;
+        let results = match put_all(client, &part_definitions).await {
+            Err(problem) if done.is_empty() => return Err(problem),
+            // What was put before is taken back all the same.
+            Err(_) => vec![unknown(); part.len()],
+            Ok(results) => results,
+        };
         done.extend(part.iter().copied().zip(results));
         if done.iter().any(|(_, result)| !result.status.is_ok()) {
-            return Err(taken_back(client, names, standing, &done, dimensions).await);
+            return Err(taken_back(client, definitions, standing, &done, dimensions).await);
         }
     }
     done.sort_unstable_by_key(|(index, _)| *index);
@@ -262,7 +272,7 @@ async fn put(
 /// Takes back what was put, and says why.
 async fn taken_back(
     client: &Client,
-    names: &[&str],
+    definitions: &[PoolDefinition],
     standing: &[Option<Pool>],
     done: &[(usize, PutResult)],
     dimensions: &[String],
@@ -276,7 +286,8 @@ async fn taken_back(
                 ..pool.definition.clone()
             }),
             // A pool that is there stays there.
-            (Change::Created, _) => stay.push(names[*index]),
+            (Change::Created, _) => stay.push(&definitions[*index].name),
+            _ if result.status.applied() == Applied::Unknown => stay.push(&definitions[*index].name),
             _ => {}
         }
     }
@@ -291,11 +302,15 @@ async fn taken_back(
         Err(_) => stay.extend(earlier.iter().map(|definition| definition.name.as_str())),
     }
     if !stay.is_empty() {
-        let detail = "another change came between, and not all that had been changed could be taken back";
+        let detail =
+            "not all of the changes could be made, and not all that were made, or may have been, could be taken back";
         return Problem::new(ProblemKind::PartlyApplied, detail).with("pools", stay);
     }
     let results: Vec<PutResult> = done.iter().map(|(_, result)| *result).collect();
-    let names: Vec<&str> = done.iter().map(|(index, _)| names[*index]).collect();
+    let names: Vec<&str> = done
+        .iter()
+        .map(|(index, _)| definitions[*index].name.as_str())
+        .collect();
     match judge(client, &names, &results, dimensions).await {
         Err(problem) => problem,
         Ok(()) => Problem::new(ProblemKind::Internal, "the engine refused a change without a reason"),
