@@ -22,9 +22,7 @@ pub use by_dimension::{ByDimension, by_name};
 pub use csv_rows::{CsvRow, CsvRows};
 pub use event::{AfterForm, EventForm, after_form};
 pub use file_errors::{FileError, FileErrors};
-pub use pool::{
-    DefinitionForm, PoolForm, PoolMode, PoolState, csv_header, csv_row, etag_of, mode_of, overbook_of, state_of,
-};
+pub use pool::{DefinitionForm, PoolForm, PoolMode, PoolState, csv_header, csv_row, etag_of, mode_of, state_of};
 pub use pool_file::{FileForm, PoolRow, broken_name_rule, read_pools, wire_form, without_byte_order_mark};
 pub use reservation::{ReservationForm, ReservationState};
 pub use rules::{BrokenRule, broken_definition_rules};

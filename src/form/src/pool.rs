@@ -13,36 +13,10 @@ use crate::time::format_time;
 pub struct PoolForm<'a> {
     /// Its name.
     pub name: &'a str,
-    /// Where it applies.
-    pub zone: &'a str,
-    /// What sort of capacity it is.
-    pub kind: &'a str,
-    /// From when it is used.
-    #[schema(value_type = String, format = DateTime)]
-    pub starts_at: Option<String>,
-    /// Until when it is used.
-    #[schema(value_type = String, format = DateTime)]
-    pub ends_at: Option<String>,
-    /// From when it sells.
-    #[schema(value_type = String, format = DateTime)]
-    pub opens_at: Option<String>,
-    /// Until when it sells; null: for ever.
-    #[schema(required, format = DateTime)]
-    pub closes_at: Option<String>,
-    /// Prefixes of the locations that it serves.
-    pub coverage: &'a [String],
-    /// Whether the planner lets it sell.
-    #[schema(value_type = PoolState)]
-    pub state: &'static str,
-    /// `shadow`: reserves past the ceiling are recorded too.
-    #[schema(value_type = PoolMode)]
-    pub mode: &'static str,
-    /// The limit in each dimension.
-    #[schema(value_type = BTreeMap<String, u32>)]
-    pub limits: ByDimension<'a, u32>,
-    /// The overbooking allowance in each dimension.
-    #[schema(value_type = BTreeMap<String, u32>)]
-    pub overbook: ByDimension<'a, u32>,
+    /// What a planner says of it.
+    #[serde(flatten)]
+    #[schema(value_type = DefinitionForm)]
+    pub definition: DefinitionForm<'a>,
     /// Held units in each dimension.
     #[schema(value_type = BTreeMap<String, i64>)]
     pub held: ByDimension<'a, i64>,
@@ -60,26 +34,9 @@ impl<'a> PoolForm<'a> {
     /// How a pool looks.
     #[must_use]
     pub fn new(pool: &'a Pool, dimensions: &'a [String]) -> PoolForm<'a> {
-        let definition = &pool.definition;
         PoolForm {
-            name: &definition.name,
-            zone: &definition.zone,
-            kind: &definition.kind,
-            starts_at: format_time(definition.starts_at),
-            ends_at: format_time(definition.ends_at),
-            opens_at: format_time(definition.opens_at),
-            closes_at: format_time(definition.closes_at),
-            coverage: &definition.coverage,
-            state: state_of(definition.closed),
-            mode: mode_of(definition.shadow),
-            limits: ByDimension {
-                dimensions,
-                values: definition.limits.clone(),
-            },
-            overbook: ByDimension {
-                dimensions,
-                values: overbook_of(pool, dimensions.len()),
-            },
+            name: &pool.definition.name,
+            definition: DefinitionForm::new(&pool.definition, dimensions),
             held: ByDimension {
                 dimensions,
                 values: pool.held.clone(),
@@ -137,8 +94,6 @@ impl<'a> DefinitionForm<'a> {
     /// How a definition looks.
     #[must_use]
     pub fn new(definition: &'a PoolDefinition, dimensions: &'a [String]) -> DefinitionForm<'a> {
-        let mut overbook = definition.overbook.clone();
-        overbook.resize(dimensions.len(), 0);
         DefinitionForm {
             zone: &definition.zone,
             kind: &definition.kind,
@@ -155,7 +110,7 @@ impl<'a> DefinitionForm<'a> {
             },
             overbook: ByDimension {
                 dimensions,
-                values: overbook,
+                values: overbook_of(definition, dimensions.len()),
             },
         }
     }
@@ -188,11 +143,9 @@ pub fn etag_of(pool: &Pool) -> String {
     format!("\"{:x}-{}\"", pool.id.0, pool.definition.version)
 }
 
-/// A value for each dimension; the wire leaves zeros out.
-/// A value for each dimension; the wire leaves zeros out.
-#[must_use]
-pub fn overbook_of(pool: &Pool, dimension_count: usize) -> Vec<u32> {
-    let mut overbook = pool.definition.overbook.clone();
+/// The allowance in each dimension; the wire leaves zeros out.
+fn overbook_of(definition: &PoolDefinition, dimension_count: usize) -> Vec<u32> {
+    let mut overbook = definition.overbook.clone();
     overbook.resize(dimension_count, 0);
     overbook
 }
@@ -238,7 +191,7 @@ pub fn csv_row(pool: &Pool, dimension_count: usize) -> Vec<String> {
         mode_of(definition.shadow).to_owned(),
     ];
     row.extend(definition.limits.iter().map(ToString::to_string));
-    row.extend(overbook_of(pool, dimension_count).iter().map(ToString::to_string));
+    row.extend(overbook_of(definition, dimension_count).iter().map(ToString::to_string));
     for values in [&pool.held, &pool.confirmed, &pool.remaining()] {
         row.extend(values.iter().map(ToString::to_string));
     }

@@ -27,7 +27,7 @@ pub(crate) struct App {
     pub(crate) draining: watch::Receiver<bool>,
     /// Requests that are being answered.
     pub(crate) requests: AtomicUsize,
-    pub(crate) imports: Semaphore,
+    pub(crate) imports: Arc<Semaphore>,
     pub(crate) sheets: Arc<Semaphore>,
 }
 
@@ -58,7 +58,7 @@ impl App {
             metrics: Metrics::default(),
             draining,
             requests: AtomicUsize::new(0),
-            imports: Semaphore::new(IMPORT_COUNT_MAX),
+            imports: Arc::new(Semaphore::new(IMPORT_COUNT_MAX)),
             sheets: Arc::new(Semaphore::new(SHEET_COUNT_MAX)),
             options,
         })

@@ -1,6 +1,6 @@
 //! Changing a reservation: confirm, release, other units or another deadline.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 use plimsoll_client::{Confirming, Releasing, Reservation, Resize, Resizing};
@@ -11,10 +11,12 @@ use utoipa::ToSchema;
 use crate::app::Context;
 use crate::document::ResizeUnits;
 use crate::json_body::{JsonBody, invalid_in, reply};
+use crate::path::Path;
 use crate::problem::Problem;
 use crate::problem_responses::{
-    BodyProblems, ChangeProblems, Conflicts, EngineProblems, Gone, IdProblems, ReservationMissing,
+    BodyProblems, ChangeProblems, Conflicts, EngineProblems, Gone, IdProblems, QueryProblems, ReservationMissing,
 };
+use crate::query::NoQuery;
 use crate::reservations::{details_of, id_of, outcome_unknown, refused};
 use crate::values::{HoldSeconds, UnitsMap, in_order};
 
@@ -26,10 +28,10 @@ use crate::values::{HoldSeconds, UnitsMap, in_order};
     params(("id" = String, Path, pattern = "^[0-7][0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{25}$", description = "The reservation's id")),
     responses(
         (status = 200, description = "It is confirmed, now or before", body = ReservationForm),
-        IdProblems, ReservationMissing, Conflicts, Gone, EngineProblems, ChangeProblems,
+        IdProblems, QueryProblems, ReservationMissing, Conflicts, Gone, EngineProblems, ChangeProblems,
     ),
 )]
-pub(crate) async fn confirm(State(context): State<Context>, Path(id): Path<String>) -> Result<Response, Problem> {
+pub(crate) async fn confirm(State(context): State<Context>, Path(id): Path, _: NoQuery) -> Result<Response, Problem> {
     let id = id_of(&id)?;
     match context.app.engine.client()?.confirm(id, None).await {
         Ok(Confirming::Confirmed(reservation)) => as_it_is(&context, &reservation).await,
@@ -47,10 +49,10 @@ pub(crate) async fn confirm(State(context): State<Context>, Path(id): Path<Strin
     params(("id" = String, Path, pattern = "^[0-7][0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{25}$", description = "The reservation's id")),
     responses(
         (status = 200, description = "It has ended, now or before", body = ReservationForm),
-        IdProblems, ReservationMissing, EngineProblems, ChangeProblems,
+        IdProblems, QueryProblems, ReservationMissing, EngineProblems, ChangeProblems,
     ),
 )]
-pub(crate) async fn release(State(context): State<Context>, Path(id): Path<String>) -> Result<Response, Problem> {
+pub(crate) async fn release(State(context): State<Context>, Path(id): Path, _: NoQuery) -> Result<Response, Problem> {
     let id = id_of(&id)?;
     match context.app.engine.client()?.release(id, None).await {
         Ok(Releasing::Released(reservation)) => as_it_is(&context, &reservation).await,
@@ -68,11 +70,11 @@ pub(crate) async fn release(State(context): State<Context>, Path(id): Path<Strin
     params(("id" = String, Path, pattern = "^[0-7][0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{25}$", description = "The reservation's id")),
     responses(
         (status = 200, description = "It has ended, now or before", body = ReservationForm),
-        IdProblems, ReservationMissing, EngineProblems, ChangeProblems,
+        IdProblems, QueryProblems, ReservationMissing, EngineProblems, ChangeProblems,
     ),
 )]
-pub(crate) async fn delete(context: State<Context>, id: Path<String>) -> Result<Response, Problem> {
-    release(context, id).await
+pub(crate) async fn delete(context: State<Context>, id: Path, no_query: NoQuery) -> Result<Response, Problem> {
+    release(context, id, no_query).await
 }
 
 /// What a reservation has from now on. Values are absolute; what is not named stays.
@@ -100,7 +102,7 @@ pub(crate) struct ResizeBody {
 )]
 pub(crate) async fn resize(
     State(context): State<Context>,
-    Path(id): Path<String>,
+    Path(id): Path,
     JsonBody { value: body, bytes }: JsonBody<ResizeBody>,
 ) -> Result<Response, Problem> {
     let reservation = id_of(&id)?;

@@ -30,12 +30,12 @@ impl Conditions {
         })
     }
 
-    /// The same from texts that would stand in the headers.
+    /// The same from texts that would stand in the headers, or the name of the one that is not [`EXPECTED`].
     pub(crate) fn of_texts(if_match: Option<&str>, if_none_match: Option<&str>) -> Result<Conditions, &'static str> {
-        let tags = |text: Option<&str>| text.map(|text| tags_of(text).ok_or(EXPECTED)).transpose();
+        let tags = |name, text: Option<&str>| text.map(|text| tags_of(text).ok_or(name)).transpose();
         Ok(Conditions {
-            matches: tags(if_match)?,
-            none_matches: tags(if_none_match)?,
+            matches: tags("if_match", if_match)?,
+            none_matches: tags("if_none_match", if_none_match)?,
         })
     }
 
@@ -71,7 +71,7 @@ pub(crate) fn changed_meanwhile(current: Option<&Pool>, dimensions: &[String]) -
         .with("current", current.map(|pool| PoolForm::new(pool, dimensions)))
 }
 
-const EXPECTED: &str = "expected an ETag such as \"1f-7\", several separated by commas, or *";
+pub(crate) const EXPECTED: &str = "expected an ETag such as \"1f-7\", several separated by commas, or *";
 
 fn tags_of_header(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Tags>, Problem> {
     let mut found: Option<Tags> = None;

@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt, Stream, stream};
-use plimsoll_client::{Client, Feed, FeedQuery};
+use plimsoll_client::{Feed, FeedPage, FeedQuery};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::app::App;
@@ -50,14 +50,10 @@ pub(crate) struct EventStream {
 }
 
 enum Phase {
-    /// Waits for a turn to read the past.
-    Waiting {
-        query: FeedQuery,
-    },
-    /// Reads the past.
+    /// Reads the past. With a listener, that has been read once to its end, and what happened meanwhile is left.
     Past {
         feed: Feed,
-        turn: OwnedSemaphorePermit,
+        listener: Option<Listener>,
     },
     Present(Listener),
     Over,
@@ -86,8 +82,8 @@ impl EventStream {
         let (cursor, since) = match start {
             Start::Now => {
                 let listener = stream.app.follower.listen().await?;
-                stream.ready = Some(listener.position.comment(stream.app.options.feed_interval_ms()));
                 stream.position = Some(listener.position.clone());
+                stream.ready = Some(stream.comment());
                 stream.phase = Phase::Present(listener);
                 return Ok(stream);
             }
@@ -102,19 +98,11 @@ impl EventStream {
             kinds: stream.filter.kinds.clone(),
             limit: FEED_PAGE_SIZE,
         };
+        let feed = stream.app.engine.client()?.feed(query);
+        stream.phase = Phase::Past { feed, listener: None };
         // What is wrong with the question is told before the stream begins, unless it has to wait for its turn.
-        match Arc::clone(&stream.app.catching_up).try_acquire_owned() {
-            Err(_) => stream.phase = Phase::Waiting { query },
-            Ok(turn) => {
-                let feed = stream.app.engine.client()?.feed(query);
-                let piece = stream.past(feed, turn).await?.unwrap_or_default();
-                // Without an id: what follows has not been told yet.
-                let comment = stream
-                    .position
-                    .as_ref()
-                    .map(|position| position.lag(stream.app.options.feed_interval_ms()));
-                stream.ready = Some([comment.unwrap_or_default(), piece].concat().into());
-            }
+        if stream.app.catching_up.available_permits() > 0 {
+            stream.ready = stream.next().await?;
         }
         Ok(stream)
     }
@@ -142,27 +130,13 @@ impl EventStream {
         loop {
             match std::mem::replace(&mut self.phase, Phase::Over) {
                 Phase::Over => return Ok(None),
-                Phase::Waiting { query } => {
-                    let turn = Arc::clone(&self.app.catching_up).acquire_owned();
-                    let turn = tokio::select! {
-                        turn = turn => turn,
-                        _ = self.comments.tick() => {
-                            self.phase = Phase::Waiting { query };
-                            return Ok(Some(Bytes::from_static(b": waiting\n\n")));
-                        }
-                        _ = self.draining.wait_for(|draining| *draining) => return Ok(None),
-                    };
-                    let Ok(turn) = turn else { return Ok(None) };
-                    let feed = self.app.engine.client()?.feed(query);
-                    self.phase = Phase::Past { feed, turn };
-                }
-                Phase::Past { feed, turn } => {
-                    if let Some(piece) = self.past(feed, turn).await? {
+                Phase::Past { feed, listener } => {
+                    if let Some(piece) = self.past(feed, listener).await? {
                         return Ok(Some(piece));
                     }
                     // Long passages may hold nothing that the filter lets pass.
-                    if let (Some(_), Some(position)) = (self.comments.tick().now_or_never(), &self.position) {
-                        return Ok(Some(position.comment(self.app.options.feed_interval_ms())));
+                    if self.comments.tick().now_or_never().is_some() {
+                        return Ok(Some(self.comment()));
                     }
                 }
                 Phase::Present(listener) => return Ok(self.present(listener).await),
@@ -170,50 +144,57 @@ impl EventStream {
         }
     }
 
-    /// Reads a page of the past; behind the last one, goes on with the present.
-    async fn past(&mut self, mut feed: Feed, turn: OwnedSemaphorePermit) -> Result<Option<Bytes>, Problem> {
+    /// Reads a page of the past, or says that it waits for one; behind the last page, goes on with the present.
+    async fn past(&mut self, mut feed: Feed, listener: Option<Listener>) -> Result<Option<Bytes>, Problem> {
+        let turns = Arc::clone(&self.app.catching_up);
+        let page = tokio::select! {
+            page = next_page(&turns, &mut feed) => Some(page?),
+            _ = self.comments.tick() => None,
+            _ = self.draining.wait_for(|draining| *draining) => return Ok(None),
+        };
+        let Some(page) = page else {
+            // A question that is given up misses nothing.
+            self.phase = Phase::Past { feed, listener };
+            return Ok(Some(self.comment()));
+        };
         let client = self.app.engine.client()?;
-        let Some(page) = self.page(&mut feed, &client).await? else {
-            return Ok(None);
-        };
+        let cursor = feed.cursor().unwrap_or_default();
+        let page = EventPage::new(&page, cursor, &client.welcome().dimensions, now());
         let mut piece = BytesMut::new();
-        self.tell(&page, &mut piece);
-        if page.more {
-            self.phase = Phase::Past { feed, turn };
-            return Ok(some(piece));
+        if self.position.is_none() {
+            // Without an id: what follows has not been told yet.
+            piece.extend_from_slice(&page.position.lag(self.app.options.feed_interval_ms()));
         }
-        let listener = self.app.follower.listen().await?;
-        // A new feed does not wait for an event before it answers.
-        let mut last = client.feed(FeedQuery {
-            cursor: Some(page.position.cursor.clone()),
-            pool: self.filter.pool.clone(),
-            zone: self.filter.zone.clone(),
-            kinds: self.filter.kinds.clone(),
-            limit: FEED_PAGE_SIZE,
-            ..FeedQuery::default()
-        });
-        let Some(page) = self.page(&mut last, &client).await? else {
-            return Ok(None);
-        };
         self.tell(&page, &mut piece);
-        self.phase = match page.more {
-            true => Phase::Past { feed: last, turn },
-            false => {
+        self.phase = match listener {
+            _ if page.more => Phase::Past { feed, listener: None },
+            Some(listener) => {
                 piece.extend_from_slice(&page.position.caught_up());
                 Phase::Present(listener)
             }
+            None => {
+                let listener = Some(self.app.follower.listen().await?);
+                // A new feed does not wait for an event before it answers.
+                let feed = client.feed(FeedQuery {
+                    cursor: Some(page.position.cursor),
+                    pool: self.filter.pool.clone(),
+                    zone: self.filter.zone.clone(),
+                    kinds: self.filter.kinds.clone(),
+                    limit: FEED_PAGE_SIZE,
+                    ..FeedQuery::default()
+                });
+                Phase::Past { feed, listener }
+            }
         };
-        Ok(some(piece))
+        Ok((!piece.is_empty()).then(|| piece.freeze()))
     }
 
-    /// A page of a feed of its own; `None`: the sidecar stops.
-    async fn page(&mut self, feed: &mut Feed, client: &Client) -> Result<Option<EventPage>, Problem> {
-        let page = tokio::select! {
-            page = feed.next() => page.map_err(|error| page_problem(&error))?,
-            _ = self.draining.wait_for(|draining| *draining) => return Ok(None),
-        };
-        let cursor = feed.cursor().unwrap_or_default();
-        Ok(Some(EventPage::new(&page, cursor, &client.welcome().dimensions, now())))
+    /// How far the stream is behind, and from where it can be resumed, once that is known.
+    fn comment(&self) -> Bytes {
+        match &self.position {
+            Some(position) => position.comment(self.app.options.feed_interval_ms()),
+            None => Bytes::from_static(b": waiting\n\n"),
+        }
     }
 
     /// Tells a page of the past.
@@ -228,7 +209,6 @@ impl EventStream {
     /// Waits for what happens next; `None`: the stream is over.
     async fn present(&mut self, mut listener: Listener) -> Option<Bytes> {
         let piece = loop {
-            let told_every_ms = self.app.options.feed_interval_ms();
             tokio::select! {
                 page = listener.pages.recv() => match page {
                     Ok(page) => {
@@ -242,7 +222,7 @@ impl EventStream {
                         }
                         self.position = Some(page.position.clone());
                         if !piece.is_empty() {
-                            break piece.freeze();
+                            break Some(piece.freeze());
                         }
                     }
                     Err(RecvError::Lagged(pages)) => {
@@ -251,15 +231,17 @@ impl EventStream {
                     }
                     Err(RecvError::Closed) => return None,
                 },
-                _ = self.comments.tick() => break self.position.as_ref().map(|position| position.comment(told_every_ms)).unwrap_or_default(),
+                _ = self.comments.tick() => break None,
                 _ = self.draining.wait_for(|draining| *draining) => return None,
             }
         };
         self.phase = Phase::Present(listener);
-        Some(piece)
+        Some(piece.unwrap_or_else(|| self.comment()))
     }
 }
 
-fn some(piece: BytesMut) -> Option<Bytes> {
-    (!piece.is_empty()).then(|| piece.freeze())
+/// The next page of the past, in its turn, which ends with the answer: a reader that is slow to take a page keeps nobody waiting.
+async fn next_page(turns: &Semaphore, feed: &mut Feed) -> Result<FeedPage, Problem> {
+    let _turn = turns.acquire().await;
+    feed.next().await.map_err(|error| page_problem(&error))
 }

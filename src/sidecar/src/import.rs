@@ -1,5 +1,7 @@
 //! Importing pools from a file, all or nothing.
 
+use std::sync::Arc;
+
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::StatusCode;
@@ -15,7 +17,7 @@ use crate::limits::IMPORT_SIZE_BYTES_MAX;
 use crate::problem::Problem;
 use crate::problem_kind::ProblemKind;
 use crate::problem_responses::{BodyProblems, ChangeProblems, EngineProblems};
-use crate::putting::{check_all, put_all};
+use crate::putting::{check_all, put_all, to_its_end};
 use crate::query::Query;
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -70,13 +72,13 @@ pub(crate) async fn import(
     Query(parameters): Query<ImportParameters>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let form = match media_type(request.headers()) {
+    let form = match &*media_type(request.headers()) {
         "text/csv" => FileForm::Csv,
         "application/x-ndjson" | "application/ndjson" | "application/jsonl" => FileForm::Ndjson,
         other => return Err(wrong_media_type(other, "text/csv or application/x-ndjson")),
     };
     let client = context.app.engine.client()?;
-    let Ok(_permit) = context.app.imports.try_acquire() else {
+    let Ok(permit) = Arc::clone(&context.app.imports).try_acquire_owned() else {
         return Err(Problem::new(
             ProblemKind::Overloaded,
             "too many files are being imported",
@@ -107,7 +109,11 @@ pub(crate) async fn import(
     judge(&rows, &results, false)?;
     let is_dry = parameters.dry_run.unwrap_or(false);
     if !is_dry {
-        results = put_all(&client, &definitions).await?;
+        results = to_its_end(async move {
+            let _permit = permit;
+            put_all(&client, &definitions).await
+        })
+        .await?;
         judge(&rows, &results, true)?;
     }
     let count = |change| results.iter().filter(|result| result.change == change).count() as u64;

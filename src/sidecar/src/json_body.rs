@@ -1,7 +1,7 @@
 //! Bodies of JSON: read within bounds, and judged so that a mistake is named by field, line and column.
 
 use axum::body::Body;
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
@@ -15,8 +15,10 @@ use crate::limits::{BODY_TIMEOUT, JSON_SIZE_BYTES_MAX};
 use crate::pointer;
 use crate::problem::{FieldError, Problem};
 use crate::problem_kind::ProblemKind;
+use crate::query::NoQuery;
 
-/// A body of JSON, with its bytes, so that what is found wrong later can be given its line.
+/// A body of JSON, with its bytes, so that what is found wrong later can be given its line. What goes with it stands in it: such a request has no
+/// parameters.
 pub(crate) struct JsonBody<T> {
     pub(crate) value: T,
     pub(crate) bytes: Bytes,
@@ -25,10 +27,13 @@ pub(crate) struct JsonBody<T> {
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let (mut parts, body) = request.into_parts();
+        NoQuery::from_request_parts(&mut parts, state).await?;
+        let request = Request::from_parts(parts, body);
         let media_type = media_type(request.headers());
-        if !matches!(media_type, "application/json" | "application/merge-patch+json") {
-            return Err(wrong_media_type(media_type, "application/json"));
+        if !matches!(&*media_type, "application/json" | "application/merge-patch+json") {
+            return Err(wrong_media_type(&media_type, "application/json"));
         }
         let bytes = read(request, JSON_SIZE_BYTES_MAX).await?;
         let value = parse(&bytes)?;
@@ -36,12 +41,12 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     }
 }
 
-/// The type that a request's body has, without parameters; empty when none is named.
-pub(crate) fn media_type(headers: &HeaderMap) -> &str {
+/// The type that a request's body has, in lower case and without parameters; empty when none is named.
+pub(crate) fn media_type(headers: &HeaderMap) -> String {
     let named = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     named
         .and_then(|text| text.split(';').next())
-        .map_or("", |media_type| media_type.trim())
+        .map_or_else(String::new, |media_type| media_type.trim().to_ascii_lowercase())
 }
 
 pub(crate) fn wrong_media_type(found: &str, expected: &str) -> Problem {
@@ -85,6 +90,16 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     // What is right is read without keeping account of where.
     if let Ok(value) = serde_json::from_slice(bytes) {
         return Ok(value);
+    }
+    // What is passed over below is not looked at for it.
+    if let Err(error) = std::str::from_utf8(bytes) {
+        let before = &bytes[..error.valid_up_to()];
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let column = before.rsplit(|byte| *byte == b'\n').next().map_or(0, <[u8]>::len) + 1;
+        return Err(Problem::new(
+            ProblemKind::NotJson,
+            format!("the body is not UTF-8 at line {line} column {column}"),
+        ));
     }
     // A field may be wrong before the place where the text stops being JSON.
     if let Err(error) = serde_json::from_slice::<IgnoredAny>(bytes) {
@@ -225,6 +240,17 @@ mod tests {
         check("{\"pool\": 1,\n", 400, "", "line 2 column 0");
         check("", 400, "", "EOF");
         check("{} x", 400, "", "trailing");
+    }
+
+    #[test]
+    fn what_is_not_utf8_is_not_json() {
+        let text = b"{\"pool\": \"a\",\n \"units\": {\"\xff\": 1}}";
+        let problem = parse::<Order>(text).unwrap_err();
+        let document = serde_json::to_value(problem.document()).unwrap();
+        assert_eq!(
+            (&document["status"], &document["detail"]),
+            (&400.into(), &"the body is not UTF-8 at line 2 column 13".into())
+        );
     }
 
     #[test]

@@ -34,6 +34,7 @@ mod metrics;
 mod observe;
 mod options;
 mod page;
+mod path;
 mod pointer;
 mod pool_changes;
 mod pool_edits;

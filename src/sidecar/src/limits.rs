@@ -72,7 +72,7 @@ pub(crate) const LOOKUPS_IN_FLIGHT_MAX: usize = 4;
 /// The most event streams.
 pub(crate) const STREAM_COUNT_MAX: usize = 1024;
 
-/// Streams that read the past at a time; the others wait for their turn.
+/// Pages of the past that are read for streams at a time; the other streams wait for their turn.
 pub(crate) const CATCHING_UP_COUNT_MAX: usize = 4;
 
 /// Pages of events that are kept for a stream whose reader is slow; one that is further behind is cut off.

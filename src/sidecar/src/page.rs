@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 
 use axum::body::Body;
-use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use rust_embed::{Embed, EmbeddedFile};
 
+use crate::path::Path;
 use crate::problem::Problem;
 use crate::problem_kind::ProblemKind;
 
@@ -40,7 +40,7 @@ pub(crate) async fn index(headers: HeaderMap) -> Response {
 }
 
 /// Another file of it.
-pub(crate) async fn get(Path(path): Path<String>, headers: HeaderMap) -> Response {
+pub(crate) async fn get(Path(path): Path, headers: HeaderMap) -> Response {
     file(&path, &headers)
 }
 

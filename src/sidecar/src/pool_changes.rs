@@ -6,27 +6,29 @@
 
 use std::collections::HashSet;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use plimsoll_client::protocol::VERSION_ABSENT;
-use plimsoll_client::{Change, Client, Pool, PoolDefinition, PutResult, Refusal, Status};
+use plimsoll_client::{Applied, Change, Client, Pool, PoolDefinition, PutResult, Refusal, Status};
 use plimsoll_form::{PoolForm, etag_of};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::app::Context;
-use crate::conditions::Conditions;
+use crate::conditions::{self, Conditions};
 use crate::definition::{DefinitionBody, DefinitionPatch};
 use crate::json_body::{JsonBody, invalid_in, reply};
 use crate::limits::CHANGE_COUNT_MAX;
+use crate::path::Path;
 use crate::pointer;
 use crate::pool_edits;
 use crate::pools;
 use crate::problem::{FieldError, Problem};
 use crate::problem_kind::ProblemKind;
-use crate::problem_responses::{BodyProblems, ChangeProblems, Changed, EngineProblems, PoolMissing};
-use crate::putting::{check_all, put_all};
+use crate::problem_responses::{BodyProblems, ChangeProblems, Changed, EngineProblems, PoolMissing, QueryProblems};
+use crate::putting::{check_all, put_all, to_its_end, unknown};
+use crate::query::NoQuery;
 use crate::values::PoolName;
 
 /// Changes of different pools.
@@ -81,6 +83,10 @@ struct Conflict<'a> {
 /// Change several pools: all or none.
 ///
 /// Up to 5,000 changes of different pools, each under its own ETag. 412 names in `conflicts` all that were changed meanwhile, and nothing is done.
+///
+/// They are checked together, and then made one after another, each on the core that owns its pool. Whoever reads meanwhile may see some of them made. When one
+/// cannot be made after all, the others are taken back; a pool that was created stays, and so does what a crash came between. Then it is 500
+/// `partly-applied`, with the names in `pools`: read those, and send again what is missing.
 #[utoipa::path(
     post, path = "/v1/pools/changes", operation_id = "change_pools", tag = "pools", request_body = ChangesBody,
     responses(
@@ -94,10 +100,10 @@ pub(crate) async fn change(
 ) -> Result<Response, Problem> {
     let client = context.app.engine.client()?;
     let dimensions = client.dimensions();
-    let conditions = check(&body.changes, &dimensions).map_err(|errors| invalid_in(&bytes, errors))?;
+    let asked = check(&body.changes, &dimensions).map_err(|errors| invalid_in(&bytes, errors))?;
     let names: Vec<&str> = body.changes.iter().map(|change| change.pool.0.as_str()).collect();
     let standing = named(&client, &names).await?;
-    let are_held: Vec<bool> = conditions
+    let are_held: Vec<bool> = asked
         .iter()
         .zip(&standing)
         .map(|(asked, pool)| asked.hold(pool.as_ref()))
@@ -109,7 +115,9 @@ pub(crate) async fn change(
     let mut results = check_all(&client, &definitions).await?;
     judge(&client, &names, &results, &dimensions).await?;
     if !body.dry_run {
-        results = put(&client, &names, &definitions, &standing, &dimensions).await?;
+        let (client, dimensions) = (client.clone(), dimensions.clone());
+        let (definitions, standing) = (definitions.clone(), standing.clone());
+        results = to_its_end(async move { put(&client, &definitions, &standing, &dimensions).await }).await?;
     }
     let pools = match body.dry_run {
         false => named(&client, &names).await?,
@@ -190,7 +198,7 @@ fn check(changes: &[ChangeBody], dimensions: &[String]) -> Result<Vec<Conditions
         errors.extend(patch.err().into_iter().chain(definition.err()).flatten());
         match Conditions::of_texts(change.if_match.as_deref(), change.if_none_match.as_deref()) {
             Ok(asked) => conditions.push(asked),
-            Err(detail) => errors.push(error(place, detail.to_owned())),
+            Err(field) => errors.push(error(pointer::to(&place, field), conditions::EXPECTED.to_owned())),
         }
     }
     if errors.is_empty() { Ok(conditions) } else { Err(errors) }
@@ -233,7 +241,6 @@ fn definitions(
 /// Puts the definitions; those of pools that exist first, since these can be taken back.
 async fn put(
     client: &Client,
-    names: &[&str],
     definitions: &[PoolDefinition],
     standing: &[Option<Pool>],
     dimensions: &[String],
@@ -247,10 +254,15 @@ async fn put(
         if part_definitions.is_empty() {
             continue;
         }
-        let results = put_all(client, &part_definitions).await?;
+        let results = match put_all(client, &part_definitions).await {
+            Err(problem) if done.is_empty() => return Err(problem),
+            // What was put before is taken back all the same.
+            Err(_) => vec![unknown(); part.len()],
+            Ok(results) => results,
+        };
         done.extend(part.iter().copied().zip(results));
         if done.iter().any(|(_, result)| !result.status.is_ok()) {
-            return Err(taken_back(client, names, standing, &done, dimensions).await);
+            return Err(taken_back(client, definitions, standing, &done, dimensions).await);
         }
     }
     done.sort_unstable_by_key(|(index, _)| *index);
@@ -260,7 +272,7 @@ async fn put(
 /// Takes back what was put, and says why.
 async fn taken_back(
     client: &Client,
-    names: &[&str],
+    definitions: &[PoolDefinition],
     standing: &[Option<Pool>],
     done: &[(usize, PutResult)],
     dimensions: &[String],
@@ -274,7 +286,8 @@ async fn taken_back(
                 ..pool.definition.clone()
             }),
             // A pool that is there stays there.
-            (Change::Created, _) => stay.push(names[*index]),
+            (Change::Created, _) => stay.push(&definitions[*index].name),
+            _ if result.status.applied() == Applied::Unknown => stay.push(&definitions[*index].name),
             _ => {}
         }
     }
@@ -289,11 +302,15 @@ async fn taken_back(
         Err(_) => stay.extend(earlier.iter().map(|definition| definition.name.as_str())),
     }
     if !stay.is_empty() {
-        let detail = "another change came between, and not all that had been changed could be taken back";
+        let detail =
+            "not all of the changes could be made, and not all that were made, or may have been, could be taken back";
         return Problem::new(ProblemKind::PartlyApplied, detail).with("pools", stay);
     }
     let results: Vec<PutResult> = done.iter().map(|(_, result)| *result).collect();
-    let names: Vec<&str> = done.iter().map(|(index, _)| names[*index]).collect();
+    let names: Vec<&str> = done
+        .iter()
+        .map(|(index, _)| definitions[*index].name.as_str())
+        .collect();
     match judge(client, &names, &results, dimensions).await {
         Err(problem) => problem,
         Ok(()) => Problem::new(ProblemKind::Internal, "the engine refused a change without a reason"),
@@ -344,20 +361,20 @@ pub(crate) mod a_pool_of_this_name {
 
     use super::{
         BodyProblems, ChangeProblems, Changed, Context, DefinitionBody, DefinitionPatch, EngineProblems, HeaderMap,
-        JsonBody, Path, PoolMissing, Problem, Response, State, pool_edits, pools,
+        JsonBody, NoQuery, Path, PoolMissing, Problem, QueryProblems, Response, State, pool_edits, pools,
     };
 
-    fn name() -> Path<String> {
+    fn name() -> Path {
         Path("changes".to_owned())
     }
 
     /// Show the pool that has this name.
     #[utoipa::path(
         get, path = "/v1/pools/changes", operation_id = "get_pool_changes", tag = "pools",
-        responses((status = 200, description = "The pool now", body = PoolForm), PoolMissing, EngineProblems),
+        responses((status = 200, description = "The pool now", body = PoolForm), PoolMissing, QueryProblems, EngineProblems),
     )]
-    pub(crate) async fn get(context: State<Context>) -> Result<Response, Problem> {
-        pools::get(context, name()).await
+    pub(crate) async fn get(context: State<Context>, no_query: NoQuery) -> Result<Response, Problem> {
+        pools::get(context, name(), no_query).await
     }
 
     /// Create the pool that has this name, or change it to this definition.
@@ -410,6 +427,9 @@ mod tests {
             "/changes/1/pool",
         );
         check_wrong(r#"[{"pool": "a"}]"#, "/changes/0");
-        check_wrong(r#"[{"pool": "a", "patch": {}, "if_match": "\"a"}]"#, "/changes/0");
+        check_wrong(
+            r#"[{"pool": "a", "patch": {}, "if_match": "\"a"}]"#,
+            "/changes/0/if_match",
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! Changing one pool: `PUT` and `PATCH`.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use plimsoll_client::protocol::VERSION_ABSENT;
@@ -12,6 +12,7 @@ use crate::conditions::{Conditions, changed_meanwhile};
 use crate::definition::{DefinitionBody, DefinitionPatch};
 use crate::json_body::{JsonBody, invalid_in};
 use crate::limits::PATCH_ATTEMPT_COUNT_MAX;
+use crate::path::Path;
 use crate::pools::{find, name_of, pool_not_found, pool_reply};
 use crate::problem::Problem;
 use crate::problem_kind::ProblemKind;
@@ -35,7 +36,7 @@ use crate::problem_responses::{BodyProblems, ChangeProblems, Changed, EngineProb
 )]
 pub(crate) async fn put(
     State(context): State<Context>,
-    Path(name): Path<String>,
+    Path(name): Path,
     headers: HeaderMap,
     JsonBody { value: body, bytes }: JsonBody<DefinitionBody>,
 ) -> Result<Response, Problem> {
@@ -83,7 +84,7 @@ pub(crate) async fn put(
 )]
 pub(crate) async fn patch(
     State(context): State<Context>,
-    Path(name): Path<String>,
+    Path(name): Path,
     headers: HeaderMap,
     JsonBody { value: patch, bytes }: JsonBody<DefinitionPatch>,
 ) -> Result<Response, Problem> {

@@ -1,6 +1,6 @@
 //! What happened to a pool.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 use plimsoll_form::EventForm;
@@ -9,6 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::app::Context;
 use crate::json_body::reply;
+use crate::path::Path;
 use crate::pools::name_of;
 use crate::problem::Problem;
 use crate::problem_responses::{EngineProblems, IdProblems, PoolMissing, QueryProblems};
@@ -47,7 +48,7 @@ pub(crate) struct EventsPage<'a> {
 )]
 pub(crate) async fn list(
     State(context): State<Context>,
-    Path(name): Path<String>,
+    Path(name): Path,
     Query(parameters): Query<EventsParameters>,
 ) -> Result<Response, Problem> {
     let name = name_of(&name)?;

@@ -1,6 +1,6 @@
 //! Reading pools: one, a page, as they were.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::ETAG;
 use http::{HeaderValue, StatusCode};
@@ -12,10 +12,11 @@ use utoipa::{IntoParams, ToSchema};
 use crate::app::Context;
 use crate::json_body::reply;
 use crate::limits::{PAGE_SIZE_MAX, PAGES_PER_REQUEST_MAX};
+use crate::path::Path;
 use crate::problem::Problem;
 use crate::problem_kind::ProblemKind;
 use crate::problem_responses::{EngineProblems, IdProblems, PoolMissing, QueryProblems};
-use crate::query::{Query, page_size};
+use crate::query::{NoQuery, Query, page_size};
 use crate::sheet;
 use crate::values::Time;
 
@@ -36,10 +37,10 @@ pub(crate) fn name_of(name: &str) -> Result<&str, Problem> {
     params(("name" = String, Path, pattern = "^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$", description = "The pool's name")),
     responses(
         (status = 200, description = "The pool now", body = PoolForm, headers(("ETag" = String, description = "Names the definition"))),
-        IdProblems, PoolMissing, EngineProblems,
+        IdProblems, QueryProblems, PoolMissing, EngineProblems,
     ),
 )]
-pub(crate) async fn get(State(context): State<Context>, Path(name): Path<String>) -> Result<Response, Problem> {
+pub(crate) async fn get(State(context): State<Context>, Path(name): Path, _: NoQuery) -> Result<Response, Problem> {
     let name = name_of(&name)?;
     let client = context.app.engine.client()?;
     match find(&client, name).await? {

@@ -1,9 +1,9 @@
 //! The pages that explain problems.
 
-use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 
+use crate::path::Path;
 use crate::problem::Problem;
 use crate::problem_kind::{KINDS, ProblemKind};
 
@@ -16,7 +16,7 @@ use crate::problem_kind::{KINDS, ProblemKind};
         (status = 404, description = "`not-found`", body = crate::problem::ProblemDocument, content_type = "application/problem+json"),
     ),
 )]
-pub(crate) async fn get(Path(slug): Path<String>) -> Result<Response, Problem> {
+pub(crate) async fn get(Path(slug): Path) -> Result<Response, Problem> {
     let row = KINDS.iter().find(|row| row.slug == slug);
     let row = row.ok_or_else(|| Problem::new(ProblemKind::NotFound, "there is no such kind of problem"))?;
     let again = match row.retryable {

@@ -36,7 +36,7 @@ problems! {
     /// What every call that asks the engine may answer with.
     EngineProblems: [
         "429" "`overloaded`: not applied; again after Retry-After",
-        "500" "`internal`, `history-damaged`",
+        "500" "`internal`, `history-damaged`, and of changes of several pools `partly-applied`",
         "503" "`unavailable`: not applied; again after Retry-After",
     ];
     /// What a change may answer with beside these.

@@ -2,10 +2,11 @@
 
 use std::time::Instant;
 
-use plimsoll_client::{Client, PoolDefinition, PutResult, Status};
+use plimsoll_client::{Change, Client, PoolDefinition, PutResult, Status};
 
 use crate::limits::RETRY_AFTER;
 use crate::problem::Problem;
+use crate::problem_kind::ProblemKind;
 
 /// Puts definitions, those again that the engine was too busy for, for as long as a request may take: the rest has taken effect already.
 pub(crate) async fn put_all(client: &Client, definitions: &[PoolDefinition]) -> Result<Vec<PutResult>, Problem> {
@@ -20,11 +21,39 @@ pub(crate) async fn put_all(client: &Client, definitions: &[PoolDefinition]) -> 
         }
         tokio::time::sleep(RETRY_AFTER / 10).await;
         let definitions: Vec<_> = left.iter().map(|index| definitions[*index].clone()).collect();
-        let again = put(client, &definitions).await?;
-        for (index, result) in left.into_iter().zip(again) {
-            results[index] = result;
+        match put(client, &definitions).await {
+            Ok(again) => {
+                for (index, result) in left.into_iter().zip(again) {
+                    results[index] = result;
+                }
+            }
+            // Others have taken effect before, so that this is no answer to all of them.
+            Err(_) => {
+                for index in left {
+                    results[index] = unknown();
+                }
+                return Ok(results);
+            }
         }
     }
+}
+
+/// What is said of a definition of which nobody can tell.
+pub(crate) fn unknown() -> PutResult {
+    PutResult {
+        status: Status::OutcomeUnknown.into(),
+        change: Change::None,
+        pool: None,
+        version: 0,
+    }
+}
+
+/// Makes a change to its end, also when whoever asked for it goes away: a request is dropped then, and would leave a part of what is all or nothing.
+pub(crate) async fn to_its_end<T: Send + 'static>(
+    change: impl Future<Output = Result<T, Problem>> + Send + 'static,
+) -> Result<T, Problem> {
+    let ended = tokio::spawn(change).await;
+    ended.unwrap_or_else(|error| Err(Problem::new(ProblemKind::Internal, error.to_string())))
 }
 
 async fn put(client: &Client, definitions: &[PoolDefinition]) -> Result<Vec<PutResult>, Problem> {

@@ -2,6 +2,7 @@
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
 
@@ -18,6 +19,22 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         parse(parts.uri.query().unwrap_or_default()).map(Query)
+    }
+}
+
+/// That a request has no parameters, since none go with it: one that is passed over might have been meant to matter.
+pub(crate) struct NoQuery;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+impl<S: Send + Sync> FromRequestParts<S> for NoQuery {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let Nothing {} = parse(parts.uri.query().unwrap_or_default())?;
+        Ok(NoQuery)
     }
 }
 
@@ -72,8 +89,6 @@ pub(crate) fn cursor(text: Option<&str>) -> Result<Option<&str>, Problem> {
 
 #[cfg(test)]
 mod tests {
-    use serde::Deserialize;
-
     use super::*;
     use crate::values::Time;
 

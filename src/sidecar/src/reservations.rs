@@ -1,6 +1,6 @@
 //! Reserving, and reading reservations.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use http::header::LOCATION;
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -16,12 +16,13 @@ use utoipa::{IntoParams, ToSchema};
 use crate::app::Context;
 use crate::document::SomeUnits;
 use crate::json_body::{JsonBody, invalid_in, reply};
+use crate::path::Path;
 use crate::problem::{FieldError, Problem};
 use crate::problem_kind::ProblemKind;
 use crate::problem_responses::{
     BodyProblems, ChangeProblems, Conflicts, EngineProblems, IdProblems, PoolMissing, QueryProblems, ReservationMissing,
 };
-use crate::query::{self, Query};
+use crate::query::{self, NoQuery, Query};
 use crate::trace;
 use crate::values::{HoldSeconds, PoolName, Reference, Time, UnitsMap, some_in_order};
 
@@ -205,9 +206,9 @@ pub(crate) fn id_of(text: &str) -> Result<ReservationId, Problem> {
 #[utoipa::path(
     get, path = "/v1/reservations/{id}", operation_id = "get_reservation", tag = "reservations",
     params(("id" = String, Path, pattern = "^[0-7][0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{25}$", description = "The reservation's id")),
-    responses((status = 200, description = "The reservation as it is now", body = ReservationForm), IdProblems, ReservationMissing, EngineProblems),
+    responses((status = 200, description = "The reservation as it is now", body = ReservationForm), IdProblems, QueryProblems, ReservationMissing, EngineProblems),
 )]
-pub(crate) async fn get(State(context): State<Context>, Path(id): Path<String>) -> Result<Response, Problem> {
+pub(crate) async fn get(State(context): State<Context>, Path(id): Path, _: NoQuery) -> Result<Response, Problem> {
     let details = context.app.lookups.find(id_of(&id)?).await?;
     let Some(details) = details else {
         return Err(Problem::refused(&Refusal::new(Status::ReservationNotFound)));

@@ -201,6 +201,16 @@ fn what_cannot_be_done_has_its_status() {
     check(reserve_with(&long), 422, "invalid");
 
     check(get(http, "/v1/reservations/nonsense"), 400, "bad-id");
+    // What is no text is a problem like any other.
+    for path in [
+        "/v1/reservations/%ff",
+        "/v1/pools/%ff",
+        "/v1/pools/%ff/events",
+        "/problems/%ff",
+        "/page/%ff",
+    ] {
+        check(get(http, path), 400, "bad-id");
+    }
     check(
         get(http, "/v1/reservations/00000000000400000000000002"),
         404,
@@ -408,6 +418,25 @@ fn requests_that_are_none_do_no_harm() {
     check(call(http, "POST", "/v1/availability", &text, "{}"), 415);
     check(call(http, "POST", "/v1/availability", &[], "{}"), 415);
     check(call(http, "POST", "/v1/pools/import", &text, "a"), 415);
+    let json = [("content-type", "Application/JSON; charset=utf-8")];
+    check(
+        call(http, "POST", "/v1/availability", &json, r#"{"zone":"north"}"#),
+        200,
+    );
+    // Parameters where none belong are not passed over: they might have been meant to matter.
+    let id = "00000000000400000000000002";
+    for (method, path) in [
+        ("GET", "/v1/pools/a"),
+        ("PUT", "/v1/pools/a"),
+        ("POST", "/v1/pools/changes"),
+        ("POST", "/v1/reservations"),
+        ("POST", &*format!("/v1/reservations/{id}/confirm")),
+        ("DELETE", &*format!("/v1/reservations/{id}")),
+    ] {
+        let reply = send(http, method, &format!("{path}?dry_run=true"), &[], "");
+        assert_eq!((reply.status, reply.problem().as_str()), (422, "invalid"), "{reply:?}");
+        assert_eq!(reply.json()["errors"][0]["pointer"], "/dry_run", "{method} {path}");
+    }
     check(call(http, "PUT", "/v1/availability", &[], "{}"), 405);
     let allowed = call(http, "PUT", "/v1/availability", &[], "{}");
     let mut allowed: Vec<&str> = allowed.header("allow").unwrap().split(',').collect();

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::http::{definition, put, start};
 use crate::http_client::{EventStream, call, get, reserve, send};
+use crate::http_service::Apart;
 use crate::support::Server;
 
 #[test]
@@ -134,6 +135,72 @@ fn a_stream_is_resumed_over_kills_without_a_loss() {
     let found: BTreeSet<String> = told.iter().map(|(_, reservation)| reservation.clone()).collect();
     assert_eq!(found, made);
     assert!(told.is_sorted_by_key(|(sequence, _)| *sequence), "{told:?}");
+}
+
+/// Readers that take nothing: one of what happens is cut off, those of the past keep nobody else from it, and each is told everything when it resumes.
+#[test]
+fn a_slow_reader_is_cut_off_and_resumes_without_a_loss() {
+    // More than what is kept for a reader, and more bytes than sockets take.
+    const CHANGES: u32 = 500;
+    const CATCHING_UP: usize = 4;
+    let (_directory, server) = start(&[]);
+    let http = server.http();
+    let large = |rooms: u32| {
+        let coverage: Vec<String> = (0..1024).map(|prefix| format!("{prefix:032}")).collect();
+        let mut body: serde_json::Value = serde_json::from_str(&definition(rooms, 9)).unwrap();
+        body["coverage"] = json!(coverage);
+        body.to_string()
+    };
+    put(http, "a", &large(0));
+    let mut slow = EventStream::open(http, "?kind=pool_changed", None);
+    let mut fast = EventStream::open(http, "?kind=pool_changed", None);
+    for rooms in 1..=CHANGES {
+        assert_eq!(put(http, "a", &large(rooms)).status, 200);
+        // What is told already is a page of its own.
+        assert_eq!(rooms_of(&fast.event().unwrap().data.unwrap()), rooms);
+    }
+
+    let _stalled: Vec<_> = (0..CATCHING_UP)
+        .map(|_| EventStream::open(http, "?since=0", None))
+        .collect();
+    let mut other = EventStream::open(http, "?since=0&kind=pool_created", None);
+    // It does not say that it waits.
+    let first = other.next().unwrap();
+    assert!(first.comment.as_ref().unwrap().starts_with("lag_ms="), "{first:?}");
+    assert_eq!(other.event().unwrap().data.unwrap()["pool"], "a");
+
+    let mut told = Vec::new();
+    let mut last_id = None;
+    while let Some(next) = slow.next() {
+        last_id = next.id.or(last_id);
+        told.extend(next.data.map(|data| rooms_of(&data)));
+        assert!(told.len() < CHANGES as usize, "it was not cut off");
+    }
+    let mut resumed = EventStream::open(http, "?kind=pool_changed", last_id.as_deref());
+    while told.last() != Some(&CHANGES) {
+        told.push(rooms_of(&resumed.event().unwrap().data.unwrap()));
+    }
+    assert_eq!(told, (1..=CHANGES).collect::<Vec<_>>());
+}
+
+fn rooms_of(event: &serde_json::Value) -> u32 {
+    event["definition"]["limits"]["rooms"].as_u64().unwrap() as u32
+}
+
+/// Whoever resumes while the engine is away is told that it waits, and then what he asked for.
+#[test]
+fn a_stream_of_the_past_waits_for_the_engine() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let server = Server::start(&data, &["--dimensions", "rooms,guests"]);
+    let address = server.engine();
+    let apart = Apart::start(&address);
+    put(apart.http, "a", &definition(9, 9));
+    server.kill();
+    let mut stream = EventStream::open(apart.http, "?since=0", None);
+    assert_eq!(stream.next().unwrap().comment.as_deref(), Some("waiting"));
+    let _server = Server::start_on(&data, &address, &["--dimensions", "rooms,guests"]);
+    assert_eq!(stream.event().unwrap().event.as_deref(), Some("pool_created"));
 }
 
 fn place(event: &serde_json::Value) -> (u64, String) {

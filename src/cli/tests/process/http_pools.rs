@@ -1,9 +1,12 @@
 //! Pools over HTTP.
 
+use std::io::Write;
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::http::{definition, put, start};
-use crate::http_client::{Reply, call, get, reserve, send};
+use crate::http_client::{Reply, call, connect, get, reserve, send};
 
 fn names(page: &Value) -> Vec<String> {
     let pools = page["pools"].as_array().unwrap().iter();
@@ -345,4 +348,34 @@ fn several_pools_change_together_or_not_at_all() {
     );
     let shadowed = reserve(http, "s", r#"{"pool":"changes","units":{"rooms":3}}"#);
     assert_eq!((shadowed.status, &shadowed.json()["would_refuse"]), (201, &json!(true)));
+}
+
+/// An import is all or nothing also when whoever sent it does not wait for the answer.
+#[test]
+fn an_import_is_done_to_its_end_when_its_sender_goes_away() {
+    const POOLS: usize = 20_000;
+    let (_directory, server) = start(&[]);
+    let http = server.http();
+    let mut file = String::from("name,zone,kind,starts_at,ends_at,rooms,guests\n");
+    for pool in 0..POOLS {
+        file.push_str(&format!("p{pool},north,stay,0,1,1,1\n"));
+    }
+    let head = format!(
+        "POST /v1/pools/import HTTP/1.1\r\nhost: {http}\r\ncontent-type: text/csv\r\ncontent-length: {}\r\n\r\n",
+        file.len()
+    );
+    let mut sender = connect(http);
+    sender.write_all(format!("{head}{file}").as_bytes()).unwrap();
+    wait_for(|| get(http, "/v1/pools/p0").status == 200);
+    drop(sender);
+    wait_for(|| get(http, &format!("/v1/pools/p{}", POOLS - 1)).status == 200);
+}
+
+/// Waits for what must happen, far longer than it takes.
+fn wait_for(happened: impl Fn() -> bool) {
+    let until = Instant::now() + Duration::from_secs(60);
+    while !happened() {
+        assert!(Instant::now() < until, "it did not happen");
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }

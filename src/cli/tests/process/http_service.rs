@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::http::{definition, put, start};
-use crate::http_client::{Reply, call, connect, get, reserve, send};
+use crate::http_client::{EventStream, Reply, call, connect, get, reserve, send};
 use crate::support::{Server, plimsoll, refused, wait};
 
 #[test]
@@ -95,9 +95,18 @@ fn an_address_for_administration_takes_what_is_not_for_everybody() {
         "/metrics",
         "/v1/health",
         "/",
+        "/page/main.js",
     ] {
         assert_eq!(get(http, path).problem(), "not-found", "{path}");
+        if path != "/v1/events" {
+            assert_eq!(get(admin, path).status, 200, "{path}");
+        }
     }
+    let page = get(admin, "/");
+    assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+    assert_eq!(get(admin, "/v1/settings").json()["exact"], true);
+    assert_eq!(get(http, "/v1/settings").json()["exact"], false);
+    EventStream::open(admin, "", None);
     assert_eq!(put(http, "a", &definition(5, 9)).problem(), "not-found");
     let exact = get(http, "/v1/availability?zone=north&detail=exact");
     assert_eq!((exact.status, exact.problem().as_str()), (403, "admin-only"));
@@ -190,14 +199,14 @@ fn a_stop_finishes_what_was_accepted() {
 }
 
 /// A running `plimsoll http`.
-struct Apart {
+pub(crate) struct Apart {
     child: std::process::Child,
-    http: SocketAddr,
+    pub(crate) http: SocketAddr,
 }
 
 impl Apart {
     /// Starts it, and reads its ready line, which comes once the engine has answered.
-    fn start(engine: &str) -> Apart {
+    pub(crate) fn start(engine: &str) -> Apart {
         let mut child = plimsoll()
             .args([
                 "http",

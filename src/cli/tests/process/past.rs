@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use plimsoll_form::json::{Json, repeated};
 use serde_json::Value;
 
 use crate::orders::{check, expected, figures, import, orders};
@@ -44,6 +45,21 @@ pub(crate) fn replay(data: &Path, arguments: &[&str]) -> String {
 
 pub(crate) fn lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// A name that stands twice in one object of a line of JSON.
+fn repeated_key(line: &str) -> Option<String> {
+    fn of(value: &Json) -> Option<String> {
+        match value {
+            Json::Object(fields) => {
+                let here = repeated(fields).map(str::to_owned);
+                here.or_else(|| fields.iter().find_map(|(_, value)| of(value)))
+            }
+            Json::List(items) => items.iter().find_map(of),
+            _ => None,
+        }
+    }
+    of(&serde_json::from_str(line).unwrap())
 }
 
 pub(crate) fn pools(server: &Server, directory: &Path, count: usize, limit: u32) {
@@ -96,7 +112,15 @@ fn history_is_told_beside_a_running_server_and_after_another_number_of_cores() {
     // Read your writes: what was answered is durable, and so it is seen.
     assert_eq!(replay(&data, &["state", "--used"]), used);
     replay(&data, &["verify"]);
-    let events = lines(&replay(&data, &["dump"]));
+    let dumped = replay(&data, &["dump"]);
+    for line in dumped.lines() {
+        assert_eq!(repeated_key(line), None, "{line}");
+    }
+    assert_eq!(
+        repeated_key(r#"{"a":[{"b":1,"c":{"b":1}},{"d":1,"d":2}]}"#).as_deref(),
+        Some("d")
+    );
+    let events = lines(&dumped);
     let count = |kind: &str| events.iter().filter(|event| event["kind"] == kind).count();
     assert_eq!(count("pool_created"), 7);
     assert_eq!(count("reserved") + count("released"), 6_000);
