@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_path_to_error::Segment;
 
-use crate::limits::{BODY_TIMEOUT, JSON_SIZE_BYTES_MAX};
+use crate::limits::{BODY_TIMEOUT, ERRORS_TOLD_MAX, JSON_SIZE_BYTES_MAX};
 use crate::pointer;
 use crate::problem::{FieldError, Problem};
 use crate::problem_kind::ProblemKind;
@@ -138,9 +138,9 @@ pub(crate) fn field_error(error: &serde_path_to_error::Error<serde_json::Error>,
     }
 }
 
-/// What is wrong in fields of a body whose JSON fits: each gets the line and column of its value.
+/// What is wrong in fields of a body whose JSON fits: each that is listed gets the line and column of its value.
 pub(crate) fn invalid_in(bytes: &[u8], mut errors: Vec<FieldError>) -> Problem {
-    for error in &mut errors {
+    for error in errors.iter_mut().take(ERRORS_TOLD_MAX) {
         if let Some((line, column)) = pointer::locate(bytes, &error.pointer) {
             error.detail = format!("{} at line {line} column {column}", error.detail);
         }
@@ -240,6 +240,22 @@ mod tests {
         check("{\"pool\": 1,\n", 400, "", "line 2 column 0");
         check("", 400, "", "EOF");
         check("{} x", 400, "", "trailing");
+    }
+
+    #[test]
+    fn of_many_mistakes_the_first_are_listed() {
+        let error = |index: usize| FieldError {
+            pointer: format!("/{index}"),
+            detail: "wrong".to_owned(),
+        };
+        let bytes = serde_json::to_vec(&vec![0; 5000]).unwrap();
+        let problem = invalid_in(&bytes, (0..5000).map(error).collect());
+        let document = serde_json::to_value(problem.document()).unwrap();
+        let errors = document["errors"].as_array().unwrap();
+        assert_eq!(errors.len(), ERRORS_TOLD_MAX);
+        assert_eq!(errors[99]["detail"], "wrong at line 1 column 200");
+        let detail = document["detail"].as_str().unwrap();
+        assert!(detail.ends_with("and 4999 more"), "{detail}");
     }
 
     #[test]

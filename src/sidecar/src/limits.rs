@@ -102,3 +102,6 @@ pub(crate) const AVAILABILITY_AGE_SECONDS_MAX: u32 = 1;
 
 /// What a caller is told to wait before another try.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// How many mistakes of a body are listed, each with its place: finding a place reads the body up to there. The detail tells how many there are.
+pub(crate) const ERRORS_TOLD_MAX: usize = 100;

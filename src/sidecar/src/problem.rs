@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use crate::limits::RETRY_AFTER;
+use crate::limits::{ERRORS_TOLD_MAX, RETRY_AFTER};
 use crate::problem_kind::ProblemKind;
 
 /// A problem document. Kinds add fields of their own.
@@ -92,14 +92,15 @@ impl Problem {
         }))
     }
 
-    /// 422 for these fields.
-    pub(crate) fn invalid(errors: Vec<FieldError>) -> Problem {
+    /// 422 for these fields, of which the first are listed.
+    pub(crate) fn invalid(mut errors: Vec<FieldError>) -> Problem {
         let detail = match &errors[..] {
             [] => "a value is out of its range".to_owned(),
             [one] if one.pointer.is_empty() => one.detail.clone(),
             [one] => format!("{}: {}", one.pointer, one.detail),
             [first, rest @ ..] => format!("{}: {}, and {} more", first.pointer, first.detail, rest.len()),
         };
+        errors.truncate(ERRORS_TOLD_MAX);
         let mut problem = Problem::new(ProblemKind::Invalid, detail);
         problem.0.document.errors = errors;
         problem
