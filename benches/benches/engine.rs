@@ -6,9 +6,11 @@
 )]
 
 use std::hint::black_box;
+use std::sync::mpsc::channel;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use plimsoll_benches::{Change, FullSegments, HOLD_SECONDS, InventorySize, SimCore, sized};
 
 /// What is there and how many reservations come and go in one round.
@@ -110,6 +112,20 @@ fn round(core: &mut SimCore, count: usize, timed: Timed) -> Duration {
     time
 }
 
+/// How long so many commands take.
+fn rounds(core: &mut SimCore, case: Case, timed: Timed, command_count: u64) -> Duration {
+    let round_count = timed.command_count(case.round_count) as u64;
+    let mut time = Duration::ZERO;
+    let mut left = command_count;
+    while left > 0 {
+        // Rounds of one size keep the state's size as it is; the last one counts in part.
+        let counted = left.min(round_count);
+        time += round(core, case.round_count, timed).mul_f64(counted as f64 / round_count as f64);
+        left -= counted;
+    }
+    time
+}
+
 fn bench(criterion: &mut Criterion, timed: Timed, case: Case) {
     let mut core = SimCore::new(case.size, FullSegments::AreUsedAgain);
     round(&mut core, case.round_count, timed);
@@ -117,18 +133,7 @@ fn bench(criterion: &mut Criterion, timed: Timed, case: Case) {
     let mut group = criterion.benchmark_group(format!("engine/{}", timed.name()));
     group.throughput(Throughput::Elements(1));
     group.bench_function(case.name, |bencher| {
-        bencher.iter_custom(|iteration_count| {
-            let round_count = timed.command_count(case.round_count) as u64;
-            let mut time = Duration::ZERO;
-            let mut left = iteration_count;
-            while left > 0 {
-                // Rounds of one size keep the state's size as it is; the last one counts in part.
-                let counted = left.min(round_count);
-                time += round(&mut core, case.round_count, timed).mul_f64(counted as f64 / round_count as f64);
-                left -= counted;
-            }
-            time
-        });
+        bencher.iter_custom(|iteration_count| rounds(&mut core, case, timed, iteration_count));
     });
     group.finish();
     black_box(core.digest());
@@ -160,9 +165,47 @@ fn release(criterion: &mut Criterion) {
     both(criterion, Timed::Release);
 }
 
+/// What does a second core gain? One and two cores at once, each on a thread with pools of its own; a time is that of one reserve on each of them.
+fn cores(criterion: &mut Criterion) {
+    for case in [in_cache(), one_million_live()] {
+        let mut group = criterion.benchmark_group(format!("engine/cores/{}", case.name));
+        for core_count in [1, 2] {
+            group.throughput(Throughput::Elements(core_count));
+            thread::scope(|scope| {
+                let cores: Vec<_> = (0..core_count)
+                    .map(|_| {
+                        let (ask, asked) = channel();
+                        let (answer, answered) = channel();
+                        scope.spawn(move || {
+                            let mut core = SimCore::new(case.size, FullSegments::AreUsedAgain);
+                            while let Ok(command_count) = asked.recv() {
+                                let time = rounds(&mut core, case, Timed::Reserve, command_count);
+                                answer.send(time).expect("the bench waits for it");
+                            }
+                        });
+                        (ask, answered)
+                    })
+                    .collect();
+                group.bench_function(BenchmarkId::from_parameter(core_count), |bencher| {
+                    bencher.iter_custom(|command_count| {
+                        for (ask, _) in &cores {
+                            ask.send(command_count).expect("its thread runs");
+                        }
+                        let times = cores
+                            .iter()
+                            .map(|(_, answered)| answered.recv().expect("its thread runs"));
+                        times.max().unwrap_or_default()
+                    });
+                });
+            });
+        }
+        group.finish();
+    }
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(20).warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3));
-    targets = reserve, hold_and_confirm, resize, release
+    targets = reserve, hold_and_confirm, resize, release, cores
 }
 criterion_main!(benches);
