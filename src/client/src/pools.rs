@@ -221,6 +221,29 @@ pub struct PutResult {
     pub version: u64,
 }
 
+impl PutResult {
+    /// Of a definition that no answer tells of.
+    fn failed(status: StatusNumber) -> PutResult {
+        PutResult {
+            status,
+            change: Change::None,
+            pool: None,
+            version: 0,
+        }
+    }
+}
+
+/// What a failure of a frame means for each definition in it.
+fn status_of(error: &Error) -> StatusNumber {
+    match error {
+        Error::Unknown(_) => Status::OutcomeUnknown.into(),
+        Error::Refused(refusal) => refusal.status,
+        Error::Invalid(_) => Status::Invalid.into(),
+        Error::QueueFull { .. } => Status::Overloaded.into(),
+        _ => Status::Unavailable.into(),
+    }
+}
+
 impl From<&wire::PutResult> for PutResult {
     fn from(result: &wire::PutResult) -> Self {
         let change = match result.change() {
@@ -353,33 +376,52 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// What the frames before the failing one did stays done. [`Error::Unknown`] when it is not known whether the
-    /// failing one did anything; a definition with a version is not sent again by itself in that case, because its own
-    /// change would then look like that of somebody else.
+    /// When the first frame fails: then nothing was done, but with [`Error::Unknown`], when that is not known; a definition
+    /// with a version is not sent again by itself in that case, because its own change would then look like that of
+    /// somebody else. When a later frame fails, its definitions have the status of that, those of the frames behind it
+    /// are `unavailable`, and none of these is sent.
     pub async fn put_pools(&self, definitions: &[PoolDefinition], dry_run: bool) -> Result<Vec<PutResult>, Error> {
         for definition in definitions {
             checks::pool_name(&definition.name)?;
         }
         let directory = self.inner.shared.directory();
-        let mut results = Vec::with_capacity(definitions.len());
+        let count = definitions.len();
+        let mut results = Vec::with_capacity(count);
         for definitions in chunks(definitions, &directory, PoolDefinition::size_on_wire) {
-            let head = Head::request(Operation::PutPools, CorrelationId(0));
-            let frame = encode(&directory, head, |builder| {
-                let tables: Vec<_> = definitions
-                    .iter()
-                    .map(|definition| definition.encode(builder))
-                    .collect();
-                let definitions = Some(builder.create_vector(&tables));
-                wire::PutPools::create(builder, &wire::PutPoolsArgs { definitions, dry_run })
-            })?;
-            let mut attempts = Attempts::new(self.options());
-            attempts.retry_lost &= dry_run || definitions.iter().all(|definition| definition.version == 0);
-            let answer = self.call(frame, directory.epoch, &mut attempts).await?;
-            let found = read::<wire::PutPoolsResult>("PutPoolsResult", &answer)?.results();
-            check_count("results", definitions.len(), found.len())?;
-            results.extend(found.iter().map(PutResult::from));
+            match self.put_frame(definitions, &directory, dry_run).await {
+                Ok(found) => results.extend(found),
+                Err(error) if results.is_empty() => return Err(error),
+                Err(error) => {
+                    results.resize(results.len() + definitions.len(), PutResult::failed(status_of(&error)));
+                    break;
+                }
+            }
         }
+        results.resize(count, PutResult::failed(Status::Unavailable.into()));
         Ok(results)
+    }
+
+    async fn put_frame(
+        &self,
+        definitions: &[PoolDefinition],
+        directory: &Directory,
+        dry_run: bool,
+    ) -> Result<Vec<PutResult>, Error> {
+        let head = Head::request(Operation::PutPools, CorrelationId(0));
+        let frame = encode(directory, head, |builder| {
+            let tables: Vec<_> = definitions
+                .iter()
+                .map(|definition| definition.encode(builder))
+                .collect();
+            let definitions = Some(builder.create_vector(&tables));
+            wire::PutPools::create(builder, &wire::PutPoolsArgs { definitions, dry_run })
+        })?;
+        let mut attempts = Attempts::new(self.options());
+        attempts.retry_lost &= dry_run || definitions.iter().all(|definition| definition.version == 0);
+        let answer = self.call(frame, directory.epoch, &mut attempts).await?;
+        let found = read::<wire::PutPoolsResult>("PutPoolsResult", &answer)?.results();
+        check_count("results", definitions.len(), found.len())?;
+        Ok(found.iter().map(PutResult::from).collect())
     }
 
     /// Some pools in the byte order of their names: those after this name, at most `limit`, and never more than the

@@ -72,6 +72,8 @@ pub struct CoreStats {
     pub reservation_slots: u64,
     /// What is published is as of this time, microseconds since 1970.
     pub published_at: i64,
+    /// Its journal has no segment left for what takes capacity: reserves are refused, or soon will be.
+    pub is_journal_full: bool,
 }
 
 /// Commands of a sort with an outcome of a sort.
@@ -237,6 +239,7 @@ impl From<wire::CoreStats<'_>> for CoreStats {
             reservations_confirmed: table.reservations_confirmed(),
             reservation_slots: table.reservation_slots(),
             published_at: table.published_at(),
+            is_journal_full: table.is_journal_full(),
         }
     }
 }

@@ -326,6 +326,11 @@ impl<S: Storage, F: Framing> Journal<S, F> {
         &self.storage
     }
 
+    /// Whether there is no segment behind the active one for records of [`Priority::Normal`], nor room for more: they are refused, or soon will be.
+    pub fn is_full(&self) -> bool {
+        self.storage.prepared_count() < Priority::Normal.prepared_count_min() && self.storage.is_exhausted()
+    }
+
     /// Gives back what lies below. What was not synced is not durable.
     pub fn into_storage(self) -> S {
         self.storage

@@ -237,6 +237,7 @@ impl Core {
             held: state.held_count(),
             confirmed: state.confirmed_count(),
             slots: state.reservation_slot_count(),
+            is_journal_full: inner.engine.journal().is_full(),
         });
     }
 

@@ -66,6 +66,8 @@ pub struct CoreStats {
     pub reservation_slots: u64,
     /// What is published is as of this time, microseconds since 1970; 0 before the first publication.
     pub published_at: i64,
+    /// The journal has no segment left for what takes capacity, as of at most a second ago: reserves are refused, or soon will be.
+    pub is_journal_full: bool,
 }
 
 /// The sorts of commands, in the order of their numbers on the wire.
@@ -149,14 +151,16 @@ pub(crate) struct CoreCounters {
     confirmed: Counter,
     slots: Counter,
     published_at: Counter,
+    journal_full: Counter,
 }
 
-/// How many of what a core has now.
+/// What a core has now.
 pub(crate) struct Population {
     pub(crate) pools: usize,
     pub(crate) held: usize,
     pub(crate) confirmed: usize,
     pub(crate) slots: usize,
+    pub(crate) is_journal_full: bool,
 }
 
 /// What a sync did.
@@ -222,6 +226,7 @@ impl CoreCounters {
         self.held.set(population.held as u64);
         self.confirmed.set(population.confirmed as u64);
         self.slots.set(population.slots as u64);
+        self.journal_full.set(u64::from(population.is_journal_full));
     }
 
     /// What is published is as of this time.
@@ -275,6 +280,7 @@ impl CoreCounters {
             reservations_confirmed: self.confirmed.get(),
             reservation_slots: self.slots.get(),
             published_at: self.published_at.get() as i64,
+            is_journal_full: self.journal_full.get() != 0,
         }
     }
 }

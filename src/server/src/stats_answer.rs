@@ -86,6 +86,7 @@ fn encode<'builder>(
         reservations_confirmed: core.reservations_confirmed,
         reservation_slots: core.reservation_slots,
         published_at: core.published_at,
+        is_journal_full: core.is_journal_full,
     };
     wire::CoreStats::create(builder, &args)
 }

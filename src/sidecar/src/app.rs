@@ -7,7 +7,10 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::engine::Engine;
 use crate::follower::Follower;
-use crate::limits::{CATCHING_UP_COUNT_MAX, IMPORT_COUNT_MAX, SHEET_COUNT_MAX, STREAM_COUNT_MAX};
+use crate::limits::{
+    BODIES_SIZE_BYTES_MAX, CATCHING_UP_COUNT_MAX, CHANGES_COUNT_MAX, IMPORT_COUNT_MAX, SHEET_COUNT_MAX,
+    STREAM_COUNT_MAX,
+};
 use crate::lookup::Lookups;
 use crate::metrics::Metrics;
 use crate::options::Options;
@@ -27,7 +30,10 @@ pub(crate) struct App {
     pub(crate) draining: watch::Receiver<bool>,
     /// Requests that are being answered.
     pub(crate) requests: AtomicUsize,
+    /// Room for bodies, in bytes.
+    pub(crate) bodies: Arc<Semaphore>,
     pub(crate) imports: Arc<Semaphore>,
+    pub(crate) changes: Arc<Semaphore>,
     pub(crate) sheets: Arc<Semaphore>,
 }
 
@@ -58,6 +64,8 @@ impl App {
             metrics: Metrics::default(),
             draining,
             requests: AtomicUsize::new(0),
+            bodies: Arc::new(Semaphore::new(BODIES_SIZE_BYTES_MAX)),
+            changes: Arc::new(Semaphore::new(CHANGES_COUNT_MAX)),
             imports: Arc::new(Semaphore::new(IMPORT_COUNT_MAX)),
             sheets: Arc::new(Semaphore::new(SHEET_COUNT_MAX)),
             options,

@@ -88,7 +88,11 @@ pub(crate) enum Detail {
 )]
 pub(crate) async fn post(
     State(context): State<Context>,
-    JsonBody { value: ask, bytes }: JsonBody<Ask>,
+    JsonBody {
+        value: ask,
+        bytes,
+        _room,
+    }: JsonBody<Ask>,
 ) -> Result<Response, Problem> {
     answer(&context, &ask, &bytes).await
 }

@@ -6,8 +6,8 @@ use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 use plimsoll_client::{
-    Batch, Client, Decided, Key, PoolId, PoolRef, Refusal, ReservationDetails, ReservationId, Reserve, Status, Units,
-    protocol,
+    Batch, Client, Decided, Error, Key, PoolId, PoolRef, Refusal, ReservationDetails, ReservationId, Reserve, Status,
+    Units, protocol,
 };
 use plimsoll_form::ReservationForm;
 use serde::{Deserialize, Serialize};
@@ -144,7 +144,11 @@ enum Asked<'a> {
 )]
 pub(crate) async fn batch(
     State(context): State<Context>,
-    JsonBody { value: body, bytes }: JsonBody<BatchBody>,
+    JsonBody {
+        value: body,
+        bytes,
+        _room,
+    }: JsonBody<BatchBody>,
 ) -> Result<Response, Problem> {
     let count = body.commands.len();
     if !(1..=BATCH_COMMAND_COUNT_MAX).contains(&count) {
@@ -230,6 +234,7 @@ async fn send(client: &Client, asked: &[Asked<'_>]) -> Result<Vec<Decided>, Prob
     let mut decided: Vec<Decided> = Vec::with_capacity(asked.len());
     let mut batch = client.new_batch();
     let mut sent = Vec::new();
+    let mut is_first = true;
     for (index, command) in asked.iter().enumerate() {
         if let Asked::Reserve { pool, .. } = command
             && !ids.contains_key(pool)
@@ -240,16 +245,21 @@ async fn send(client: &Client, asked: &[Asked<'_>]) -> Result<Vec<Decided>, Prob
         // A placeholder, until the frame has been answered.
         decided.push(Decided::Refused(Refusal::new(Status::Unavailable)));
         if push(&mut batch, command, &ids).is_err() {
-            batch = answered(client, batch, &mut sent, &mut decided).await?;
+            batch = answered(client, batch, &mut sent, &mut decided, is_first).await?;
+            is_first = false;
             batch.clear();
             if let Err(error) = push(&mut batch, command, &ids) {
-                return Err(Problem::invalid_field(format!("/commands/{index}"), error.to_string()));
+                decided[index] = Decided::Refused(Refusal {
+                    detail: Some(error.to_string()),
+                    ..Refusal::new(Status::Invalid)
+                });
+                continue;
             }
         }
         sent.push(index);
     }
     if !batch.is_empty() {
-        answered(client, batch, &mut sent, &mut decided).await?;
+        answered(client, batch, &mut sent, &mut decided, is_first).await?;
     }
     again_by_name(client, asked, &ids, &mut decided).await;
     Ok(decided)
@@ -297,12 +307,14 @@ fn push(batch: &mut Batch, command: &Asked<'_>, ids: &HashMap<&str, PoolId>) -> 
     }
 }
 
-/// Sends a frame, and puts its outcomes in the places of its commands.
+/// Sends a frame, and puts its outcomes in the places of its commands. When the first one fails, there is nothing else to tell; behind others a failure is
+/// that of its own commands.
 async fn answered(
     client: &Client,
     batch: Batch,
     sent: &mut Vec<usize>,
     decided: &mut [Decided],
+    is_first: bool,
 ) -> Result<Batch, Problem> {
     match client.batch(batch).await {
         Ok(outcome) => {
@@ -311,7 +323,17 @@ async fn answered(
             }
             Ok(outcome.into_batch())
         }
-        Err(error) => Err(Problem::of_change(&error.error)),
+        Err(error) if is_first => Err(Problem::of_change(&error.error)),
+        Err(error) => {
+            for index in sent.drain(..) {
+                decided[index] = match &error.error {
+                    Error::Unknown(unknown) => Decided::Unknown(unknown.clone()),
+                    Error::Refused(refusal) => Decided::Refused(refusal.clone()),
+                    _ => Decided::Refused(Refusal::new(Status::Unavailable)),
+                };
+            }
+            Ok(client.new_batch())
+        }
     }
 }
 
@@ -344,13 +366,15 @@ async fn again_by_name(client: &Client, asked: &[Asked<'_>], ids: &HashMap<&str,
         *decided = match client.reserve(&reserve).await {
             Ok(plimsoll_client::Reserving::Reserved(reservation)) => Decided::Applied(reservation),
             Ok(plimsoll_client::Reserving::Refused(refusal)) => Decided::Refused(refusal),
-            Ok(plimsoll_client::Reserving::Unknown(unknown)) => Decided::Unknown(unknown),
+            Ok(plimsoll_client::Reserving::Unknown(unknown)) | Err(Error::Unknown(unknown)) => {
+                Decided::Unknown(unknown)
+            }
             Err(_) => Decided::Refused(Refusal::new(Status::Unavailable)),
         };
     }
 }
 
-/// What the reservations are now: a new one as asked for, the others looked up together.
+/// What the reservations are now: a new one as asked for, the others looked up together; nothing where that fails.
 async fn details(client: &Client, asked: &[Asked<'_>], decided: &[Decided]) -> Vec<Option<ReservationDetails>> {
     let mut wanted: Vec<ReservationId> = Vec::new();
     let mut details: Vec<Option<ReservationDetails>> = asked
@@ -365,12 +389,13 @@ async fn details(client: &Client, asked: &[Asked<'_>], decided: &[Decided]) -> V
             ) => {
                 if reservation.repeated {
                     wanted.push(reservation.id);
+                    return None;
                 }
                 Some(details_of(reservation, pool, units, *reference))
             }
             (_, Decided::Applied(reservation)) => {
                 wanted.push(reservation.id);
-                Some(details_of(reservation, "", &[], None))
+                None
             }
             _ => None,
         })
@@ -378,12 +403,11 @@ async fn details(client: &Client, asked: &[Asked<'_>], decided: &[Decided]) -> V
     if wanted.is_empty() {
         return details;
     }
-    // They have been changed; that the rest cannot be read does not make it undone.
     if let Ok(found) = client.reservations(&wanted).await {
         let by_id: HashMap<_, _> = found.into_iter().map(|found| (found.id, found)).collect();
-        for details in details.iter_mut().flatten() {
-            if let Some(found) = by_id.get(&details.id) {
-                details.clone_from(found);
+        for (details, decided) in details.iter_mut().zip(decided) {
+            if let (None, Decided::Applied(reservation)) = (&details, decided) {
+                *details = by_id.get(&reservation.id).cloned();
             }
         }
     }
@@ -398,6 +422,7 @@ fn result<'a>(
     dimensions: &'a [String],
 ) -> BatchResult<'a> {
     let problem = match decided {
+        Decided::Applied(_) if details.is_none() => Problem::unseen(),
         Decided::Applied(reservation) => {
             let is_new = matches!(asked, Asked::Reserve { .. }) && !reservation.repeated;
             return BatchResult {

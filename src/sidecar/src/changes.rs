@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
-use plimsoll_client::{Confirming, Releasing, Reservation, Resize, Resizing};
+use plimsoll_client::{Confirming, Releasing, Reservation, Resize, Resizing, Status};
 use plimsoll_form::ReservationForm;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -17,7 +17,7 @@ use crate::problem_responses::{
     BodyProblems, ChangeProblems, Conflicts, EngineProblems, Gone, IdProblems, QueryProblems, ReservationMissing,
 };
 use crate::query::NoQuery;
-use crate::reservations::{details_of, id_of, outcome_unknown, refused};
+use crate::reservations::{id_of, outcome_unknown, refused};
 use crate::values::{HoldSeconds, UnitsMap, in_order};
 
 /// Make a hold permanent.
@@ -103,7 +103,11 @@ pub(crate) struct ResizeBody {
 pub(crate) async fn resize(
     State(context): State<Context>,
     Path(id): Path,
-    JsonBody { value: body, bytes }: JsonBody<ResizeBody>,
+    JsonBody {
+        value: body,
+        bytes,
+        _room,
+    }: JsonBody<ResizeBody>,
 ) -> Result<Response, Problem> {
     let reservation = id_of(&id)?;
     if body.units.as_ref().is_none_or(|units| units.0.is_empty()) && body.hold_seconds.is_none() {
@@ -121,6 +125,10 @@ pub(crate) async fn resize(
     };
     match client.resize(&resize).await {
         Ok(Resizing::Resized(reservation)) => as_it_is(&context, &reservation).await,
+        Ok(Resizing::Refused(refusal)) if refusal.is(Status::Invalid) => {
+            let detail = refusal.detail.unwrap_or_else(|| Status::Invalid.meaning().to_owned());
+            Err(Problem::invalid_field("/units", detail))
+        }
         Ok(Resizing::Refused(refusal)) => Err(refused(&refusal, &context, &in_order, &welcome.dimensions)),
         Ok(Resizing::Unknown(unknown)) => Err(outcome_unknown(&unknown)),
         Err(error) => Err(Problem::of_change(&error)),
@@ -130,11 +138,8 @@ pub(crate) async fn resize(
 /// A reservation that a command has changed, as it is now.
 async fn as_it_is(context: &Context, reservation: &Reservation) -> Result<Response, Problem> {
     let welcome = context.app.engine.client()?.welcome();
-    let details = match context.app.lookups.find(reservation.id).await {
-        Ok(Some(details)) => details,
-        // It is changed; that the rest cannot be read does not make it undone.
-        _ => details_of(reservation, "", &[], None),
-    };
+    let found = context.app.lookups.find(reservation.id).await;
+    let details = found.map_err(|_| Problem::unseen())?.ok_or_else(Problem::unseen)?;
     Ok(reply(
         StatusCode::OK,
         &ReservationForm::new(&details, &welcome.dimensions),

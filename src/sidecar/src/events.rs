@@ -75,7 +75,12 @@ pub(crate) async fn follow(
             "there are too many event streams",
         ));
     };
-    let stream = EventStream::open(Arc::clone(&context.app), filter, start, place).await?;
+    let is_resumed = matches!(start, Start::Behind(_));
+    let stream = EventStream::open(Arc::clone(&context.app), filter, start, place).await;
+    let stream = stream.map_err(|problem| match is_resumed && problem.is_of("/cursor") {
+        true => bad_last_event_id(),
+        false => problem,
+    })?;
     let mut response = Response::new(Body::from_stream(stream.into_stream()));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -99,19 +104,20 @@ fn kinds_of(texts: &[String]) -> Result<Vec<EventKind>, Problem> {
     Ok(kinds)
 }
 
+fn bad_last_event_id() -> Problem {
+    let detail = "Last-Event-ID: not an id of this stream of events";
+    Problem::new(ProblemKind::BadHeader, detail)
+}
+
 fn last_event_id(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let bad = || {
-        let detail = "Last-Event-ID: not an id of this stream of events";
-        Problem::new(ProblemKind::BadHeader, detail)
-    };
     let Some(value) = headers.get("last-event-id") else {
         return Ok(None);
     };
-    let text = value.to_str().map_err(|_| bad())?;
+    let text = value.to_str().map_err(|_| bad_last_event_id())?;
     if text.is_empty() {
         return Ok(None);
     }
-    query::cursor(Some(text)).map_err(|_| bad())?;
+    query::cursor(Some(text)).map_err(|_| bad_last_event_id())?;
     Ok(Some(text.to_owned()))
 }
 

@@ -109,11 +109,11 @@ pub(crate) async fn import(
     judge(&rows, &results, false)?;
     let is_dry = parameters.dry_run.unwrap_or(false);
     if !is_dry {
-        results = to_its_end(async move {
+        let put = async move {
             let _permit = permit;
             put_all(&client, &definitions).await
-        })
-        .await?;
+        };
+        results = to_its_end(&context.app.changes, put).await?;
         judge(&rows, &results, true)?;
     }
     let count = |change| results.iter().filter(|result| result.change == change).count() as u64;

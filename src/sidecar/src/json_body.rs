@@ -1,17 +1,21 @@
 //! Bodies of JSON: read within bounds, and judged so that a mistake is named by field, line and column.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_path_to_error::Segment;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::limits::{BODY_TIMEOUT, ERRORS_TOLD_MAX, JSON_SIZE_BYTES_MAX};
+use crate::app::Context;
+use crate::limits::{BODY_SIZE_BYTES_FREE, BODY_TIMEOUT, ERRORS_TOLD_MAX, JSON_SIZE_BYTES_MAX};
 use crate::pointer;
 use crate::problem::{FieldError, Problem};
 use crate::problem_kind::ProblemKind;
@@ -22,22 +26,25 @@ use crate::query::NoQuery;
 pub(crate) struct JsonBody<T> {
     pub(crate) value: T,
     pub(crate) bytes: Bytes,
+    /// Kept for as long as the request is answered.
+    pub(crate) _room: Option<OwnedSemaphorePermit>,
 }
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+impl<T: DeserializeOwned> FromRequest<Context> for JsonBody<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, context: &Context) -> Result<Self, Problem> {
         let (mut parts, body) = request.into_parts();
-        NoQuery::from_request_parts(&mut parts, state).await?;
+        NoQuery::from_request_parts(&mut parts, context).await?;
         let request = Request::from_parts(parts, body);
         let media_type = media_type(request.headers());
         if !matches!(&*media_type, "application/json" | "application/merge-patch+json") {
             return Err(wrong_media_type(&media_type, "application/json"));
         }
+        let _room = room(&context.app.bodies, announced_size(request.headers()))?;
         let bytes = read(request, JSON_SIZE_BYTES_MAX).await?;
         let value = parse(&bytes)?;
-        Ok(JsonBody { value, bytes })
+        Ok(JsonBody { value, bytes, _room })
     }
 }
 
@@ -57,6 +64,25 @@ pub(crate) fn wrong_media_type(found: &str, expected: &str) -> Problem {
     )
 }
 
+/// The size that a body is said to have.
+fn announced_size(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Room for a body of this size, or of the largest; none is needed for a small one.
+fn room(bodies: &Arc<Semaphore>, size: Option<u64>) -> Result<Option<OwnedSemaphorePermit>, Problem> {
+    let size = size.map_or(JSON_SIZE_BYTES_MAX, |size| {
+        size.min(JSON_SIZE_BYTES_MAX as u64) as usize
+    });
+    if size <= BODY_SIZE_BYTES_FREE {
+        return Ok(None);
+    }
+    let room = Arc::clone(bodies).try_acquire_many_owned(size as u32);
+    let detail = "too many large bodies are being read";
+    room.map(Some)
+        .map_err(|_| Problem::new(ProblemKind::Overloaded, detail))
+}
+
 /// Reads a body of at most so many bytes.
 pub(crate) async fn read(request: Request, size_max: usize) -> Result<Bytes, Problem> {
     let too_large = || {
@@ -65,10 +91,13 @@ pub(crate) async fn read(request: Request, size_max: usize) -> Result<Bytes, Pro
             format!("a body has at most {size_max} bytes here"),
         )
     };
-    let announced = request.headers().get(CONTENT_LENGTH);
-    let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|size| size > size_max as u64) {
+    if announced_size(request.headers()).is_some_and(|size| size > size_max as u64) {
         return Err(too_large());
+    }
+    let encoding = request.headers().get(CONTENT_ENCODING);
+    if let Some(encoding) = encoding.filter(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        let detail = format!("expected a body without Content-Encoding, found {encoding:?}");
+        return Err(Problem::new(ProblemKind::UnsupportedMediaType, detail));
     }
     let body: Body = request.into_body();
     match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, size_max).collect()).await {
@@ -256,6 +285,18 @@ mod tests {
         assert_eq!(errors[99]["detail"], "wrong at line 1 column 200");
         let detail = document["detail"].as_str().unwrap();
         assert!(detail.ends_with("and 4999 more"), "{detail}");
+    }
+
+    #[test]
+    fn large_bodies_share_a_room() {
+        let bodies = Arc::new(Semaphore::new(JSON_SIZE_BYTES_MAX + 20_000));
+        let first = room(&bodies, None).unwrap();
+        let second = room(&bodies, Some(20_000)).unwrap();
+        assert!(first.is_some() && second.is_some());
+        assert_eq!(room(&bodies, Some(16_385)).unwrap_err().status(), 429);
+        assert!(room(&bodies, Some(16_384)).unwrap().is_none());
+        drop(first);
+        assert!(room(&bodies, Some(u64::MAX)).unwrap().is_some());
     }
 
     #[test]

@@ -96,7 +96,11 @@ struct Conflict<'a> {
 )]
 pub(crate) async fn change(
     State(context): State<Context>,
-    JsonBody { value: body, bytes }: JsonBody<ChangesBody>,
+    JsonBody {
+        value: body,
+        bytes,
+        _room,
+    }: JsonBody<ChangesBody>,
 ) -> Result<Response, Problem> {
     let client = context.app.engine.client()?;
     let dimensions = client.dimensions();
@@ -117,10 +121,11 @@ pub(crate) async fn change(
     if !body.dry_run {
         let (client, dimensions) = (client.clone(), dimensions.clone());
         let (definitions, standing) = (definitions.clone(), standing.clone());
-        results = to_its_end(async move { put(&client, &definitions, &standing, &dimensions).await }).await?;
+        let put = async move { put(&client, &definitions, &standing, &dimensions).await };
+        results = to_its_end(&context.app.changes, put).await?;
     }
     let pools = match body.dry_run {
-        false => named(&client, &names).await?,
+        false => named(&client, &names).await.map_err(|_| Problem::unseen())?,
         true => standing,
     };
     let pools: Vec<Pool> = pools

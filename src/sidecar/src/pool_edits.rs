@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use plimsoll_client::protocol::VERSION_ABSENT;
-use plimsoll_client::{Change, Client, Pool, PoolDefinition, PoolId, PutResult, Refusal, Status};
+use plimsoll_client::{Change, Client, PoolDefinition, PutResult, Refusal, Status};
 use plimsoll_form::PoolForm;
 
 use crate::app::Context;
@@ -38,7 +38,11 @@ pub(crate) async fn put(
     State(context): State<Context>,
     Path(name): Path,
     headers: HeaderMap,
-    JsonBody { value: body, bytes }: JsonBody<DefinitionBody>,
+    JsonBody {
+        value: body,
+        bytes,
+        _room,
+    }: JsonBody<DefinitionBody>,
 ) -> Result<Response, Problem> {
     let name = name_of(&name)?;
     let conditions = Conditions::of(&headers)?;
@@ -63,7 +67,7 @@ pub(crate) async fn put(
         let current = find(&client, name).await?;
         return Err(changed_meanwhile(current.as_ref(), &dimensions));
     }
-    answer(&client, definition, &result).await
+    answer(&client, name, &result).await
 }
 
 /// Change some of a pool's definition.
@@ -86,7 +90,11 @@ pub(crate) async fn patch(
     State(context): State<Context>,
     Path(name): Path,
     headers: HeaderMap,
-    JsonBody { value: patch, bytes }: JsonBody<DefinitionPatch>,
+    JsonBody {
+        value: patch,
+        bytes,
+        _room,
+    }: JsonBody<DefinitionPatch>,
 ) -> Result<Response, Problem> {
     let name = name_of(&name)?;
     let conditions = Conditions::of(&headers)?;
@@ -107,7 +115,7 @@ pub(crate) async fn patch(
             .map_err(|errors| invalid_in(&bytes, errors))?;
         let result = put_one(&client, &definition).await?;
         if result.status != Status::ChangedMeanwhile.into() {
-            return answer(&client, definition, &result).await;
+            return answer(&client, name, &result).await;
         }
     }
     Err(changed_meanwhile(current.as_ref(), &dimensions))
@@ -121,7 +129,7 @@ async fn put_one(client: &Client, definition: &PoolDefinition) -> Result<PutResu
 }
 
 /// The pool as it is after a change.
-async fn answer(client: &Client, definition: PoolDefinition, result: &PutResult) -> Result<Response, Problem> {
+async fn answer(client: &Client, name: &str, result: &PutResult) -> Result<Response, Problem> {
     if !result.status.is_ok() {
         return Err(Problem::refused(&Refusal::new(result.status)));
     }
@@ -130,18 +138,7 @@ async fn answer(client: &Client, definition: PoolDefinition, result: &PutResult)
     } else {
         StatusCode::OK
     };
-    let pool = match find(client, &definition.name).await {
-        Ok(Some(pool)) => pool,
-        // It is changed; that the rest cannot be read does not make it undone.
-        _ => Pool {
-            id: result.pool.unwrap_or(PoolId(0)),
-            held: vec![0; definition.limits.len()],
-            confirmed: vec![0; definition.limits.len()],
-            definition: PoolDefinition {
-                version: result.version,
-                ..definition
-            },
-        },
-    };
+    let found = find(client, name).await.map_err(|_| Problem::unseen())?;
+    let pool = found.ok_or_else(Problem::unseen)?;
     Ok(pool_reply(client, status, &pool))
 }

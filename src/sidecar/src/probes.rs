@@ -119,8 +119,10 @@ async fn look(context: &Context) -> Vec<Check> {
 }
 
 /// What the engine's figures say of its usefulness.
-fn judge(stats: &Stats) -> [Check; 3] {
+fn judge(stats: &Stats) -> [Check; 4] {
     let lag = availability_lag(stats);
+    let full = stats.cores.iter().enumerate().filter(|(_, core)| core.is_journal_full);
+    let full: Vec<usize> = full.map(|(index, _)| index).collect();
     let (size, free) = (stats.disk_size_bytes, stats.disk_free_bytes);
     let is_enough = free >= DISK_FREE_BYTES_MIN.min(size) && free as f64 >= size as f64 * DISK_FREE_SHARE_MIN;
     [
@@ -128,6 +130,16 @@ fn judge(stats: &Stats) -> [Check; 3] {
             name: "lag",
             ok: lag <= AVAILABILITY_LAG_SECONDS_MAX,
             detail: format!("availability is {lag:.3} s old, at most {AVAILABILITY_LAG_SECONDS_MAX} are allowed"),
+        },
+        Check {
+            name: "journals",
+            ok: full.is_empty(),
+            detail: match full.is_empty() {
+                true => "every core can write to its journal".to_owned(),
+                false => {
+                    format!("no segment left for the journals of cores {full:?}: reserves are refused, or soon will be")
+                }
+            },
         },
         Check {
             name: "disk",

@@ -136,6 +136,11 @@ impl Problem {
         &self.0.document
     }
 
+    /// Whether this field is what is wrong.
+    pub(crate) fn is_of(&self, pointer: &str) -> bool {
+        self.0.document.errors.iter().any(|error| error.pointer == pointer)
+    }
+
     #[cfg(test)]
     pub(crate) fn errors(&self) -> &[FieldError] {
         &self.0.document.errors
@@ -167,6 +172,12 @@ impl Problem {
             Error::Unknown(unknown) => Problem::new(ProblemKind::OutcomeUnknown, unknown.to_string()),
             other => Problem::of_read(other),
         }
+    }
+
+    /// A change took effect, and what stands since cannot be read.
+    pub(crate) fn unseen() -> Problem {
+        let detail = "it took effect, but what stands since could not be read; send it again, or look";
+        Problem::new(ProblemKind::OutcomeUnknown, detail)
     }
 
     /// Why a call that only reads has no result: then nothing is unknown but what was asked for.

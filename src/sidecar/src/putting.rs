@@ -1,8 +1,10 @@
 //! Putting definitions: one after another until the engine has taken them.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use plimsoll_client::{Change, Client, PoolDefinition, PutResult, Status};
+use plimsoll_client::{Applied, Change, Client, PoolDefinition, PutResult, Status, StatusNumber};
+use tokio::sync::Semaphore;
 
 use crate::limits::RETRY_AFTER;
 use crate::problem::Problem;
@@ -14,7 +16,7 @@ pub(crate) async fn put_all(client: &Client, definitions: &[PoolDefinition]) -> 
     let mut results = put(client, definitions).await?;
     loop {
         let left: Vec<usize> = (0..results.len())
-            .filter(|index| results[*index].status.known().is_some_and(Status::retryable))
+            .filter(|index| is_left(results[*index].status))
             .collect();
         if left.is_empty() || Instant::now() >= until {
             return Ok(results);
@@ -38,6 +40,11 @@ pub(crate) async fn put_all(client: &Client, definitions: &[PoolDefinition]) -> 
     }
 }
 
+/// Whether a definition had no effect, and may have one when it is put again.
+fn is_left(status: StatusNumber) -> bool {
+    status.retryable() && status.applied() == Applied::No
+}
+
 /// What is said of a definition of which nobody can tell.
 pub(crate) fn unknown() -> PutResult {
     PutResult {
@@ -48,10 +55,22 @@ pub(crate) fn unknown() -> PutResult {
     }
 }
 
-/// Makes a change to its end, also when whoever asked for it goes away: a request is dropped then, and would leave a part of what is all or nothing.
+/// Makes a change to its end, also when whoever asked for it goes away: a request is dropped then, and would leave a part of what is all or nothing. It has a
+/// place among the changes meanwhile, all of which a stop waits for.
 pub(crate) async fn to_its_end<T: Send + 'static>(
+    changes: &Arc<Semaphore>,
     change: impl Future<Output = Result<T, Problem>> + Send + 'static,
 ) -> Result<T, Problem> {
+    let Ok(place) = Arc::clone(changes).try_acquire_owned() else {
+        return Err(Problem::new(
+            ProblemKind::Overloaded,
+            "too many changes of many pools are being made",
+        ));
+    };
+    let change = async move {
+        let _place = place;
+        change.await
+    };
     let ended = tokio::spawn(change).await;
     ended.unwrap_or_else(|error| Err(Problem::new(ProblemKind::Internal, error.to_string())))
 }

@@ -54,7 +54,15 @@ pub(crate) fn parse<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
                 pointer::push(&mut place, key);
             }
         }
-        Problem::invalid_field(place, error.into_inner().to_string())
+        let text = error.into_inner().to_string();
+        // The reader's words for a list where there can be one value.
+        let is_repeated = text == "unsupported value";
+        let detail = if is_repeated {
+            "it stands there twice".to_owned()
+        } else {
+            text
+        };
+        Problem::invalid_field(place, detail)
     })
 }
 
@@ -119,6 +127,8 @@ mod tests {
         check_wrong("limit=x", "/limit");
         check_wrong("limit=-1", "/limit");
         check_wrong("limit=1&limit=2", "/limit");
+        let problem = parse::<Ask>("zone=a&zone=b").unwrap_err();
+        assert_eq!(problem.errors()[0].detail, "it stands there twice");
         check_wrong("from=soon", "/from");
         check_wrong("colour=red", "/colour");
     }

@@ -68,7 +68,11 @@ pub(crate) struct ReserveBody {
 pub(crate) async fn reserve(
     State(context): State<Context>,
     headers: HeaderMap,
-    JsonBody { value: body, bytes }: JsonBody<ReserveBody>,
+    JsonBody {
+        value: body,
+        bytes,
+        _room,
+    }: JsonBody<ReserveBody>,
 ) -> Result<Response, Problem> {
     for (name, found) in [("pools", &body.pools), ("any_of", &body.any_of)] {
         if found.is_some() {
@@ -104,7 +108,13 @@ pub(crate) async fn reserve(
     let asked = details_of(&reservation, pool, &units, reserve.reference);
     // An earlier attempt may have been changed since.
     let details = match reservation.repeated {
-        true => context.app.lookups.find(reservation.id).await?.unwrap_or(asked),
+        true => context
+            .app
+            .lookups
+            .find(reservation.id)
+            .await
+            .map_err(|_| Problem::unseen())?
+            .unwrap_or(asked),
         false => asked,
     };
     let status = if reservation.repeated {
@@ -226,8 +236,8 @@ pub(crate) async fn get(State(context): State<Context>, Path(id): Path, _: NoQue
 #[into_params(parameter_in = Query)]
 pub(crate) struct Search {
     /// The caller's own name for them.
-    #[param(min_length = 1, max_length = 64)]
-    reference: Option<String>,
+    #[param(value_type = Option<String>, min_length = 1, max_length = 64)]
+    reference: Option<Reference>,
     /// Those of this pool. A reference or a pool is needed.
     #[param(value_type = Option<PoolName>)]
     pool: Option<String>,
@@ -266,11 +276,18 @@ pub(crate) async fn search(State(context): State<Context>, Query(search): Query<
             "give a reference, a pool, or both",
         ));
     }
+    if search
+        .reference
+        .as_ref()
+        .is_some_and(|reference| reference.0.is_empty())
+    {
+        return Err(Problem::invalid_field("/reference", "it is empty"));
+    }
     if let Some(rule) = search.pool.as_deref().and_then(plimsoll_form::broken_name_rule) {
         return Err(Problem::invalid_field("/pool", rule));
     }
     let query = SearchQuery {
-        reference: search.reference.as_deref(),
+        reference: search.reference.as_ref().map(|reference| reference.0.as_str()),
         pool: search.pool.as_deref(),
         state: search.state.map(Into::into),
         cursor: query::cursor(search.cursor.as_deref())?,

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use tokio::sync::watch;
 
 use crate::app::App;
+use crate::limits::CHANGES_COUNT_MAX;
 use crate::options::Options;
 use crate::router;
 use crate::samples;
@@ -232,10 +233,12 @@ async fn run(
     });
     // An error means that the sidecar was dropped.
     let _ = draining.wait_for(|draining| *draining).await;
-    if tokio::time::timeout(drain_timeout, connections.drained())
-        .await
-        .is_err()
-    {
+    let drained = async {
+        connections.drained().await;
+        // Changes whose callers have gone are made to their end. It fails only when the semaphore is closed, which nobody does.
+        let _ = app.changes.acquire_many(CHANGES_COUNT_MAX as u32).await;
+    };
+    if tokio::time::timeout(drain_timeout, drained).await.is_err() {
         tracing::warn!(?drain_timeout, "some requests were not answered in time");
     }
     serving.abort_all();

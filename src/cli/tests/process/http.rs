@@ -243,6 +243,15 @@ fn what_cannot_be_done_has_its_status() {
     check(get(http, "/v1/reservations?pool=a&limit=0"), 422, "invalid");
     check(get(http, "/v1/reservations?pool=a&limit=1001"), 422, "invalid");
     check(get(http, "/v1/reservations?pool=a&colour=red"), 422, "invalid");
+    let pointer = |reply: Reply| check(reply, 422, "invalid").json()["errors"][0]["pointer"].clone();
+    for reference in ["", &"x".repeat(65)] {
+        let found = pointer(get(http, &format!("/v1/reservations?reference={reference}")));
+        assert_eq!(found, "/reference");
+    }
+    let reserved = reserve(http, "resized", r#"{"pool":"a","units":{"rooms":1}}"#).json();
+    let path = format!("/v1/reservations/{}", reserved["reservation"].as_str().unwrap());
+    let nothing = send(http, "PATCH", &path, &[], r#"{"units":{"rooms":0}}"#);
+    assert_eq!(pointer(nothing), "/units");
 
     for (patch, reason) in [
         (r#"{"state":"closed"}"#, "closed"),
@@ -418,6 +427,8 @@ fn requests_that_are_none_do_no_harm() {
     check(call(http, "POST", "/v1/availability", &text, "{}"), 415);
     check(call(http, "POST", "/v1/availability", &[], "{}"), 415);
     check(call(http, "POST", "/v1/pools/import", &text, "a"), 415);
+    let packed = [("content-type", "application/json"), ("content-encoding", "gzip")];
+    check(call(http, "POST", "/v1/availability", &packed, "{}"), 415);
     let json = [("content-type", "Application/JSON; charset=utf-8")];
     check(
         call(http, "POST", "/v1/availability", &json, r#"{"zone":"north"}"#),

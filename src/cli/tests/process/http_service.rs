@@ -27,7 +27,7 @@ fn probes_figures_and_the_document() {
         .iter()
         .map(|check| check["name"].clone())
         .collect();
-    assert_eq!(checks, ["running", "engine", "lag", "disk", "history"]);
+    assert_eq!(checks, ["running", "engine", "lag", "journals", "disk", "history"]);
     assert_eq!(get(http, "/readyz").json(), json!({"ready": true}));
 
     let settings = get(http, "/v1/settings").json();

@@ -104,6 +104,32 @@ async fn definitions_are_put_in_as_many_frames_as_they_need() {
 }
 
 #[tokio::test]
+async fn when_a_later_frame_fails_each_definition_has_a_result() {
+    let mut peer = Peer::bind().await;
+    peer.limits.items_max = 40;
+    let (client, mut connection) = peer.connect(quick()).await;
+    let all: Vec<PoolDefinition> = (0..100)
+        .map(|number| PoolDefinition {
+            version: VERSION_ABSENT,
+            ..definition(&format!("pool-{number}"))
+        })
+        .collect();
+    let serve = async {
+        let frame = connection.read().await;
+        put(&mut connection, &frame).await;
+        connection.read().await;
+        drop(connection);
+        peer.accept().await.quiet().await;
+    };
+    let ((), results) = soon(async { tokio::join!(serve, client.put_pools(&all, false)) }).await;
+    let results = results.expect("the first frame is answered");
+    let count = |status: Status| results.iter().filter(|result| result.status == status.into()).count();
+    assert_eq!(count(Status::Ok), 40);
+    assert_eq!(count(Status::OutcomeUnknown), 40);
+    assert_eq!(count(Status::Unavailable), 20);
+}
+
+#[tokio::test]
 async fn frames_of_definitions_stay_below_the_size_that_the_server_takes() {
     let mut peer = Peer::bind().await;
     peer.limits.frame_size_max = 2048;

@@ -8862,6 +8862,7 @@ pub mod plimsoll {
             pub const VT_RESERVATIONS_CONFIRMED: ::flatbuffers::VOffsetT = 36;
             pub const VT_RESERVATION_SLOTS: ::flatbuffers::VOffsetT = 38;
             pub const VT_PUBLISHED_AT: ::flatbuffers::VOffsetT = 40;
+            pub const VT_IS_JOURNAL_FULL: ::flatbuffers::VOffsetT = 42;
 
             #[inline]
             pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -8900,6 +8901,7 @@ pub mod plimsoll {
                 if let Some(x) = args.sync_times {
                     builder.add_sync_times(x);
                 }
+                builder.add_is_journal_full(args.is_journal_full);
                 builder.finish()
             }
 
@@ -9083,6 +9085,18 @@ pub mod plimsoll {
                 // which contains a valid value in this slot
                 unsafe { self._tab.get::<i64>(CoreStats::VT_PUBLISHED_AT, Some(0)).unwrap() }
             }
+            /// Its journal has no segment left for what takes capacity: reserves are refused, or soon will be.
+            #[inline]
+            pub fn is_journal_full(&self) -> bool {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<bool>(CoreStats::VT_IS_JOURNAL_FULL, Some(false))
+                        .unwrap()
+                }
+            }
         }
 
         impl ::flatbuffers::Verifiable for CoreStats<'_> {
@@ -9125,6 +9139,7 @@ pub mod plimsoll {
                     .visit_field::<u64>("reservations_confirmed", Self::VT_RESERVATIONS_CONFIRMED, false)?
                     .visit_field::<u64>("reservation_slots", Self::VT_RESERVATION_SLOTS, false)?
                     .visit_field::<i64>("published_at", Self::VT_PUBLISHED_AT, false)?
+                    .visit_field::<bool>("is_journal_full", Self::VT_IS_JOURNAL_FULL, false)?
                     .finish();
                 Ok(())
             }
@@ -9151,6 +9166,7 @@ pub mod plimsoll {
             pub reservations_confirmed: u64,
             pub reservation_slots: u64,
             pub published_at: i64,
+            pub is_journal_full: bool,
         }
         impl<'a> Default for CoreStatsArgs<'a> {
             #[inline]
@@ -9175,6 +9191,7 @@ pub mod plimsoll {
                     reservations_confirmed: 0,
                     reservation_slots: 0,
                     published_at: 0,
+                    is_journal_full: false,
                 }
             }
         }
@@ -9285,6 +9302,11 @@ pub mod plimsoll {
                 self.fbb_.push_slot::<i64>(CoreStats::VT_PUBLISHED_AT, published_at, 0);
             }
             #[inline]
+            pub fn add_is_journal_full(&mut self, is_journal_full: bool) {
+                self.fbb_
+                    .push_slot::<bool>(CoreStats::VT_IS_JOURNAL_FULL, is_journal_full, false);
+            }
+            #[inline]
             pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> CoreStatsBuilder<'a, 'b, A> {
                 let start = _fbb.start_table();
                 CoreStatsBuilder {
@@ -9326,6 +9348,7 @@ pub mod plimsoll {
                 ds.field("reservations_confirmed", &self.reservations_confirmed());
                 ds.field("reservation_slots", &self.reservation_slots());
                 ds.field("published_at", &self.published_at());
+                ds.field("is_journal_full", &self.is_journal_full());
                 ds.finish()
             }
         }
