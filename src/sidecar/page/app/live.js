@@ -92,7 +92,7 @@ export async function follow() {
     } catch (error) {
       if (!isAbort(error)) lagMs = 0;
       // The server does not know the place: it runs on other data, or on a backup.
-      if (error instanceof Problem && error.status === 422) lastEventId = "";
+      if (error instanceof Problem && error.slug === "bad-header") lastEventId = "";
     }
     clearInterval(watchdog);
     // Without the stream the grid is as new as the last attempt to have it.
