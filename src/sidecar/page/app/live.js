@@ -14,7 +14,9 @@ const PAUSE_MIN_MS = 250;
 const PAUSE_MAX_MS = 8_000;
 // Further behind than this, loading the grid anew shows the present sooner than reading on.
 const BEHIND_MAX_MS = 10_000;
-// The server says how far behind it is every 5 s; after three that are missing, the connection is taken for dead.
+// The server says how far behind it is every 5 s. One that is missing is told: what the grid shows may be old by then. After three the
+// connection is taken for dead.
+const SILENCE_USUAL_MS = 7_000;
 const SILENCE_MAX_MS = 16_000;
 
 /**
@@ -27,6 +29,8 @@ const SILENCE_MAX_MS = 16_000;
 export const connection = signal(/** @type {Connection} */ ({ state: "connecting", lagMs: null, since: Date.now() }));
 /** Events of the last second. */
 export const eventRate = signal(0);
+/** Whole seconds since anything was heard; 0 while that is as usual. */
+const silence = signal(0);
 
 /** What was stopped and started can be another program, or have other data. */
 async function readSettings() {
@@ -51,8 +55,14 @@ export async function follow() {
     const began = Date.now();
     let heard = began;
     const watchdog = setInterval(() => {
-      if (Date.now() - heard > SILENCE_MAX_MS) controller.abort();
+      const silent = Date.now() - heard;
+      if (silent > SILENCE_USUAL_MS) silence.value = Math.floor(silent / 1_000);
+      if (silent > SILENCE_MAX_MS) controller.abort();
     }, 1_000);
+    const hear = () => {
+      heard = Math.max(Date.now(), began + 1);
+      silence.value = 0;
+    };
     const lag = (/** @type {number} */ lagMs) => {
       if (connection.value.lagMs !== lagMs) connection.value = { ...connection.value, lagMs };
     };
@@ -62,7 +72,7 @@ export async function follow() {
         lastEventId,
         signal: controller.signal,
         opened() {
-          heard = Math.max(Date.now(), began + 1);
+          hear();
           if (connection.value.state === "lost") void readSettings();
           connection.value = { state: "live", lagMs: connection.value.lagMs, since: heard };
           // Loaded after the stream began, so that no change falls between the two. What could not be loaded meanwhile, the
@@ -70,7 +80,7 @@ export async function follow() {
           if (moment.value === null && (lastEventId === "" || loading.value.error)) void load(null);
         },
         event(event) {
-          heard = Date.now();
+          hear();
           pause = PAUSE_MIN_MS;
           counted += 1;
           lagMs = lateness.of(Date.parse(event.at), heard);
@@ -81,7 +91,7 @@ export async function follow() {
           lastEventId = id;
         },
         comment(comment) {
-          heard = Date.now();
+          hear();
           pause = PAUSE_MIN_MS;
           const told = lagOf(comment);
           if (told === null) return;
@@ -106,15 +116,19 @@ export async function follow() {
 
 export function ConnectionMark() {
   const { state, lagMs, since } = connection.value;
+  const mark = state === "live" && silence.value > 0 ? "silent" : state;
   const texts = {
     connecting: "connecting…",
     live: lagMs === null ? "live" : `live, ${duration(lagMs)} behind`,
+    silent: `nothing heard for ${silence.value} s`,
     lost: `connection lost ${duration(Math.max(1_000, now.value - since))} ago, trying again…`,
   };
+  // Without figures, so that it is read out once and not every second.
+  const spoken = { connecting: "connecting", live: "live", silent: "nothing heard from the server", lost: "connection lost" };
   return html`
-    <span class="connection ${state}">
-      <span class="unseen" role="status">${{ connecting: "connecting", live: "live", lost: "connection lost" }[state]}</span>
-      <i aria-hidden="true"></i>${texts[state]}
+    <span class="connection ${mark}">
+      <span class="unseen" role="status">${spoken[mark]}</span>
+      <i aria-hidden="true"></i>${texts[mark]}
       ${state === "live" && eventRate.value > 0 && html`<span class="dim">${eventRate.value}/s</span>`}
     </span>
   `;

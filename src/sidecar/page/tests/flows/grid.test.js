@@ -70,6 +70,26 @@ test("a change arrives by itself, and the lag is shown", async () => {
   await done();
 });
 
+test("a server that says nothing is noticed, before and after its connection is taken for lost", async (t) => {
+  t.after(() => server.goOn());
+  const { page, shot, done } = await look(server);
+  const quiet = nameOf("lakes", "pickup", tomorrow, 9);
+  const mark = page.locator(".connection");
+  await cell(page, quiet).waitFor();
+  for (const [ordered, state] of /** @type {const} */ ([[2, "silent"], [5, "lost"]])) {
+    await page.locator(".connection.live").waitFor();
+    server.halt();
+    await mark.filter({ hasText: /nothing heard for \d+ s/ }).waitFor();
+    await page.locator(`.connection.${state}`).waitFor();
+    await shot(`connection-${state}`);
+    server.goOn();
+    await reserve(server, quiet, { orders: ordered });
+    await page.locator(".connection.live").waitFor();
+  }
+  await until(() => cell(page, quiet).getAttribute("aria-label"), (label) => /7 confirmed/.test(label ?? ""), "the cell");
+  await done();
+});
+
 test("after the server was killed the page comes back by itself, with what changed meanwhile", async () => {
   const { page, shot, done } = await look(server, { expected: /Failed to load resource|net::ERR|INCOMPLETE/ });
   const name = nameOf("lakes", "pickup", tomorrow, 17);

@@ -23,6 +23,8 @@ export const hasBookings = existsSync(join(bookings, "resort-pools.csv"));
  * @property {string} callers of the HTTP that callers get; another one only with an address for administration
  * @property {string} data
  * @property {() => Promise<void>} kill as power loss would
+ * @property {() => void} halt its process stays, and does nothing
+ * @property {() => void} goOn after it was halted
  * @property {() => Promise<void>} stop
  */
 
@@ -64,6 +66,8 @@ export async function serve({ data, engine = "127.0.0.1:0", http = "127.0.0.1:0"
       child.kill("SIGKILL");
       await exited;
     },
+    halt: () => void child.kill("SIGSTOP"),
+    goOn: () => void child.kill("SIGCONT"),
     async stop() {
       child.kill("SIGTERM");
       await exited;
