@@ -32,6 +32,19 @@ export const eventRate = signal(0);
 /** Whole seconds since anything was heard; 0 while that is as usual. */
 const silence = signal(0);
 
+/** @type {Set<(event: import("./api.js").PoolEvent) => void>} */
+const listeners = new Set();
+
+/**
+ * Tells every event of the live stream.
+ * @param {(event: import("./api.js").PoolEvent) => void} listener
+ * @returns {() => void} ends it
+ */
+export function listen(listener) {
+  listeners.add(listener);
+  return () => void listeners.delete(listener);
+}
+
 /** What was stopped and started can be another program, or have other data. */
 async function readSettings() {
   const found = await getSettings().catch(() => settings.value);
@@ -86,6 +99,7 @@ export async function follow() {
           lagMs = lateness.of(Date.parse(event.at), heard);
           if (counted % 16 === 1) lag(lagMs);
           receive(event);
+          for (const listener of listeners) listener(event);
         },
         position(id) {
           lastEventId = id;

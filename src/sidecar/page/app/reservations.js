@@ -1,10 +1,11 @@
 // The reservations of a pool: search by reference, release, and the list of customers.
-import { html, useEffect, useRef, useState } from "./vendor/runtime.js";
+import { html, useEffect, useRef, useSignal, useState } from "./vendor/runtime.js";
 import { findReservations, isAbort, messageOf, releaseReservation } from "./api.js";
 import { copyText } from "./clipboard.js";
 import { download } from "./csv.js";
 import { customerName, customersCsv, customersOf } from "./customers.js";
-import { count, unitsText } from "./figures.js";
+import { count, number, unitsText } from "./figures.js";
+import { listen } from "./live.js";
 import { notify } from "./notices.js";
 import { clock, settings } from "./state.js";
 
@@ -13,6 +14,7 @@ import { clock, settings } from "./state.js";
 const PAGE = 50;
 const STATES = ["confirmed", "held", "released", "expired"];
 const TYPING_MS = 250;
+const REFRESH_MS = 2_000;
 
 /** @param {{ name: string }} properties */
 export function Customers({ name }) {
@@ -92,32 +94,65 @@ export function Reservations({ name }) {
   const [state, setState] = useState("confirmed");
   const [found, setFound] = useState(/** @type {Reservation[] | null} */ (null));
   const [next, setNext] = useState(/** @type {string | null} */ (null));
+  const [isLong, setIsLong] = useState(false);
   const [failure, setFailure] = useState("");
 
+  /** Reservations that changed since the list was read. */
+  const changed = useSignal(0);
+  const reading = useRef(/** @type {AbortController | null} */ (null));
+  const list = useRef(/** @type {HTMLElement | null} */ (null));
+
   const wanted = { pool: name, state: state || undefined, reference: reference.trim() || undefined, limit: PAGE };
-  /**
-   * @param {string | undefined} cursor
-   * @param {AbortSignal | undefined} signal of the question that this answers
-   */
-  async function read(cursor, signal) {
+  /** @param {string} [cursor] of a page further down */
+  async function read(cursor) {
+    reading.current?.abort();
+    const controller = (reading.current = new AbortController());
+    const told = changed.peek();
     try {
-      const page = await findReservations({ ...wanted, cursor }, signal);
+      const page = await findReservations({ ...wanted, cursor }, controller.signal);
       setFound((found) => (cursor === undefined ? page.reservations : [...(found ?? []), ...page.reservations]));
       setNext(page.next);
+      setIsLong(cursor !== undefined);
       setFailure("");
+      if (cursor === undefined) changed.value -= told;
     } catch (error) {
       if (!isAbort(error)) setFailure(messageOf(error));
     }
+    if (reading.current === controller) reading.current = null;
   }
-  const question = useRef(/** @type {AbortController | null} */ (null));
   useEffect(() => {
-    const controller = (question.current = new AbortController());
-    const timer = setTimeout(() => void read(undefined, controller.signal), reference ? TYPING_MS : 0);
+    const timer = setTimeout(() => void read(), reference ? TYPING_MS : 0);
     return () => {
       clearTimeout(timer);
-      controller.abort();
+      reading.current?.abort();
     };
   }, [name, reference, state]);
+
+  useEffect(
+    () =>
+      listen((event) => {
+        if (event.pool === name && event.reservation) changed.value += 1;
+      }),
+    [name],
+  );
+  // The first page shows by itself what changed. Further ones would go: there the planner says when.
+  useEffect(() => {
+    if (isLong) return;
+    const timer = setInterval(() => {
+      if (changed.peek() > 0 && !reading.current) void read();
+    }, REFRESH_MS);
+    return () => clearInterval(timer);
+  }, [name, reference, state, isLong]);
+
+  // A line that has the focus can go: the focus stays in the list.
+  const hadFocus = list.current?.contains(document.activeElement);
+  useEffect(() => {
+    if (hadFocus && document.activeElement === document.body) list.current?.focus();
+  }, [found]);
+  function readAgain() {
+    list.current?.focus();
+    void read();
+  }
 
   /** @param {Reservation} now */
   const released = (now) =>
@@ -142,12 +177,15 @@ export function Reservations({ name }) {
     ${found === null && !failure && html`<p class="dim">Reading…</p>`}
     ${found?.length === 0 &&
     html`<p class="dim">No ${state} reservations${reference ? ` with just the reference “${reference.trim()}”` : ""}.</p>`}
-    <ul class="reservations">
+    ${isLong &&
+    changed.value > 0 &&
+    html`<button type="button" class="news" onClick=${readAgain}>${number(changed.value)} changed, read again</button>`}
+    <ul class="reservations" tabindex="-1" ref=${list}>
       ${(found ?? []).map(
         (reservation) =>
           html`<${ReservationLine} key=${reservation.reservation} reservation=${reservation} released=${released} />`,
       )}
     </ul>
-    ${next !== null && html`<button type="button" onClick=${() => read(next, question.current?.signal)}>More</button>`}
+    ${next !== null && html`<button type="button" onClick=${() => read(next)}>More</button>`}
   `;
 }

@@ -174,6 +174,52 @@ test("a reservation is found by its reference and released", async () => {
   await done();
 });
 
+test("the list of reservations follows what is sold, and leaves the planner where they are", async () => {
+  const other = nameOf("lakes", "pickup", tomorrow, 9);
+  const order = (/** @type {number} */ number) => reserve(server, other, { items: 1 }, { reference: `lake-${number}` });
+  for (let number = 1; number <= 49; number += 1) await order(number);
+  const { page, shot, done } = await look(server);
+  await cell(page, other).click();
+  const drawer = page.getByRole("complementary");
+  await drawer.getByRole("tab", { name: "reservations" }).click();
+  const lines = drawer.locator(".reservation");
+  const line = (/** @type {string} */ reference) => lines.filter({ has: page.getByText(reference, { exact: true }) });
+  const count = (/** @type {number} */ wanted) => until(() => lines.count(), (count) => count === wanted, "the list");
+  const focused = () => page.evaluate(() => document.activeElement?.closest("li, input, ul")?.querySelector("b")?.textContent ?? document.activeElement?.tagName);
+  await count(49);
+  await line("lake-20").getByRole("button", { name: "Release" }).focus();
+  const place = async () => Math.round((await line("lake-20").boundingBox())?.y ?? 0);
+  const before = await place();
+  await order(50);
+  await line("lake-50").waitFor();
+  assert.equal(await focused(), "lake-20");
+  assert.ok(Math.abs((await place()) - before) <= 1, "where the planner reads, nothing moves");
+  // What has the focus goes.
+  const { reservations } = await call(server, "GET", `/v1/reservations?pool=${other}&reference=lake-20`);
+  await call(server, "POST", `/v1/reservations/${reservations[0].reservation}/release`);
+  await line("lake-20").waitFor({ state: "detached" });
+  assert.equal(await focused(), "lake-50");
+  await drawer.getByLabel("Reference").fill("lake-51");
+  await drawer.getByText("No confirmed reservations with just the reference “lake-51”.").waitFor();
+  await order(51);
+  await line("lake-51").waitFor();
+  assert.equal(await drawer.getByLabel("Reference").inputValue(), "lake-51");
+  assert.equal(await focused(), "INPUT");
+  await drawer.getByLabel("Reference").fill("");
+  for (let number = 52; number <= 60; number += 1) await order(number);
+  await line("lake-60").waitFor();
+  await drawer.getByRole("button", { name: "More" }).click();
+  await count(59);
+  await order(61);
+  const again = drawer.getByRole("button", { name: /^\d+ changed, read again$/ });
+  await again.waitFor();
+  await shot("pool-reservations-changed");
+  await again.click();
+  await line("lake-61").waitFor();
+  await until(() => lines.count(), (count) => count <= 50, "the first page");
+  await done();
+});
+
 test("a slot closed late: its customers, to copy and to download", async () => {
   const { page, shot, done } = await look(server);
   await cell(page, name).click();
