@@ -17,7 +17,8 @@ import { instantOf, loadIn } from "./figures.js";
  */
 
 /**
- * Local times with their offset: a planner reads them, and the import takes them.
+ * Local times with their offset: a planner reads them, and the import takes them. Texts stand as they are, also where a spreadsheet
+ * takes them for formulas: the import would read an apostrophe as part of them.
  * @param {Pool[]} pools
  * @param {string[]} dimensions
  * @param {Clock} clock
