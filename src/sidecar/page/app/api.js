@@ -73,7 +73,6 @@ import { noteServerDate } from "./server-clock.js";
 /** @typedef {Record<string, unknown>} Patch a merge patch of a pool's definition */
 /** @typedef {{ pool: string, if_match?: string, if_none_match?: "*", patch?: Patch, definition?: object }} Change one of patch and definition */
 /** @typedef {{ line: number, column: string, detail: string }} LineError */
-/** @typedef {{ created: number, changed: number, unchanged: number, errors: LineError[] }} ImportResult */
 /** @typedef {{ from?: string, to?: string, zone?: string, asOf?: string }} PoolQuery */
 
 /** What went wrong, in words for people, with what the server said of it. */
@@ -204,19 +203,17 @@ export const patchPool = (name, patch, etag) => json("PATCH", poolPath(name), pa
 export const changePools = (changes) => json("POST", "/v1/pools/changes", { changes });
 
 /**
+ * What is wrong with a sheet of pools; nothing is imported.
  * @param {string} csv
- * @param {boolean} dryRun
- * @returns {Promise<ImportResult>}
+ * @returns {Promise<LineError[]>}
  */
-export async function importPools(csv, dryRun) {
+export async function checkSheet(csv) {
   try {
-    const path = `/v1/pools/import${dryRun ? "?dry_run=true" : ""}`;
-    return await (await send("POST", path, { body: csv, type: "text/csv" })).json();
+    await send("POST", "/v1/pools/import?dry_run=true", { body: csv, type: "text/csv" });
+    return [];
   } catch (error) {
     // Errors by line are an answer, not a failure of the call.
-    if (error instanceof Problem && error.status === 422 && error.document.errors?.[0]?.line) {
-      return { created: 0, changed: 0, unchanged: 0, errors: error.document.errors };
-    }
+    if (error instanceof Problem && error.status === 422 && error.document.errors?.[0]?.line) return error.document.errors;
     throw error;
   }
 }

@@ -1,7 +1,7 @@
 // Changing many pools at once: all of them, or none.
 import { html, useState } from "./vendor/runtime.js";
 import { changePools, getPool, messageOf, Problem } from "./api.js";
-import { AMOUNT_MAX, changedLimit } from "./amounts.js";
+import { AMOUNT_MAX, changedLimit, tooMany } from "./amounts.js";
 import { download } from "./csv.js";
 import { count, effectOf, loadIn, number, withDefinition } from "./figures.js";
 import { layout } from "./grid.js";
@@ -17,8 +17,6 @@ import { clock, dialog, dimension, moment, selection, settings } from "./state.j
 /** @typedef {import("./api.js").Patch} Patch */
 /** @typedef {{ pool: Pool, patch: Patch }} Edit a pool as it was seen, and what shall become of it */
 
-const tooMany = () => `At most ${number(settings.value.changes_max)} pools can be changed at once: select fewer.`;
-
 /** @returns {Pool[]} */
 const selected = () => [...selection.value].map((name) => pools.get(name)).filter((pool) => pool !== undefined);
 
@@ -28,7 +26,8 @@ const selected = () => [...selection.value].map((name) => pools.get(name)).filte
  * @returns {Promise<Pool[]>} empty when all was done
  */
 export async function applyEdits(edits) {
-  if (edits.length > settings.value.changes_max) throw new Error(tooMany());
+  const excess = tooMany(edits.length, settings.value.changes_max);
+  if (excess) throw new Error(`${excess} Select fewer.`);
   try {
     const changes = edits.map(({ pool, patch }) => ({ pool: pool.name, if_match: pool.etag, patch }));
     take((await changePools(changes)).pools);
@@ -126,6 +125,7 @@ export function LimitsDialog() {
   const edits = valid
     ? seen.map((pool) => ({ pool, limit: changedLimit(pool.limits[chosen], way, amount) })).filter(({ pool, limit }) => limit !== pool.limits[chosen])
     : [];
+  const excess = tooMany(edits.length, settings.value.changes_max);
   const overs = edits.map(({ pool, limit }) => loadIn(withDefinition(pool, { limits: { [chosen]: limit } }), chosen).over);
   const over = overs.filter((units) => units > 0);
 
@@ -209,10 +209,10 @@ export function LimitsDialog() {
           </section>
         `}
         ${failure && html`<p class="wrong" role="alert">${failure}</p>`}
-        ${edits.length > settings.value.changes_max && html`<p class="wrong" role="alert">${tooMany()}</p>`}
+        ${excess && html`<p class="wrong" role="alert">${excess} Select fewer.</p>`}
         ${edits.length > 0 && conflicts.length === 0 && html`<${Preview} edits=${edits} chosen=${chosen} />`}
         <div class="buttons">
-          <button type="submit" class="primary" disabled=${busy || edits.length === 0 || edits.length > settings.value.changes_max || conflicts.length > 0}>
+          <button type="submit" class="primary" disabled=${busy || edits.length === 0 || excess !== "" || conflicts.length > 0}>
             ${edits.length ? `Change ${count(edits.length, "pool")}` : "Change"}
           </button>
           <button type="button" onClick=${closeDialog}>Cancel</button>

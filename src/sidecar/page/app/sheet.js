@@ -1,10 +1,11 @@
 // The grid as a spreadsheet: download it, edit it, see what would change, import it.
 import { html, useState } from "./vendor/runtime.js";
-import { changePools, importPools, listPools, messageOf, Problem } from "./api.js";
+import { changePools, checkSheet, listPools, messageOf, Problem } from "./api.js";
+import { tooMany } from "./amounts.js";
 import { decodeSheet, download, parseCsv } from "./csv.js";
 import { count, number } from "./figures.js";
 import { layout } from "./grid.js";
-import { load, pools, take } from "./inventory.js";
+import { pools, take } from "./inventory.js";
 import { IMPORT_BYTES_MAX, PREVIEW_ROWS_MAX } from "./limits.js";
 import { Modal, closeDialog } from "./modal.js";
 import { notify } from "./notices.js";
@@ -36,7 +37,7 @@ function save(names) {
  * @returns {Promise<Preview>}
  */
 async function preview(text, also = []) {
-  const { errors } = await importPools(text, true);
+  const errors = await checkSheet(text);
   if (errors.length) return { text, errors, changes: [], unchanged: 0 };
   const rows = definitionsOf(text, settings.value.dimensions);
   let [start, end] = [Infinity, -Infinity];
@@ -56,15 +57,10 @@ async function preview(text, also = []) {
 }
 
 /**
- * Imports what was previewed: by the versions that the preview was made from, as long as that many fit into one call.
+ * Imports what was previewed, by the versions that the preview was made from.
  * @param {Preview} shown
  */
-async function importSheet({ text, changes }) {
-  if (changes.length > settings.value.changes_max) {
-    const done = await importPools(text, false);
-    void load(moment.value);
-    return done.created + done.changed;
-  }
+async function importSheet({ changes }) {
   const wanted = changes.map(({ name, before, definition }) =>
     before ? { pool: name, if_match: before.etag, definition } : { pool: name, if_none_match: /** @type {const} */ ("*"), definition },
   );
@@ -104,12 +100,12 @@ function Errors({ errors, text }) {
 /** @param {{ shown: Preview }} properties */
 function Changes({ shown }) {
   const created = shown.changes.filter(({ before }) => before === null).length;
+  const excess = tooMany(shown.changes.length, settings.value.changes_max);
   return html`
     <p>
       <b>${number(shown.changes.length - created)}</b> changed, <b>${number(created)}</b> new, ${number(shown.unchanged)} equal.
-      ${shown.changes.length > settings.value.changes_max &&
-      html` <span class="over">More than ${number(settings.value.changes_max)}: changes that others make until you import are overwritten.</span>`}
     </p>
+    ${excess && html`<p class="wrong" role="alert">${excess} Import a sheet of fewer days, or the file by <code>plimsoll pool import FILE</code>.</p>`}
     <div class="preview" role="group" aria-label="Preview" tabindex="0"><table>
       <thead>
         <tr><th class="number">line</th><th>pool</th><th>change</th></tr>
@@ -199,7 +195,12 @@ export function SheetDialog() {
         ${shown && shown.errors.length === 0 && html`<${Changes} shown=${shown} />`}
       </section>
       <div class="buttons">
-        <button type="button" class="primary" disabled=${busy !== "" || !shown || shown.changes.length === 0} onClick=${confirm}>
+        <button
+          type="button"
+          class="primary"
+          disabled=${busy !== "" || !shown || shown.changes.length === 0 || shown.changes.length > settings.value.changes_max}
+          onClick=${confirm}
+        >
           ${shown?.changes.length ? `Import ${count(shown.changes.length, "pool")}` : "Import"}
         </button>
         <button type="button" onClick=${closeDialog}>Cancel</button>

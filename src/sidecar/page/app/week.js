@@ -1,5 +1,6 @@
 // Copying a week onto another, with a preview.
 import { html, useEffect, useState } from "./vendor/runtime.js";
+import { tooMany } from "./amounts.js";
 import { changePools, isAbort, listPools, messageOf, Problem } from "./api.js";
 import { count, effectOf, loadOf, number, TIGHTEST, withDefinition } from "./figures.js";
 import { take } from "./inventory.js";
@@ -89,6 +90,7 @@ export function WeekDialog() {
   };
   const plan = weeks && from !== to ? planWeek(weeks.source, weeks.target, { from, to, clock: clock.value, wanted }) : null;
   const total = plan ? plan.changes.length + plan.creations.length : 0;
+  const excess = tooMany(total, settings.value.changes_max);
   const overs = (plan?.changes ?? []).filter(
     ({ pool, patch }) => loadOf(withDefinition(pool, /** @type {Partial<Pool>} */ (patch)), TIGHTEST).over > 0,
   ).length;
@@ -153,6 +155,10 @@ export function WeekDialog() {
           ${plan.alone.length > 0 && ` ${number(plan.alone.length)} of the other week have no source and stay as they are.`}
           ${overs > 0 && html` <b class="over">${number(overs)} would be over their limit.</b>`}
         </p>
+        ${excess &&
+        html`<p class="wrong" role="alert">
+          ${excess} Filter the grid by zone or kind and copy in parts, or import a sheet of the week by <code>plimsoll pool import FILE</code>.
+        </p>`}
         <div class="preview" role="group" aria-label="Preview" tabindex="0"><table>
           <thead>
             <tr><th>pool</th><th>starts</th><th>becomes</th><th>then</th></tr>
@@ -182,11 +188,9 @@ export function WeekDialog() {
           </tbody>
         </table></div>
         ${total > PREVIEW_ROWS_MAX && html`<p class="dim">and ${number(total - PREVIEW_ROWS_MAX)} more</p>`}
-        ${total > settings.value.changes_max &&
-        html`<p class="wrong">At most ${number(settings.value.changes_max)} slots are copied at once: filter the grid by zone or kind, and copy in parts.</p>`}
       `}
       <div class="buttons">
-        <button type="button" class="primary" disabled=${busy || total === 0 || total > settings.value.changes_max} onClick=${apply}>
+        <button type="button" class="primary" disabled=${busy || total === 0 || excess !== ""} onClick=${apply}>
           ${total ? `Copy onto ${count(total, "slot")}` : "Copy"}
         </button>
         <button type="button" onClick=${closeDialog}>Cancel</button>

@@ -177,3 +177,30 @@ test("a sheet does not overwrite what somebody else changed since the preview", 
   await page.keyboard.press("Escape");
   await done();
 });
+
+test("more changes than one call takes are counted in the preview, and not offered", async () => {
+  const { page, shot, done } = await look(server);
+  await cell(page, nameOf("north", "pickup", tomorrow, 9)).waitFor();
+  await page.getByRole("button", { name: "CSV…" }).click();
+  const dialog = page.getByRole("dialog");
+  const zones = Array.from({ length: 40 }, (_, index) => /** @type {[string, string]} */ ([`new-${index}`, String(500 + index)]));
+  await dialog.getByLabel("CSV file").setInputFiles({ name: "many.csv", mimeType: "text/csv", buffer: Buffer.from(townCsv({ zones })) });
+  await dialog.getByText("These are 5,040 pools, and at most 5,000 are changed at once.").waitFor();
+  await dialog.getByText("plimsoll pool import FILE").waitFor();
+  assert.ok(await dialog.getByRole("button", { name: "Import 5,040 pools" }).isDisabled());
+  await shot("sheet-too-many");
+  await page.keyboard.press("Escape");
+
+  // As a server that takes fewer.
+  const settings = await call(server, "GET", "/v1/settings");
+  await page.route("**/v1/settings", (route) => route.fulfill({ json: { ...settings, changes_max: 100 } }));
+  await page.reload();
+  await cell(page, nameOf("north", "pickup", tomorrow, 9)).waitFor();
+  await page.getByRole("button", { name: "Copy week…" }).click();
+  await dialog.getByLabel("onto the week of").fill("2031-01-06");
+  await dialog.getByText(/^These are \d+ pools, and at most 100 are changed at once\. Filter the grid/).waitFor();
+  assert.ok(await dialog.getByRole("button", { name: /^Copy onto \d+ slots/ }).isDisabled());
+  await shot("week-too-many");
+  await dialog.getByRole("button", { name: "Cancel" }).click();
+  await done();
+});

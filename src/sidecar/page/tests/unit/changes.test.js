@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { differing, faultOf, fieldsOf, patchOf, rebased } from "../../app/definition.js";
-import { changedLimit } from "../../app/amounts.js";
+import { changedLimit, tooMany } from "../../app/amounts.js";
 import { clockOf } from "../../app/times.js";
 import { copiedName, planWeek } from "../../app/week-plan.js";
 import { pool } from "./pools.js";
@@ -42,6 +42,11 @@ test("limits that are set and shifted", () => {
   assert.equal(changedLimit(100, "shift", -120), 0);
   assert.equal(changedLimit(100, "percent", 15), 115);
   assert.equal(changedLimit(2 ** 31 - 1, "shift", 5), 2 ** 31 - 1);
+});
+
+test("more changes than one call takes", () => {
+  assert.equal(tooMany(5_001, 5_000), "These are 5,001 pools, and at most 5,000 are changed at once.");
+  assert.equal(tooMany(5_000, 5_000), "");
 });
 
 const all = { limits: true, times: true, state: true, mode: true, create: true };
