@@ -114,7 +114,7 @@ export function Drawer({ name }) {
           <h2>${shown ? `${shown.zone} ${shown.kind}` : name}</h2>
           ${shown &&
           html`<p>
-            ${clock.value.short(Date.parse(shown.starts_at))} – ${clock.value.short(Date.parse(shown.ends_at))}
+            ${clock.value.range(Date.parse(shown.starts_at), Date.parse(shown.ends_at))}
             ${closes !== null && html`<span class="dim">, ${closes > now.value ? "closes" : "closed"} ${clock.value.short(closes)}</span>`}
           </p>`}
           <p class="dim name">${name}</p>

@@ -43,6 +43,7 @@ export const hovered = signal(/** @type {string | null} */ (null));
 
 const viewport = signal({ top: 0, left: 0, width: 1000, height: 600 });
 const dayWidth = computed(() => Math.max(DAY_WIDTH_MIN, (viewport.value.width - HEADING_WIDTH) / zoom.value));
+const viewportWidth = computed(() => viewport.value.width);
 const daysInSight = computed(() => {
   const { left, width } = viewport.value;
   const first = Math.max(0, Math.floor(left / dayWidth.value));
@@ -198,14 +199,14 @@ function RowView({ row, index, sight, lanes, isActive }) {
 }
 
 function Header() {
-  const { opens, closes } = layout.value;
+  const { opens, closes, hasHours } = layout.value;
   const width = dayWidth.value;
   // A step in hours that leaves room for its text.
   const hours = (closes - opens) / 60;
   const step = [1, 2, 3, 4, 6, 12].find((candidate) => (width / hours) * candidate >= HOUR_TEXT + 4) ?? 24;
   /** @type {number[]} */
   const marks = [];
-  if (width >= HOURS_FROM) {
+  if (hasHours && width >= HOURS_FROM) {
     const last = closes - (HOUR_TEXT / width) * (closes - opens);
     for (let minute = Math.ceil(opens / 60) * 60; minute <= last; minute += step * 60) marks.push(minute);
   }
@@ -400,6 +401,12 @@ export function Grid() {
     if (scroller.current) scroller.current.scrollLeft *= width / widthBefore.current;
     widthBefore.current = width;
   }, [width]);
+
+  // The drawer takes room from the grid: its pool stays in sight beside it.
+  const pool = opened.value === null ? undefined : pools.get(opened.value);
+  useLayoutEffect(() => {
+    if (pool && scroller.current) reveal(scroller.current, { key: rowKey(pool.zone, pool.kind), name: pool.name });
+  }, [pool?.name, viewportWidth.value]);
 
   const { rows, height, columns } = layout.value;
   const place = active.value;

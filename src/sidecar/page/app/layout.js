@@ -35,6 +35,7 @@
  * @property {number} height
  * @property {number} opens the first minute of a day that is shown
  * @property {number} closes the last
+ * @property {boolean} hasHours whether any slot is drawn by its hours
  * @property {number} columns how many beginnings of slots there are
  * @property {number} poolCount
  */
@@ -125,7 +126,8 @@ export function layOut(pools, { clock, days, filter, folded }) {
     if (cells) cells.push(cell);
     else kinds.set(pool.kind, [cell]);
   }
-  if (closes <= opens) [opens, closes] = [0, MINUTES];
+  const hasHours = closes > opens;
+  if (!hasHours) [opens, closes] = [0, MINUTES];
 
   const collator = new Intl.Collator("en", { numeric: true });
   const names = (/** @type {Map<string, unknown>} */ map) => [...map.keys()].sort(collator.compare);
@@ -150,7 +152,7 @@ export function layOut(pools, { clock, days, filter, folded }) {
       add({ key: rowKey(zone, kind), type: "kind", zone, kind, cells, names: [], lanes, height: lanes * LANE_HEIGHT + 4 });
     }
   }
-  return { rows, height: top, opens, closes, columns: numberColumns(rows), poolCount };
+  return { rows, height: top, opens, closes, hasHours, columns: numberColumns(rows), poolCount };
 }
 
 /**

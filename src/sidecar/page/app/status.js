@@ -28,7 +28,7 @@ function PoolLine({ name }) {
   const words = wordsOf(marksOf(pool, moment.value ?? now.value));
   return html`
     <b>${pool.zone} ${pool.kind}</b>
-    <span>${clock.value.short(Date.parse(pool.starts_at))}–${clock.value.short(Date.parse(pool.ends_at)).slice(-5)}</span>
+    <span>${clock.value.range(Date.parse(pool.starts_at), Date.parse(pool.ends_at))}</span>
     ${Object.keys(pool.limits).map((dimension) => {
       const load = loadIn(pool, dimension);
       return html`<span key=${dimension}

@@ -76,6 +76,7 @@ export const timeOfDay = (minute) => `${two(Math.floor(minute / 60))}:${two(minu
  * @property {(day: string, minute: number) => number} instant the first one, where the clock goes back; one as far
  *   behind the gap as asked, where the clock goes forward
  * @property {(instant: number) => string} short `Mon 30 Nov 08:00`
+ * @property {(start: number, end: number) => string} range `Mon 30 Nov 08:00–10:00`; over midnight with both days
  * @property {(instant: number) => string} stamp `2026-11-30 08:00:05`
  * @property {(instant: number) => string} field `2026-11-30T08:00`, for an input of the browser
  * @property {(text: string) => number} parseField NaN for what is no time
@@ -149,6 +150,10 @@ export function clockOf(timeZone) {
     short(instant) {
       const { day, minute } = local(instant);
       return `${dayName(day)} ${timeOfDay(minute)}`;
+    },
+    range(start, end) {
+      const [starts, ends] = [this.short(start), this.short(end)];
+      return local(start).day === local(end).day ? `${starts}–${ends.slice(-5)}` : `${starts} – ${ends}`;
     },
     stamp: (instant) => shifted(instant).slice(0, 19).replace("T", " "),
     field: (instant) => shifted(instant).slice(0, 16),

@@ -157,6 +157,15 @@ test("the keyboard moves, selects and opens", async () => {
   await done();
 });
 
+test("the drawer leaves its pool in sight", async () => {
+  const { page, done } = await look(server, { size: [1024, 700] });
+  const far = cell(page, nameOf("centre", "delivery", addDays(tomorrow, 8), 8));
+  await far.click();
+  const drawer = await page.getByRole("complementary").boundingBox();
+  await until(() => far.boundingBox(), (box) => box !== null && drawer !== null && box.x + box.width <= drawer.x, "the cell's place");
+  await done();
+});
+
 test("where there are no pools, the page says so and leads to some", async () => {
   const { page, shot, done } = await look(server, { path: "/#/grid?from=2031-01-01" });
   await page.getByText("No pools from 1 Jan").waitFor();

@@ -40,6 +40,7 @@ test("zones and their kinds are rows, in order; slots stand by their hours", () 
   const layout = laidOut(example);
   assert.deepEqual(layout.rows.map((row) => `${row.zone} ${row.kind}`), ["a ", "a delivery", "b ", "b collect", "b delivery"]);
   assert.deepEqual([layout.opens, layout.closes, layout.columns, layout.poolCount], [480, 1200, 4, 7]);
+  assert.deepEqual([layout.hasHours, laidOut([slot("a:night:1", "2026-11-30", 15, 22)]).hasHours], [true, false]);
   const delivery = layout.rows[4];
   assert.deepEqual(delivery.cells.map(({ name, day, column }) => [name, day, column]), [
     ["b:delivery:1", 0, 0],

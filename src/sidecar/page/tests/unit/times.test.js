@@ -58,6 +58,8 @@ test("what the browser's field holds comes back, and an offset is written out", 
   assert.ok(Number.isNaN(clock.parseField("2026-02-31T08:30")));
   assert.equal(clock.rfc3339(instant), "2026-11-30T08:30:00-03:30");
   assert.equal(clock.short(instant), "Mon 30 Nov 08:30");
+  assert.equal(clock.range(instant, instant + 7_200_000), "Mon 30 Nov 08:30–10:30");
+  assert.equal(clock.range(instant, instant + 72_000_000), "Mon 30 Nov 08:30 – Tue 1 Dec 04:30");
   assert.equal(clock.stamp(instant), "2026-11-30 08:30:00");
 });
 
