@@ -1,7 +1,9 @@
 //! Serving a connection: gathers requests into frames, writes them, and gives out the answers.
 //!
 //! - The window: commands in flight never exceed what the server announced, or it would stop reading.
-//! - A frame is gathered only when everything before it has been written, so that it takes what has queued meanwhile.
+//! - A frame is gathered only when everything before it has been written, so that it takes what has queued meanwhile, and
+//!   after the tasks that were ready beside this one had their turn: the first of many callers wakes this task, and tokio
+//!   runs a woken task next.
 //! - Requests are sent in the order in which they were queued.
 //! - `input[start..end]` is what was read and not used; it begins at a frame.
 
@@ -145,6 +147,8 @@ pub(super) struct Serving<'driver> {
     input_size_min: usize,
     output: Vec<u8>,
     written: usize,
+    /// The others had their turn since something was there to be gathered.
+    has_yielded: bool,
     timer: Pin<Box<Sleep>>,
     /// When the timer fires; `None` when it has fired.
     timer_at: Option<Instant>,
@@ -182,6 +186,7 @@ impl<'driver> Serving<'driver> {
             input_size_min: FRAME_HEADER_SIZE_BYTES,
             output: Vec::new(),
             written: 0,
+            has_yielded: false,
             timer: Box::pin(tokio::time::sleep_until(now.into())),
             timer_at: None,
             earliest: None,
@@ -222,7 +227,13 @@ impl<'driver> Serving<'driver> {
         if self.written == self.output.len() {
             self.output.clear();
             self.written = 0;
-            self.fill().map_err(Ended::Lost)?;
+            if self.queue.pending.is_empty() || std::mem::take(&mut self.has_yielded) {
+                self.fill().map_err(Ended::Lost)?;
+            } else {
+                self.has_yielded = true;
+                context.waker().wake_by_ref();
+                return Ok(false);
+            }
         }
         let written = self.poll_write(context).map_err(Ended::Lost)?;
         let fired = self.poll_timer(context).map_err(Ended::Lost)?;
