@@ -57,20 +57,25 @@ export async function serve({ data, engine = "127.0.0.1:0", http = "127.0.0.1:0"
     });
     void exited.then(() => reject(new Error(`ended before it was ready: ${log}`)));
   });
+  // A flow that fails does not stop its server: that neither keeps the tests from ending nor outlives them.
+  for (const one of [child, child.stdout, child.stderr]) /** @type {{ unref?: () => void }} */ (one).unref?.();
+  process.once("exit", () => child.kill("SIGKILL"));
+  /** @param {NodeJS.Signals} signal */
+  const end = async (signal) => {
+    child.ref();
+    child.kill(signal);
+    await exited;
+  };
   return {
     engine: ready[1],
     origin: `http://${ready[3] ?? ready[2]}`,
     callers: `http://${ready[2]}`,
     data: directory,
-    async kill() {
-      child.kill("SIGKILL");
-      await exited;
-    },
+    kill: () => end("SIGKILL"),
     halt: () => void child.kill("SIGSTOP"),
     goOn: () => void child.kill("SIGCONT"),
     async stop() {
-      child.kill("SIGTERM");
-      await exited;
+      await end("SIGTERM");
       rmSync(dirname(directory), { recursive: true, force: true });
     },
   };
