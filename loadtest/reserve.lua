@@ -1,4 +1,5 @@
--- Reserves over HTTP, one unit of one of 500 pools for each request, for wrk: see "HTTP" in README.md of this folder.
+-- Reserves over HTTP, one unit of one of 500 pools for each request, for wrk with one thread (others would send the same
+-- keys): see "HTTP" in README.md of this folder.
 local sent = 0
 local run = tostring(os.time())
 

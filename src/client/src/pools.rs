@@ -379,7 +379,7 @@ impl Client {
     /// When the first frame fails: then nothing was done, but with [`Error::Unknown`], when that is not known; a definition
     /// with a version is not sent again by itself in that case, because its own change would then look like that of
     /// somebody else. When a later frame fails, its definitions have the status of that, those of the frames behind it
-    /// are `unavailable`, and none of these is sent.
+    /// are `unavailable`, and none of these is sent; but any failure with `dry_run` is the call's.
     pub async fn put_pools(&self, definitions: &[PoolDefinition], dry_run: bool) -> Result<Vec<PutResult>, Error> {
         for definition in definitions {
             checks::pool_name(&definition.name)?;
@@ -390,7 +390,7 @@ impl Client {
         for definitions in chunks(definitions, &directory, PoolDefinition::size_on_wire) {
             match self.put_frame(definitions, &directory, dry_run).await {
                 Ok(found) => results.extend(found),
-                Err(error) if results.is_empty() => return Err(error),
+                Err(error) if dry_run || results.is_empty() => return Err(error),
                 Err(error) => {
                     results.resize(results.len() + definitions.len(), PutResult::failed(status_of(&error)));
                     break;

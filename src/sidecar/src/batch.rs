@@ -19,6 +19,7 @@ use crate::json_body::{JsonBody, invalid_in, reply};
 use crate::limits::BATCH_COMMAND_COUNT_MAX;
 use crate::pointer;
 use crate::problem::{FieldError, Problem, ProblemDocument};
+use crate::problem_kind::ProblemKind;
 use crate::problem_responses::{BodyProblems, ChangeProblems, EngineProblems};
 use crate::reservations::{details_of, key_of, outcome_unknown, refused};
 use crate::values::{HoldSeconds, PoolName, Reference, Time, UnitsMap, some_in_order};
@@ -228,13 +229,25 @@ fn check<'a>(command: &'a CommandBody, dimensions: &[String], place: &str) -> Re
     })
 }
 
-/// Sends the commands, in as few frames as hold them, one after the other.
+/// Sends the commands, and looks at what became of them.
 async fn send(client: &Client, asked: &[Asked<'_>]) -> Result<Vec<Decided>, Problem> {
+    let mut is_sent = false;
+    let decided = send_frames(client, asked, &mut is_sent).await;
+    decided.map_err(|problem| match is_sent {
+        false => problem,
+        true => Problem::new(
+            ProblemKind::OutcomeUnknown,
+            "the first of the commands have an outcome, the others may have one; send all of them again",
+        ),
+    })
+}
+
+/// Sends the commands, in as few frames as hold them, one after the other; says whether one has been answered.
+async fn send_frames(client: &Client, asked: &[Asked<'_>], is_sent: &mut bool) -> Result<Vec<Decided>, Problem> {
     let ids = pool_ids(client, asked).await?;
     let mut decided: Vec<Decided> = Vec::with_capacity(asked.len());
     let mut batch = client.new_batch();
     let mut sent = Vec::new();
-    let mut is_first = true;
     for (index, command) in asked.iter().enumerate() {
         if let Asked::Reserve { pool, .. } = command
             && !ids.contains_key(pool)
@@ -245,21 +258,17 @@ async fn send(client: &Client, asked: &[Asked<'_>]) -> Result<Vec<Decided>, Prob
         // A placeholder, until the frame has been answered.
         decided.push(Decided::Refused(Refusal::new(Status::Unavailable)));
         if push(&mut batch, command, &ids).is_err() {
-            batch = answered(client, batch, &mut sent, &mut decided, is_first).await?;
-            is_first = false;
+            batch = answered(client, batch, &mut sent, &mut decided).await?;
+            *is_sent = true;
             batch.clear();
             if let Err(error) = push(&mut batch, command, &ids) {
-                decided[index] = Decided::Refused(Refusal {
-                    detail: Some(error.to_string()),
-                    ..Refusal::new(Status::Invalid)
-                });
-                continue;
+                return Err(Problem::invalid_field(format!("/commands/{index}"), error.to_string()));
             }
         }
         sent.push(index);
     }
     if !batch.is_empty() {
-        answered(client, batch, &mut sent, &mut decided, is_first).await?;
+        answered(client, batch, &mut sent, &mut decided).await?;
     }
     again_by_name(client, asked, &ids, &mut decided).await;
     Ok(decided)
@@ -307,14 +316,12 @@ fn push(batch: &mut Batch, command: &Asked<'_>, ids: &HashMap<&str, PoolId>) -> 
     }
 }
 
-/// Sends a frame, and puts its outcomes in the places of its commands. When the first one fails, there is nothing else to tell; behind others a failure is
-/// that of its own commands.
+/// Sends a frame, and puts its outcomes in the places of its commands.
 async fn answered(
     client: &Client,
     batch: Batch,
     sent: &mut Vec<usize>,
     decided: &mut [Decided],
-    is_first: bool,
 ) -> Result<Batch, Problem> {
     match client.batch(batch).await {
         Ok(outcome) => {
@@ -323,17 +330,7 @@ async fn answered(
             }
             Ok(outcome.into_batch())
         }
-        Err(error) if is_first => Err(Problem::of_change(&error.error)),
-        Err(error) => {
-            for index in sent.drain(..) {
-                decided[index] = match &error.error {
-                    Error::Unknown(unknown) => Decided::Unknown(unknown.clone()),
-                    Error::Refused(refusal) => Decided::Refused(refusal.clone()),
-                    _ => Decided::Refused(Refusal::new(Status::Unavailable)),
-                };
-            }
-            Ok(client.new_batch())
-        }
+        Err(error) => Err(Problem::of_change(&error.error)),
     }
 }
 

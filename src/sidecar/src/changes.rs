@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
-use plimsoll_client::{Confirming, Releasing, Reservation, Resize, Resizing, Status};
+use plimsoll_client::{Confirming, Error, Invalid, Releasing, Reservation, Resize, Resizing, Status};
 use plimsoll_form::ReservationForm;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -131,6 +131,7 @@ pub(crate) async fn resize(
         }
         Ok(Resizing::Refused(refusal)) => Err(refused(&refusal, &context, &in_order, &welcome.dimensions)),
         Ok(Resizing::Unknown(unknown)) => Err(outcome_unknown(&unknown)),
+        Err(Error::Invalid(error @ Invalid::UnitsZero)) => Err(Problem::invalid_field("/units", error.to_string())),
         Err(error) => Err(Problem::of_change(&error)),
     }
 }

@@ -17,6 +17,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::app::App;
 use crate::event_page::{EventPage, Filter, Position};
+use crate::events::bad_last_event_id;
 use crate::follower::{Listener, now};
 use crate::limits::{FEED_PAGE_SIZE, LAG_INTERVAL};
 use crate::problem::Problem;
@@ -148,7 +149,7 @@ impl EventStream {
     async fn past(&mut self, mut feed: Feed, listener: Option<Listener>) -> Result<Option<Bytes>, Problem> {
         let turns = Arc::clone(&self.app.catching_up);
         let page = tokio::select! {
-            page = next_page(&turns, &mut feed) => Some(page?),
+            page = next_page(&turns, &mut feed) => Some(page.map_err(of_place)?),
             _ = self.comments.tick() => None,
             _ = self.draining.wait_for(|draining| *draining) => return Ok(None),
         };
@@ -237,6 +238,14 @@ impl EventStream {
         };
         self.phase = Phase::Present(listener);
         Some(piece.unwrap_or_else(|| self.comment()))
+    }
+}
+
+/// A stream has no cursor but the place that it is resumed from.
+fn of_place(problem: Problem) -> Problem {
+    match problem.is_of("/cursor") {
+        true => bad_last_event_id(),
+        false => problem,
     }
 }
 

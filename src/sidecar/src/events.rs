@@ -75,12 +75,7 @@ pub(crate) async fn follow(
             "there are too many event streams",
         ));
     };
-    let is_resumed = matches!(start, Start::Behind(_));
-    let stream = EventStream::open(Arc::clone(&context.app), filter, start, place).await;
-    let stream = stream.map_err(|problem| match is_resumed && problem.is_of("/cursor") {
-        true => bad_last_event_id(),
-        false => problem,
-    })?;
+    let stream = EventStream::open(Arc::clone(&context.app), filter, start, place).await?;
     let mut response = Response::new(Body::from_stream(stream.into_stream()));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -104,7 +99,8 @@ fn kinds_of(texts: &[String]) -> Result<Vec<EventKind>, Problem> {
     Ok(kinds)
 }
 
-fn bad_last_event_id() -> Problem {
+/// Also of a place that the engine does not know.
+pub(crate) fn bad_last_event_id() -> Problem {
     let detail = "Last-Event-ID: not an id of this stream of events";
     Problem::new(ProblemKind::BadHeader, detail)
 }

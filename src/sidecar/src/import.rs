@@ -84,7 +84,7 @@ pub(crate) async fn import(
             "too many files are being imported",
         ));
     };
-    let content = read(request, IMPORT_SIZE_BYTES_MAX).await?;
+    let (content, _room) = read(request, IMPORT_SIZE_BYTES_MAX, &context.app.bodies).await?;
     let dimensions = client.dimensions();
     let dimension_count = dimensions.len();
     // A large file takes a while to read, in which others are answered.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -41,8 +41,7 @@ impl<T: DeserializeOwned> FromRequest<Context> for JsonBody<T> {
         if !matches!(&*media_type, "application/json" | "application/merge-patch+json") {
             return Err(wrong_media_type(&media_type, "application/json"));
         }
-        let _room = room(&context.app.bodies, announced_size(request.headers()))?;
-        let bytes = read(request, JSON_SIZE_BYTES_MAX).await?;
+        let (bytes, _room) = read(request, JSON_SIZE_BYTES_MAX, &context.app.bodies).await?;
         let value = parse(&bytes)?;
         Ok(JsonBody { value, bytes, _room })
     }
@@ -64,54 +63,72 @@ pub(crate) fn wrong_media_type(found: &str, expected: &str) -> Problem {
     )
 }
 
-/// The size that a body is said to have.
-fn announced_size(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// Room for a body of this size, or of the largest; none is needed for a small one.
-fn room(bodies: &Arc<Semaphore>, size: Option<u64>) -> Result<Option<OwnedSemaphorePermit>, Problem> {
-    let size = size.map_or(JSON_SIZE_BYTES_MAX, |size| {
-        size.min(JSON_SIZE_BYTES_MAX as u64) as usize
-    });
-    if size <= BODY_SIZE_BYTES_FREE {
-        return Ok(None);
+/// Reads a body of at most so many bytes, and takes room for it as it comes; a small one needs none. The room is to be kept for as long as the bytes.
+pub(crate) async fn read(
+    request: Request,
+    size_max: usize,
+    bodies: &Arc<Semaphore>,
+) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Problem> {
+    let headers = request.headers();
+    let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    let announced = announced.and_then(|length| length.parse::<u64>().ok());
+    if announced.is_some_and(|size| size > size_max as u64) {
+        return Err(too_large(size_max));
     }
-    let room = Arc::clone(bodies).try_acquire_many_owned(size as u32);
-    let detail = "too many large bodies are being read";
-    room.map(Some)
-        .map_err(|_| Problem::new(ProblemKind::Overloaded, detail))
-}
-
-/// Reads a body of at most so many bytes.
-pub(crate) async fn read(request: Request, size_max: usize) -> Result<Bytes, Problem> {
-    let too_large = || {
-        Problem::new(
-            ProblemKind::TooLarge,
-            format!("a body has at most {size_max} bytes here"),
-        )
-    };
-    if announced_size(request.headers()).is_some_and(|size| size > size_max as u64) {
-        return Err(too_large());
-    }
-    let encoding = request.headers().get(CONTENT_ENCODING);
+    let encoding = headers.get(CONTENT_ENCODING);
     if let Some(encoding) = encoding.filter(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
         let detail = format!("expected a body without Content-Encoding, found {encoding:?}");
         return Err(Problem::new(ProblemKind::UnsupportedMediaType, detail));
     }
-    let body: Body = request.into_body();
-    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, size_max).collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.downcast_ref::<LengthLimitError>().is_some() => Err(too_large()),
-        Ok(Err(error)) => Err(Problem::new(
-            ProblemKind::NotJson,
-            format!("the body cannot be read: {error}"),
-        )),
-        Err(_) => Err(Problem::new(
-            ProblemKind::Timeout,
-            format!("the body did not arrive within {BODY_TIMEOUT:?}"),
-        )),
+    let reading = gather(request.into_body(), size_max, bodies);
+    tokio::time::timeout(BODY_TIMEOUT, reading).await.unwrap_or_else(|_| {
+        let detail = format!("the body did not arrive within {BODY_TIMEOUT:?}");
+        Err(Problem::new(ProblemKind::Timeout, detail))
+    })
+}
+
+async fn gather(
+    body: Body,
+    size_max: usize,
+    bodies: &Arc<Semaphore>,
+) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Problem> {
+    let mut body = Limited::new(body, size_max);
+    // Most come in one piece, which stays where it is.
+    let mut whole = Bytes::new();
+    let mut pieces = BytesMut::new();
+    let mut room: Option<OwnedSemaphorePermit> = None;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
+            Some(_) => too_large(size_max),
+            None => Problem::new(ProblemKind::NotJson, format!("the body cannot be read: {error}")),
+        })?;
+        // Trailers tell nothing here.
+        let Ok(piece) = frame.into_data() else { continue };
+        let size = whole.len() + pieces.len() + piece.len();
+        let has = room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        if size > BODY_SIZE_BYTES_FREE && size > has {
+            let more = Arc::clone(bodies).try_acquire_many_owned((size - has) as u32);
+            let busy = "too many large bodies are being read";
+            let more = more.map_err(|_| Problem::new(ProblemKind::Overloaded, busy))?;
+            match &mut room {
+                Some(room) => room.merge(more),
+                None => room = Some(more),
+            }
+        }
+        if size == piece.len() {
+            whole = piece;
+        } else {
+            pieces.extend_from_slice(&std::mem::take(&mut whole));
+            pieces.extend_from_slice(&piece);
+        }
     }
+    let bytes = if pieces.is_empty() { whole } else { pieces.freeze() };
+    Ok((bytes, room))
+}
+
+fn too_large(size_max: usize) -> Problem {
+    let detail = format!("a body has at most {size_max} bytes here");
+    Problem::new(ProblemKind::TooLarge, detail)
 }
 
 /// Reads a value, or says where it is wrong: 400 for what is not JSON, 422 for JSON that does not fit.
@@ -287,16 +304,25 @@ mod tests {
         assert!(detail.ends_with("and 4999 more"), "{detail}");
     }
 
-    #[test]
-    fn large_bodies_share_a_room() {
-        let bodies = Arc::new(Semaphore::new(JSON_SIZE_BYTES_MAX + 20_000));
-        let first = room(&bodies, None).unwrap();
-        let second = room(&bodies, Some(20_000)).unwrap();
-        assert!(first.is_some() && second.is_some());
-        assert_eq!(room(&bodies, Some(16_385)).unwrap_err().status(), 429);
-        assert!(room(&bodies, Some(16_384)).unwrap().is_none());
+    #[tokio::test]
+    async fn large_bodies_share_a_room() {
+        let bodies = Arc::new(Semaphore::new(50_000));
+        let read_of = async |pieces: &[usize]| {
+            let pieces: Vec<Result<Bytes, std::io::Error>> =
+                pieces.iter().map(|size| Ok(Bytes::from(vec![b'x'; *size]))).collect();
+            let body = Body::from_stream(futures_util::stream::iter(pieces));
+            read(Request::new(body), 60_000, &bodies).await
+        };
+        let (bytes, small) = read_of(&[1, 2, 16_381]).await.unwrap();
+        assert_eq!((bytes.len(), small.is_none()), (16_384, true));
+        let (bytes, first) = read_of(&[16_384, 13_616]).await.unwrap();
+        assert_eq!((bytes.len(), bodies.available_permits()), (30_000, 20_000));
+        assert_eq!(read_of(&[30_000]).await.unwrap_err().status(), 429);
+        assert_eq!(read_of(&[10_000, 10_000, 10_000]).await.unwrap_err().status(), 429);
         drop(first);
-        assert!(room(&bodies, Some(u64::MAX)).unwrap().is_some());
+        assert_eq!(bodies.available_permits(), 50_000);
+        assert_eq!(read_of(&[30_000, 30_001]).await.unwrap_err().status(), 413);
+        assert_eq!(bodies.available_permits(), 50_000);
     }
 
     #[test]

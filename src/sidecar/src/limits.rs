@@ -29,7 +29,7 @@ pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest body of JSON in bytes: a batch of 1,000 commands fits, and so do the definitions of 5,000 pools with 50 prefixes of coverage each.
 pub(crate) const JSON_SIZE_BYTES_MAX: usize = 4 << 20;
 
-/// What all bodies together may take in bytes while their requests are answered; imports have bounds of their own. A body that would be more is refused as overloaded.
+/// What all bodies together may take in bytes while their requests are answered. A body that would be more is refused as overloaded.
 pub(crate) const BODIES_SIZE_BYTES_MAX: usize = 256 << 20;
 
 /// A body of up to so many bytes does not count for that: there are at most [`REQUEST_COUNT_MAX`] of them.

@@ -128,6 +128,9 @@ pub(crate) async fn change(
         false => named(&client, &names).await.map_err(|_| Problem::unseen())?,
         true => standing,
     };
+    if !body.dry_run && pools.contains(&None) {
+        return Err(Problem::unseen());
+    }
     let pools: Vec<Pool> = pools
         .into_iter()
         .zip(&definitions)

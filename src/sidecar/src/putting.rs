@@ -18,7 +18,9 @@ pub(crate) async fn put_all(client: &Client, definitions: &[PoolDefinition]) -> 
         let left: Vec<usize> = (0..results.len())
             .filter(|index| is_left(results[*index].status))
             .collect();
-        if left.is_empty() || Instant::now() >= until {
+        // What nobody can tell of is for the caller to look at, before more is done.
+        let is_unknown = results.iter().any(|result| result.status.applied() == Applied::Unknown);
+        if left.is_empty() || is_unknown || Instant::now() >= until {
             return Ok(results);
         }
         tokio::time::sleep(RETRY_AFTER / 10).await;

@@ -105,17 +105,12 @@ pub(crate) async fn reserve(
         Ok(Reserving::Unknown(unknown)) => return Err(outcome_unknown(&unknown)),
         Err(error) => return Err(Problem::of_change(&error)),
     };
-    let asked = details_of(&reservation, pool, &units, reserve.reference);
     // An earlier attempt may have been changed since.
-    let details = match reservation.repeated {
-        true => context
-            .app
-            .lookups
-            .find(reservation.id)
-            .await
-            .map_err(|_| Problem::unseen())?
-            .unwrap_or(asked),
-        false => asked,
+    let details = if reservation.repeated {
+        let found = context.app.lookups.find(reservation.id).await;
+        found.map_err(|_| Problem::unseen())?.ok_or_else(Problem::unseen)?
+    } else {
+        details_of(&reservation, pool, &units, reserve.reference)
     };
     let status = if reservation.repeated {
         StatusCode::OK

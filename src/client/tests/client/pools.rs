@@ -119,14 +119,24 @@ async fn when_a_later_frame_fails_each_definition_has_a_result() {
         put(&mut connection, &frame).await;
         connection.read().await;
         drop(connection);
-        peer.accept().await.quiet().await;
+        peer.accept().await
     };
-    let ((), results) = soon(async { tokio::join!(serve, client.put_pools(&all, false)) }).await;
+    let (mut connection, results) = soon(async { tokio::join!(serve, client.put_pools(&all, false)) }).await;
     let results = results.expect("the first frame is answered");
     let count = |status: Status| results.iter().filter(|result| result.status == status.into()).count();
     assert_eq!(count(Status::Ok), 40);
     assert_eq!(count(Status::OutcomeUnknown), 40);
     assert_eq!(count(Status::Unavailable), 20);
+
+    // Of a dry run nothing is done that would have to be told apart.
+    let serve = async {
+        let frame = connection.read().await;
+        put(&mut connection, &frame).await;
+        let frame = connection.read().await;
+        connection.fail(&frame, Status::Unsupported, "").await;
+    };
+    let ((), results) = soon(async { tokio::join!(serve, client.put_pools(&all, true)) }).await;
+    assert!(matches!(results, Err(Error::Refused(_))), "{results:?}");
 }
 
 #[tokio::test]

@@ -27,6 +27,8 @@ const SILENCE_MAX_MS = 16_000;
  */
 
 export const connection = signal(/** @type {Connection} */ ({ state: "connecting", lagMs: null, since: Date.now() }));
+/** Streams that began without a place: what happened before is not told. */
+export const begun = signal(0);
 /** Events of the last second. */
 export const eventRate = signal(0);
 /** Whole seconds since anything was heard; 0 while that is as usual. */
@@ -87,6 +89,7 @@ export async function follow() {
         opened() {
           hear();
           if (connection.value.state === "lost") void readSettings();
+          if (lastEventId === "") begun.value += 1;
           connection.value = { state: "live", lagMs: connection.value.lagMs, since: heard };
           // Loaded after the stream began, so that no change falls between the two. What could not be loaded meanwhile, the
           // stream does not tell either.

@@ -4,8 +4,8 @@ import { findReservations, isAbort, messageOf, releaseReservation } from "./api.
 import { copyText } from "./clipboard.js";
 import { download } from "./csv.js";
 import { customerName, customersCsv, customersOf } from "./customers.js";
-import { count, number, unitsText } from "./figures.js";
-import { listen } from "./live.js";
+import { count, unitsText } from "./figures.js";
+import { begun, listen } from "./live.js";
 import { notify } from "./notices.js";
 import { clock, settings } from "./state.js";
 
@@ -97,7 +97,7 @@ export function Reservations({ name }) {
   const [isLong, setIsLong] = useState(false);
   const [failure, setFailure] = useState("");
 
-  /** Reservations that changed since the list was read. */
+  /** What happened since the list was read. */
   const changed = useSignal(0);
   const reading = useRef(/** @type {AbortController | null} */ (null));
   const list = useRef(/** @type {HTMLElement | null} */ (null));
@@ -135,6 +135,9 @@ export function Reservations({ name }) {
       }),
     [name],
   );
+  useEffect(() => {
+    if (found !== null) changed.value += 1;
+  }, [begun.value]);
   // The first page shows by itself what changed. Further ones would go: there the planner says when.
   useEffect(() => {
     if (isLong) return;
@@ -179,7 +182,7 @@ export function Reservations({ name }) {
     html`<p class="dim">No ${state} reservations${reference ? ` with just the reference “${reference.trim()}”` : ""}.</p>`}
     ${isLong &&
     changed.value > 0 &&
-    html`<button type="button" class="news" onClick=${readAgain}>${number(changed.value)} changed, read again</button>`}
+    html`<button type="button" class="news" onClick=${readAgain}>Changed since, read again</button>`}
     <ul class="reservations" tabindex="-1" ref=${list}>
       ${(found ?? []).map(
         (reservation) =>
