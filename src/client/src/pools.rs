@@ -222,10 +222,11 @@ pub struct PutResult {
 }
 
 impl PutResult {
-    /// Of a definition that no answer tells of.
-    fn failed(status: StatusNumber) -> PutResult {
+    /// Of a definition that no answer tells of: it changed nothing as far as is known, for this reason.
+    #[must_use]
+    pub fn failed(status: impl Into<StatusNumber>) -> PutResult {
         PutResult {
-            status,
+            status: status.into(),
             change: Change::None,
             pool: None,
             version: 0,
@@ -397,7 +398,7 @@ impl Client {
                 }
             }
         }
-        results.resize(count, PutResult::failed(Status::Unavailable.into()));
+        results.resize(count, PutResult::failed(Status::Unavailable));
         Ok(results)
     }
 

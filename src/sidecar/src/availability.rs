@@ -88,11 +88,7 @@ pub(crate) enum Detail {
 )]
 pub(crate) async fn post(
     State(context): State<Context>,
-    JsonBody {
-        value: ask,
-        bytes,
-        _room,
-    }: JsonBody<Ask>,
+    JsonBody { value: ask, bytes }: JsonBody<Ask>,
 ) -> Result<Response, Problem> {
     answer(&context, &ask, &bytes).await
 }

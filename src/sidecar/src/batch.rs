@@ -145,11 +145,7 @@ enum Asked<'a> {
 )]
 pub(crate) async fn batch(
     State(context): State<Context>,
-    JsonBody {
-        value: body,
-        bytes,
-        _room,
-    }: JsonBody<BatchBody>,
+    JsonBody { value: body, bytes }: JsonBody<BatchBody>,
 ) -> Result<Response, Problem> {
     let count = body.commands.len();
     if !(1..=BATCH_COMMAND_COUNT_MAX).contains(&count) {

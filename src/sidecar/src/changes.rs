@@ -103,11 +103,7 @@ pub(crate) struct ResizeBody {
 pub(crate) async fn resize(
     State(context): State<Context>,
     Path(id): Path,
-    JsonBody {
-        value: body,
-        bytes,
-        _room,
-    }: JsonBody<ResizeBody>,
+    JsonBody { value: body, bytes }: JsonBody<ResizeBody>,
 ) -> Result<Response, Problem> {
     let reservation = id_of(&id)?;
     if body.units.as_ref().is_none_or(|units| units.0.is_empty()) && body.hold_seconds.is_none() {
@@ -139,8 +135,7 @@ pub(crate) async fn resize(
 /// A reservation that a command has changed, as it is now.
 async fn as_it_is(context: &Context, reservation: &Reservation) -> Result<Response, Problem> {
     let welcome = context.app.engine.client()?.welcome();
-    let found = context.app.lookups.find(reservation.id).await;
-    let details = found.map_err(|_| Problem::unseen())?.ok_or_else(Problem::unseen)?;
+    let details = Problem::seen(context.app.lookups.find(reservation.id).await)?;
     Ok(reply(
         StatusCode::OK,
         &ReservationForm::new(&details, &welcome.dimensions),

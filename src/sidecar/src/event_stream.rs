@@ -17,10 +17,10 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::app::App;
 use crate::event_page::{EventPage, Filter, Position};
-use crate::events::bad_last_event_id;
 use crate::follower::{Listener, now};
 use crate::limits::{FEED_PAGE_SIZE, LAG_INTERVAL};
 use crate::problem::Problem;
+use crate::problem_kind::ProblemKind;
 use crate::reservations::page_problem;
 
 /// Where a stream begins.
@@ -239,6 +239,12 @@ impl EventStream {
         self.phase = Phase::Present(listener);
         Some(piece.unwrap_or_else(|| self.comment()))
     }
+}
+
+/// Of a place that is none, or that the engine does not know.
+pub(crate) fn bad_last_event_id() -> Problem {
+    let detail = "Last-Event-ID: not an id of this stream of events";
+    Problem::new(ProblemKind::BadHeader, detail)
 }
 
 /// A stream has no cursor but the place that it is resumed from.

@@ -14,7 +14,7 @@ use utoipa::IntoParams;
 
 use crate::app::Context;
 use crate::event_page::Filter;
-use crate::event_stream::{EventStream, Start};
+use crate::event_stream::{EventStream, Start, bad_last_event_id};
 use crate::limits::KIND_COUNT_MAX;
 use crate::problem::Problem;
 use crate::problem_kind::ProblemKind;
@@ -97,12 +97,6 @@ fn kinds_of(texts: &[String]) -> Result<Vec<EventKind>, Problem> {
         return Err(Problem::invalid_field("/kind", detail));
     }
     Ok(kinds)
-}
-
-/// Also of a place that the engine does not know.
-pub(crate) fn bad_last_event_id() -> Problem {
-    let detail = "Last-Event-ID: not an id of this stream of events";
-    Problem::new(ProblemKind::BadHeader, detail)
 }
 
 fn last_event_id(headers: &HeaderMap) -> Result<Option<String>, Problem> {

@@ -84,12 +84,12 @@ pub(crate) async fn import(
             "too many files are being imported",
         ));
     };
-    let (content, _room) = read(request, IMPORT_SIZE_BYTES_MAX, &context.app.bodies).await?;
+    let content = read(request, IMPORT_SIZE_BYTES_MAX, &context.app.bodies).await?;
     let dimensions = client.dimensions();
     let dimension_count = dimensions.len();
     // A large file takes a while to read, in which others are answered.
     let reading = tokio::task::spawn_blocking(move || {
-        let content = without_byte_order_mark(content.into());
+        let content = without_byte_order_mark(content.bytes.into());
         let rows = read_pools(form, &content, &dimensions)?;
         let definitions = rows.iter().map(|row| wire_form(&row.definition, dimensions.len()));
         let definitions: Vec<PoolDefinition> = definitions.collect();

@@ -1,5 +1,6 @@
 //! Bodies of JSON: read within bounds, and judged so that a mistake is named by field, line and column.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -25,9 +26,22 @@ use crate::query::NoQuery;
 /// parameters.
 pub(crate) struct JsonBody<T> {
     pub(crate) value: T,
+    pub(crate) bytes: Received,
+}
+
+/// A body that has arrived. It has its room for as long as it is kept.
+#[derive(Debug)]
+pub(crate) struct Received {
     pub(crate) bytes: Bytes,
-    /// Kept for as long as the request is answered.
-    pub(crate) _room: Option<OwnedSemaphorePermit>,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+impl Deref for Received {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl<T: DeserializeOwned> FromRequest<Context> for JsonBody<T> {
@@ -41,9 +55,9 @@ impl<T: DeserializeOwned> FromRequest<Context> for JsonBody<T> {
         if !matches!(&*media_type, "application/json" | "application/merge-patch+json") {
             return Err(wrong_media_type(&media_type, "application/json"));
         }
-        let (bytes, _room) = read(request, JSON_SIZE_BYTES_MAX, &context.app.bodies).await?;
+        let bytes = read(request, JSON_SIZE_BYTES_MAX, &context.app.bodies).await?;
         let value = parse(&bytes)?;
-        Ok(JsonBody { value, bytes, _room })
+        Ok(JsonBody { value, bytes })
     }
 }
 
@@ -63,12 +77,8 @@ pub(crate) fn wrong_media_type(found: &str, expected: &str) -> Problem {
     )
 }
 
-/// Reads a body of at most so many bytes, and takes room for it as it comes; a small one needs none. The room is to be kept for as long as the bytes.
-pub(crate) async fn read(
-    request: Request,
-    size_max: usize,
-    bodies: &Arc<Semaphore>,
-) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Problem> {
+/// Reads a body of at most so many bytes, and takes room for it as it comes; a small one needs none.
+pub(crate) async fn read(request: Request, size_max: usize, bodies: &Arc<Semaphore>) -> Result<Received, Problem> {
     let headers = request.headers();
     let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
     let announced = announced.and_then(|length| length.parse::<u64>().ok());
@@ -87,11 +97,7 @@ pub(crate) async fn read(
     })
 }
 
-async fn gather(
-    body: Body,
-    size_max: usize,
-    bodies: &Arc<Semaphore>,
-) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Problem> {
+async fn gather(body: Body, size_max: usize, bodies: &Arc<Semaphore>) -> Result<Received, Problem> {
     let mut body = Limited::new(body, size_max);
     // Most come in one piece, which stays where it is.
     let mut whole = Bytes::new();
@@ -123,7 +129,7 @@ async fn gather(
         }
     }
     let bytes = if pieces.is_empty() { whole } else { pieces.freeze() };
-    Ok((bytes, room))
+    Ok(Received { bytes, _room: room })
 }
 
 fn too_large(size_max: usize) -> Problem {
@@ -313,10 +319,10 @@ mod tests {
             let body = Body::from_stream(futures_util::stream::iter(pieces));
             read(Request::new(body), 60_000, &bodies).await
         };
-        let (bytes, small) = read_of(&[1, 2, 16_381]).await.unwrap();
-        assert_eq!((bytes.len(), small.is_none()), (16_384, true));
-        let (bytes, first) = read_of(&[16_384, 13_616]).await.unwrap();
-        assert_eq!((bytes.len(), bodies.available_permits()), (30_000, 20_000));
+        let small = read_of(&[1, 2, 16_381]).await.unwrap();
+        assert_eq!((small.len(), bodies.available_permits()), (16_384, 50_000));
+        let first = read_of(&[16_384, 13_616]).await.unwrap();
+        assert_eq!((first.len(), bodies.available_permits()), (30_000, 20_000));
         assert_eq!(read_of(&[30_000]).await.unwrap_err().status(), 429);
         assert_eq!(read_of(&[10_000, 10_000, 10_000]).await.unwrap_err().status(), 429);
         drop(first);

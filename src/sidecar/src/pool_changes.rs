@@ -96,11 +96,7 @@ struct Conflict<'a> {
 )]
 pub(crate) async fn change(
     State(context): State<Context>,
-    JsonBody {
-        value: body,
-        bytes,
-        _room,
-    }: JsonBody<ChangesBody>,
+    JsonBody { value: body, bytes }: JsonBody<ChangesBody>,
 ) -> Result<Response, Problem> {
     let client = context.app.engine.client()?;
     let dimensions = client.dimensions();

@@ -38,11 +38,7 @@ pub(crate) async fn put(
     State(context): State<Context>,
     Path(name): Path,
     headers: HeaderMap,
-    JsonBody {
-        value: body,
-        bytes,
-        _room,
-    }: JsonBody<DefinitionBody>,
+    JsonBody { value: body, bytes }: JsonBody<DefinitionBody>,
 ) -> Result<Response, Problem> {
     let name = name_of(&name)?;
     let conditions = Conditions::of(&headers)?;
@@ -90,11 +86,7 @@ pub(crate) async fn patch(
     State(context): State<Context>,
     Path(name): Path,
     headers: HeaderMap,
-    JsonBody {
-        value: patch,
-        bytes,
-        _room,
-    }: JsonBody<DefinitionPatch>,
+    JsonBody { value: patch, bytes }: JsonBody<DefinitionPatch>,
 ) -> Result<Response, Problem> {
     let name = name_of(&name)?;
     let conditions = Conditions::of(&headers)?;
@@ -138,7 +130,6 @@ async fn answer(client: &Client, name: &str, result: &PutResult) -> Result<Respo
     } else {
         StatusCode::OK
     };
-    let found = find(client, name).await.map_err(|_| Problem::unseen())?;
-    let pool = found.ok_or_else(Problem::unseen)?;
+    let pool = Problem::seen(find(client, name).await)?;
     Ok(pool_reply(client, status, &pool))
 }

@@ -174,6 +174,11 @@ impl Problem {
         }
     }
 
+    /// What stands since a change took effect, as it was found.
+    pub(crate) fn seen<T, E>(found: Result<Option<T>, E>) -> Result<T, Problem> {
+        found.ok().flatten().ok_or_else(Problem::unseen)
+    }
+
     /// A change took effect, and what stands since cannot be read.
     pub(crate) fn unseen() -> Problem {
         let detail = "it took effect, but what stands since could not be read; send it again, or look";

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use plimsoll_client::{Applied, Change, Client, PoolDefinition, PutResult, Status, StatusNumber};
+use plimsoll_client::{Applied, Client, PoolDefinition, PutResult, Status};
 use tokio::sync::Semaphore;
 
 use crate::limits::RETRY_AFTER;
@@ -16,7 +16,7 @@ pub(crate) async fn put_all(client: &Client, definitions: &[PoolDefinition]) -> 
     let mut results = put(client, definitions).await?;
     loop {
         let left: Vec<usize> = (0..results.len())
-            .filter(|index| is_left(results[*index].status))
+            .filter(|index| results[*index].status.retryable())
             .collect();
         // What nobody can tell of is for the caller to look at, before more is done.
         let is_unknown = results.iter().any(|result| result.status.applied() == Applied::Unknown);
@@ -42,19 +42,9 @@ pub(crate) async fn put_all(client: &Client, definitions: &[PoolDefinition]) -> 
     }
 }
 
-/// Whether a definition had no effect, and may have one when it is put again.
-fn is_left(status: StatusNumber) -> bool {
-    status.retryable() && status.applied() == Applied::No
-}
-
 /// What is said of a definition of which nobody can tell.
 pub(crate) fn unknown() -> PutResult {
-    PutResult {
-        status: Status::OutcomeUnknown.into(),
-        change: Change::None,
-        pool: None,
-        version: 0,
-    }
+    PutResult::failed(Status::OutcomeUnknown)
 }
 
 /// Makes a change to its end, also when whoever asked for it goes away: a request is dropped then, and would leave a part of what is all or nothing. It has a

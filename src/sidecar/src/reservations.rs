@@ -68,11 +68,7 @@ pub(crate) struct ReserveBody {
 pub(crate) async fn reserve(
     State(context): State<Context>,
     headers: HeaderMap,
-    JsonBody {
-        value: body,
-        bytes,
-        _room,
-    }: JsonBody<ReserveBody>,
+    JsonBody { value: body, bytes }: JsonBody<ReserveBody>,
 ) -> Result<Response, Problem> {
     for (name, found) in [("pools", &body.pools), ("any_of", &body.any_of)] {
         if found.is_some() {
@@ -107,8 +103,7 @@ pub(crate) async fn reserve(
     };
     // An earlier attempt may have been changed since.
     let details = if reservation.repeated {
-        let found = context.app.lookups.find(reservation.id).await;
-        found.map_err(|_| Problem::unseen())?.ok_or_else(Problem::unseen)?
+        Problem::seen(context.app.lookups.find(reservation.id).await)?
     } else {
         details_of(&reservation, pool, &units, reserve.reference)
     };
