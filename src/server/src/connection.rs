@@ -65,6 +65,8 @@ pub(crate) struct Connection {
     /// The writing task waits for the socket: nobody else may write, since the runtime then forgets whom to wake.
     is_writing: Cell<bool>,
     pub(crate) is_welcome: Cell<bool>,
+    /// What arrived last were questions for statistics and nothing else.
+    has_only_watched: Cell<bool>,
     /// No frame is read any more; what is in flight is still answered.
     is_closing: Cell<bool>,
     /// The same, for other threads; made when the first one wants to know.
@@ -100,6 +102,7 @@ impl Connection {
             is_dirty: Cell::new(false),
             is_writing: Cell::new(false),
             is_welcome: Cell::new(false),
+            has_only_watched: Cell::new(false),
             is_closing: Cell::new(false),
             closing_flag: OnceCell::new(),
             is_broken: Cell::new(false),
@@ -303,7 +306,12 @@ impl Connection {
                 received.consume(taken.size, &self.holding);
             } else {
                 match self.fill(&core).await {
-                    Ok(count) if count > 0 => core.something_arrived(),
+                    // Whoever watches a server that rests does not keep it awake.
+                    Ok(count) if count > 0 => {
+                        if !self.has_only_watched.take() {
+                            core.something_arrived();
+                        }
+                    }
                     Ok(_) | Err(_) => break,
                 }
             }
@@ -348,6 +356,7 @@ impl Connection {
             wanted: 0,
         };
         let mut has_taken = false;
+        let mut is_watching = true;
         loop {
             let rest = &bytes[taken.size..];
             if taken.skip > 0 && !rest.is_empty() {
@@ -390,8 +399,10 @@ impl Connection {
                 break;
             }
             has_taken = true;
+            is_watching &= header.operation == Operation::Stats.number();
         }
         let is_partial = taken.skip > 0 || taken.size < bytes.len();
+        self.has_only_watched.set(has_taken && is_watching && !is_partial);
         if !is_partial {
             self.frame_since.set(None);
         } else if has_taken || self.frame_since.get().is_none() {

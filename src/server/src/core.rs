@@ -116,7 +116,7 @@ impl Core {
         }
     }
 
-    /// A read brought something: the heartbeat is quick for a while.
+    /// A read brought something that is no question for statistics: the heartbeat is quick for a while.
     pub(crate) fn something_arrived(&self) {
         self.shared.asked.fetch_add(1, Ordering::Relaxed);
     }

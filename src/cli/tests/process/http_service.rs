@@ -241,6 +241,34 @@ impl Drop for Apart {
     }
 }
 
+/// How often the thread that wakes the cores has gone to sleep.
+fn beats(server: &Server) -> u64 {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", server.id())).unwrap();
+    let statuses = tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("status")).ok());
+    let heartbeat = statuses
+        .filter(|status| status.starts_with("Name:\theartbeat\n"))
+        .collect::<String>();
+    let (_, rest) = heartbeat.split_once("\nvoluntary_ctxt_switches:\t").unwrap();
+    rest.lines().next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_server_that_is_only_watched_rests() {
+    let (_directory, server) = start(&[]);
+    // The sidecar asks for statistics each second. A core that is quick beats 1,000 times a second, one that rests 20 times; what came with the
+    // start counts for a second.
+    std::thread::sleep(Duration::from_millis(2_500));
+    let before = beats(&server);
+    std::thread::sleep(Duration::from_secs(3));
+    let found = beats(&server) - before;
+    assert!((1..=200).contains(&found), "{found} beats in three seconds");
+    for _ in 0..20 {
+        get(server.http(), "/v1/pools");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(beats(&server) - before - found > 200, "asked, it is quick again");
+}
+
 #[test]
 fn it_runs_apart_from_the_engine_and_outlives_it() {
     let directory = tempfile::tempdir().unwrap();
